@@ -1,0 +1,204 @@
+"""The line to a service: channels, credentials, deadlines, retries, and errors in both directions.
+
+Everything that crosses a process boundary in Balsam goes through here. Channels are made when first used and belong to
+the process that made them: an inherited gRPC channel hangs, so a forked child opens its own.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from balsam import errors
+from balsam.site import Site, read_token
+
+if TYPE_CHECKING:
+    import grpc
+
+T = TypeVar("T")
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+DEADLINE_SECONDS = 60.0
+RETRY_SECONDS = 10.0
+"""How long a call is tried again when it did not arrive, for example while services restart."""
+
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_http_proxy", 0),
+)
+
+# Reason in ErrorInfo -> class to raise. What is not here falls back on the status code.
+_BY_REASON: dict[str, type[errors.BalsamError]] = {
+    cls.reason: cls
+    for cls in (
+        errors.ValidationError,
+        errors.InvalidStateError,
+        errors.InvalidParentsError,
+        errors.NotFound,
+        errors.Conflict,
+        errors.NotAllowed,
+        errors.Unavailable,
+        errors.ResourceExhausted,
+    )
+} | {
+    "UNKNOWN_FIELD": errors.ValidationError,
+    "UNKNOWN_LOOKUP": errors.ValidationError,
+    "CYCLE": errors.InvalidParentsError,
+    "ALREADY_EXISTS": errors.Conflict,
+    "TOO_LATE": errors.InvalidStateError,
+    "IN_USE": errors.NotAllowed,
+}
+
+# One table maps errors to gRPC codes (names of grpc.StatusCode), most specific first.
+STATUS_CODES: tuple[tuple[type[errors.BalsamError], str], ...] = (
+    (errors.InvalidStateError, "FAILED_PRECONDITION"),
+    (errors.ValidationError, "INVALID_ARGUMENT"),
+    (errors.NotFound, "NOT_FOUND"),
+    (errors.Conflict, "ABORTED"),
+    (errors.NotAllowed, "PERMISSION_DENIED"),
+    (errors.ResourceExhausted, "RESOURCE_EXHAUSTED"),
+    (errors.Unavailable, "UNAVAILABLE"),
+)
+
+ERROR_DOMAIN = "balsam"
+
+
+def error_for(reason: str, message: str, field: str = "") -> errors.BalsamError:
+    """The exception for a refusal with this reason."""
+    cls = _BY_REASON.get(reason, errors.BalsamError)
+    return cls(message, reason=reason, field=field)
+
+
+def status_code(error: errors.BalsamError) -> str:
+    """Name of the gRPC status code for an error."""
+    if error.reason == "ALREADY_EXISTS":
+        return "ALREADY_EXISTS"
+    if error.reason == "IN_USE":
+        return "FAILED_PRECONDITION"
+    return next((code for cls, code in STATUS_CODES if isinstance(error, cls)), "FAILED_PRECONDITION")
+
+
+def pack_error(error: errors.BalsamError) -> bytes:
+    """The status details of an error, for the ``grpc-status-details-bin`` trailer."""
+    from google.protobuf import any_pb2
+    from google.rpc import error_details_pb2, status_pb2
+
+    import grpc
+
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
+    if error.field:
+        info.metadata["field"] = error.field
+    packed = any_pb2.Any()
+    packed.Pack(info)
+    code = getattr(grpc.StatusCode, status_code(error)).value[0]
+    status = status_pb2.Status(code=code, message=str(error), details=[packed])
+    return bytes(status.SerializeToString())
+
+
+def unpack_error(error: grpc.RpcError, service: str = "the job store") -> errors.BalsamError:
+    """The exception for a failed call."""
+    code = error.code().name
+    details = error.details() or ""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            from google.rpc import error_details_pb2, status_pb2
+
+            status = status_pb2.Status.FromString(value)
+            for packed in status.details:
+                info = error_details_pb2.ErrorInfo()
+                if packed.Unpack(info):
+                    return error_for(info.reason, status.message, info.metadata.get("field", ""))
+    if code == "UNAVAILABLE":
+        return errors.Unavailable(f"{service} is not running; start it with `balsam up`")
+    if code == "DEADLINE_EXCEEDED":
+        return errors.Unavailable(f"{service} did not answer in time; see `balsam status`", reason="DEADLINE")
+    if code == "UNAUTHENTICATED":
+        return errors.NotAllowed(f"{service} does not accept the credential: {details}", reason="UNAUTHENTICATED")
+    if code == "RESOURCE_EXHAUSTED":
+        return errors.ResourceExhausted(details)
+    if code == "INVALID_ARGUMENT":
+        return errors.ValidationError(details)
+    return errors.BalsamError(f"{service} answered {code}: {details}", reason=code)
+
+
+def metadata(site: Site) -> tuple[tuple[str, str], ...]:
+    """The credential, as call metadata."""
+    return (("authorization", f"Bearer {read_token(site)}"),)
+
+
+class Connection:
+    """A lazily opened channel to one service of a site, and calls over it."""
+
+    def __init__(self, site: Site, service: str = "jobstore", retry_seconds: float = RETRY_SECONDS) -> None:
+        self.site = site
+        self.service = service
+        self.retry_seconds = retry_seconds
+        self._pid = 0
+        self._channel: grpc.Channel | None = None
+        self._stubs: dict[Any, Any] = {}
+        self._metadata: tuple[tuple[str, str], ...] = ()
+
+    def stub(self, make: Callable[[Any], T]) -> T:
+        """The stub that `make` (a generated class) gives for this channel."""
+        if self._pid != os.getpid():
+            self._open()
+        if make not in self._stubs:
+            self._stubs[make] = make(self._channel)
+        stub: T = self._stubs[make]
+        return stub
+
+    def _open(self) -> None:
+        import grpc
+
+        self._stubs = {}
+        self._metadata = metadata(self.site)
+        self._channel = grpc.insecure_channel(self.site.address(self.service), options=CHANNEL_OPTIONS)
+        self._pid = os.getpid()
+
+    def call(self, make: Callable[[Any], Any], method: str, request: Any, timeout: float = DEADLINE_SECONDS) -> Any:
+        """Calls a method; tries again while the service cannot be reached. Every call of ours may be repeated.
+
+        Raises:
+            BalsamError: what the service said, or Unavailable.
+        """
+        import grpc
+
+        give_up = time.monotonic() + self.retry_seconds
+        delay = 0.02
+        while True:
+            callee = getattr(self.stub(make), method)
+            try:
+                return callee(request() if callable(request) else request, timeout=timeout, metadata=self._metadata)
+            except grpc.RpcError as error:
+                problem = unpack_error(error, self._described())
+                if problem.reason != "UNAVAILABLE" or time.monotonic() + delay > give_up or not self._expected():
+                    raise problem from None
+            time.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, 0.5)
+
+    def stream(self, make: Callable[[Any], Any], method: str, request: Any) -> Any:
+        """Opens a stream of answers; no deadline."""
+        callee = getattr(self.stub(make), method)
+        return callee(request, metadata=self._metadata)
+
+    def _expected(self) -> bool:
+        """Whether the service is worth waiting for: it said that it runs, and did not say that it stopped."""
+        return bool(self.site.read_info(self.service))
+
+    def _described(self) -> str:
+        return {"jobstore": "the job store", "scheduler": "the scheduler"}.get(self.service, "the launcher")
+
+    def close(self) -> None:
+        """Closes the channel; the next call opens another."""
+        if self._channel is not None and self._pid == os.getpid():
+            self._channel.close()
+        self._pid = 0
+        self._stubs = {}

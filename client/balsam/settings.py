@@ -1,0 +1,104 @@
+"""The settings of a site: ``SITE/settings.toml``, with every key, its default, its unit and what it does."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from balsam.errors import SiteError
+
+
+def _setting(default: Any, doc: str, *, least: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+    return dataclasses.field(default=default, metadata={"doc": doc, "least": least, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a site can be told. Times are in seconds, sizes in bytes, unless a name says otherwise."""
+
+    database: str = _setting(
+        "sqlite", "The database: `sqlite` (embedded), `postgres` (a private cluster in the site), or a URL."
+    )
+    lease_seconds: float = _setting(
+        60.0, "A launcher or scheduler that is not heard of for so long loses its jobs [s].", least=2
+    )
+    script_workers: int = _setting(
+        0, "Scripts and stagings that run at once; 0: as many as there are cores, at least 2.", least=0
+    )
+    script_timeout_seconds: float = _setting(
+        300.0, "A pre- or post-processing script is stopped after so long [s].", least=1
+    )
+    kill_grace_seconds: float = _setting(
+        10.0, "Between SIGTERM and SIGKILL when a run or a script is stopped [s].", least=0
+    )
+    stop_margin_seconds: float = _setting(
+        60.0, "A launcher stops so long before its allocation ends [s].", least=0
+    )
+    mpi_command: str = _setting(
+        "auto", "How MPI runs are started: `auto`, or a name that `balsam launcher --help` lists."
+    )
+    log_level: str = _setting(
+        "INFO", "What the services log.", choices=("DEBUG", "INFO", "WARNING", "ERROR")
+    )
+    log_max_bytes: int = _setting(100_000_000, "A log file is rotated at this size [bytes].", least=10_000)
+    log_backups: int = _setting(5, "Rotated log files that are kept.", least=0)
+
+
+def load(path: Path) -> Settings:
+    """Reads settings.
+
+    Raises:
+        SiteError: the file cannot be read, or holds a key or value that is not valid.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SiteError(f"cannot read the settings {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SiteError(f"{path} is not valid TOML: {error}") from None
+    return check(values, str(path))
+
+
+def check(values: dict[str, Any], where: str) -> Settings:
+    """Settings from plain values; `where` names their origin in errors.
+
+    Raises:
+        SiteError: a key is unknown, or a value has the wrong type or is out of range.
+    """
+    known = {field.name: field for field in dataclasses.fields(Settings)}
+    clean: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1) or sorted(known)
+            raise SiteError(f"{where}: unknown setting {key!r}; did you mean {near[0]!r}?")
+        field = known[key]
+        kind = type(field.default)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise SiteError(f"{where}: {key} = {value!r} must be {_KINDS[kind]}, for example {field.default!r}")
+        least, choices = field.metadata["least"], field.metadata["choices"]
+        if least is not None and not value >= least:
+            raise SiteError(f"{where}: {key} = {value!r} must be at least {least}")
+        if choices and value not in choices:
+            raise SiteError(f"{where}: {key} = {value!r} must be one of {', '.join(choices)}")
+        clean[key] = value
+    return Settings(**clean)
+
+
+_KINDS = {str: "a text", int: "a whole number", float: "a number"}
+
+
+def render(settings: Settings) -> str:
+    """The text of a settings file, each key under its explanation."""
+    lines = ["# Settings of this Balsam site. Read when a service starts.\n"]
+    for field in dataclasses.fields(Settings):
+        value = getattr(settings, field.name)
+        lines.append(f"# {field.metadata['doc']} Default: {json.dumps(field.default)}")
+        lines.append(f"{field.name} = {json.dumps(value)}\n")
+    return "\n".join(lines)

@@ -1,0 +1,197 @@
+"""A site: the directory that holds a campaign's database, data, logs and credentials, and how to find one."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import secrets
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from balsam.errors import SiteError
+from balsam.settings import Settings, load, render
+
+SETTINGS_FILE = "settings.toml"
+ENV_SITE = "BALSAM_DB_PATH"
+ENV_JOB_TOKEN = "BALSAM_JOB_TOKEN"
+ENV_TOKEN_FILE = "BALSAM_TOKEN_FILE"
+
+_LONGEST_SOCKET_PATH = 100  # bytes; the system's limit is 107
+
+
+@dataclass(frozen=True)
+class Site:
+    """A directory with settings in it. Making one of these touches nothing on disk."""
+
+    path: Path
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """The settings, read once. Raises SiteError if they are not valid."""
+        return load(self.path / SETTINGS_FILE)
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.name
+
+    @property
+    def data(self) -> Path:
+        """Where working directories are made."""
+        return self.path / "data"
+
+    @property
+    def log(self) -> Path:
+        """Logs of services and launchers, one file a process."""
+        return self.path / "log"
+
+    @property
+    def qsubmit(self) -> Path:
+        """Scripts that were given to a batch system."""
+        return self.path / "qsubmit"
+
+    @property
+    def database(self) -> Path:
+        """Directory of the embedded database."""
+        return self.path / "database"
+
+    @property
+    def credentials(self) -> Path:
+        """Directory of keys and tokens, closed to everyone else."""
+        return self.path / "credentials"
+
+    @property
+    def owner_token_file(self) -> Path:
+        """The token that may do everything."""
+        return self.credentials / "owner.token"
+
+    @functools.cached_property
+    def run(self) -> Path:
+        """Directory of sockets and of what the running services say of themselves."""
+        run = self.path / "run"
+        if len(os.fsencode(run / "launcher-1234567890.sock")) <= _LONGEST_SOCKET_PATH:
+            return run
+        base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
+        return Path(base) / f"balsam-{os.getuid()}-{digest}"
+
+    def make_run(self) -> Path:
+        """Makes the run directory, closed to everyone else.
+
+        Raises:
+            SiteError: it exists and belongs to somebody else.
+        """
+        self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = os.lstat(self.run)
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
+            raise SiteError(f"{self.run} must be a directory of your own with mode 0700; remove it and try again")
+        return self.run
+
+    def socket(self, service: str) -> Path:
+        """Path of a service's Unix socket."""
+        return self.run / f"{service}.sock"
+
+    def address(self, service: str) -> str:
+        """gRPC target of a service."""
+        return f"unix:{self.socket(service)}"
+
+    def write_info(self, service: str, **values: Any) -> None:
+        """Records what a running service says of itself (pid, version, start time, ...)."""
+        target = self.run / f"{service}.json"
+        draft = target.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_text(json.dumps(values))
+        draft.replace(target)
+
+    def read_info(self, service: str) -> dict[str, Any]:
+        """What a service last said of itself; empty if nothing."""
+        try:
+            info = json.loads((self.run / f"{service}.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return info if isinstance(info, dict) else {}
+
+
+def open_site(path: str | os.PathLike[str]) -> Site:
+    """The site at `path`.
+
+    Raises:
+        SiteError: there is none.
+    """
+    site = Site(Path(path).expanduser().absolute())
+    if not (site.path / SETTINGS_FILE).is_file():
+        raise SiteError(f"{site.path} is not a Balsam site; make one with `balsam init {site.path}`")
+    return site
+
+
+def find_site(path: str | os.PathLike[str] | None = None) -> Site:
+    """The site that commands and scripts work on: `path`, else ``BALSAM_DB_PATH``, else the nearest above.
+
+    Raises:
+        SiteError: there is none.
+    """
+    if path is not None:
+        return open_site(path)
+    if os.environ.get(ENV_SITE):
+        return open_site(os.environ[ENV_SITE])
+    here = Path.cwd()
+    for directory in (here, *here.parents):
+        if (directory / SETTINGS_FILE).is_file() and (directory / "credentials").is_dir():
+            return Site(directory)
+    raise SiteError(
+        f"no Balsam site at or above {here}; make one with `balsam init PATH`, or point {ENV_SITE} at one"
+    )
+
+
+def make_site(path: str | os.PathLike[str], settings: Settings | None = None) -> Site:
+    """Makes a site's directory, settings and credentials; its database is made at the first start.
+
+    Raises:
+        SiteError: `path` is a site already, or cannot be made.
+    """
+    site = Site(Path(path).expanduser().absolute())
+    if (site.path / SETTINGS_FILE).exists():
+        raise SiteError(f"{site.path} is a Balsam site already")
+    try:
+        site.path.mkdir(parents=True, exist_ok=True)
+        for directory in (site.data, site.log, site.qsubmit):
+            directory.mkdir(exist_ok=True)
+        for directory in (site.database, site.credentials):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        write_secret(site.owner_token_file, "owner." + secrets.token_urlsafe(32))
+        write_secret(site.credentials / "site.key", secrets.token_hex(32))
+        # Last: only a complete site has settings.
+        write_secret(site.path / SETTINGS_FILE, render(settings or Settings()))
+    except OSError as error:
+        raise SiteError(f"cannot make a site at {site.path}: {error.strerror}: {error.filename}") from None
+    return site
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Writes a file that only its owner can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + ("" if text.endswith("\n") else "\n"))
+        file.flush()
+        os.fsync(descriptor)
+
+
+def read_token(site: Site) -> str:
+    """The credential to use: that of the run or script we are in, else a file that is named, else the owner's.
+
+    Raises:
+        SiteError: the file cannot be read.
+    """
+    token = os.environ.get(ENV_JOB_TOKEN)
+    # The token of a run is good for that run's site only.
+    if token and os.environ.get(ENV_SITE) == str(site.path):
+        return token
+    file = Path(os.environ.get(ENV_TOKEN_FILE) or site.owner_token_file)
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        raise SiteError(f"cannot read the token {file}: {error.strerror}; is the site yours?") from None
