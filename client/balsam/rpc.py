@@ -88,10 +88,9 @@ def status_code(error: errors.BalsamError) -> str:
 
 def pack_error(error: errors.BalsamError) -> bytes:
     """The status details of an error, for the ``grpc-status-details-bin`` trailer."""
+    import grpc
     from google.protobuf import any_pb2
     from google.rpc import error_details_pb2, status_pb2
-
-    import grpc
 
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
     if error.field:

@@ -36,15 +36,11 @@ class Settings:
     kill_grace_seconds: float = _setting(
         10.0, "Between SIGTERM and SIGKILL when a run or a script is stopped [s].", least=0
     )
-    stop_margin_seconds: float = _setting(
-        60.0, "A launcher stops so long before its allocation ends [s].", least=0
-    )
+    stop_margin_seconds: float = _setting(60.0, "A launcher stops so long before its allocation ends [s].", least=0)
     mpi_command: str = _setting(
         "auto", "How MPI runs are started: `auto`, or a name that `balsam launcher --help` lists."
     )
-    log_level: str = _setting(
-        "INFO", "What the services log.", choices=("DEBUG", "INFO", "WARNING", "ERROR")
-    )
+    log_level: str = _setting("INFO", "What the services log.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     log_max_bytes: int = _setting(100_000_000, "A log file is rotated at this size [bytes].", least=10_000)
     log_backups: int = _setting(5, "Rotated log files that are kept.", least=0)
 

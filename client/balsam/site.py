@@ -142,9 +142,7 @@ def find_site(path: str | os.PathLike[str] | None = None) -> Site:
     for directory in (here, *here.parents):
         if (directory / SETTINGS_FILE).is_file() and (directory / "credentials").is_dir():
             return Site(directory)
-    raise SiteError(
-        f"no Balsam site at or above {here}; make one with `balsam init PATH`, or point {ENV_SITE} at one"
-    )
+    raise SiteError(f"no Balsam site at or above {here}; make one with `balsam init PATH`, or point {ENV_SITE} at one")
 
 
 def make_site(path: str | os.PathLike[str], settings: Settings | None = None) -> Site:

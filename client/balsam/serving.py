@@ -1,0 +1,270 @@
+"""What every service of Balsam does alike: one process a site, a Unix socket, credentials, health, errors, a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import fcntl
+import hmac
+import logging
+import os
+import signal
+import socket
+import stat
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+
+from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError, ValidationError
+from balsam.rpc import CHANNEL_OPTIONS, pack_error, status_code
+from balsam.site import Site
+from balsam.version import VERSION
+
+log = logging.getLogger("balsam.serving")
+
+HEALTH_PREFIX = "/grpc.health.v1.Health/"
+STOP_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, by the credential and nothing else."""
+
+    user: str
+    role: str
+    job_id: str = ""
+    """Of the run or script that calls; empty: a person."""
+
+
+CALLER: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller")
+"""The caller of the request that is being handled."""
+
+Authorize = Callable[[str, str], Caller]
+"""(method, bearer token) -> caller; raises NotAllowed."""
+
+
+class _Malformed:
+    """Stands for a request that is not a message of the expected type."""
+
+    def __init__(self, error: str) -> None:
+        self.error = error
+
+
+class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Around every call: who it is, errors with their reason, and no internal text to the outside."""
+
+    def __init__(self, authorize: Authorize) -> None:
+        self._authorize = authorize
+        self._handlers: dict[str, Any] = {}
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        """gRPC's hook: the handler of a call."""
+        method = details.method
+        if method.startswith(HEALTH_PREFIX):
+            return await continuation(details)
+        if method not in self._handlers:
+            handler = await continuation(details)
+            if handler is None:
+                return None
+            self._handlers[method] = self._wrap(method, handler)
+        return self._handlers[method]
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        deserialize = _lenient(handler.request_deserializer)
+        serialize = handler.response_serializer
+        if handler.stream_stream:
+            return grpc.stream_stream_rpc_method_handler(
+                self._streaming(method, handler.stream_stream), deserialize, serialize
+            )
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(method, handler.unary_stream), deserialize, serialize
+            )
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(
+                self._unary(method, handler.stream_unary), deserialize, serialize
+            )
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), deserialize, serialize)
+
+    def _unary(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+        async def handle(request: Any, context: Any) -> Any:
+            try:
+                return await inner(self._enter(method, request, context), context)
+            except Exception as error:
+                await _refuse(context, method, error)
+
+        return handle
+
+    def _streaming(self, method: str, inner: Callable[[Any, Any], AsyncIterator[Any]]) -> Any:
+        async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                async for response in inner(self._enter(method, request, context), context):
+                    yield response
+            except Exception as error:
+                await _refuse(context, method, error)
+
+        return handle
+
+    def _enter(self, method: str, request: Any, context: Any) -> Any:
+        token = ""
+        for key, value in context.invocation_metadata() or ():
+            if key == "authorization":
+                token = value.removeprefix("Bearer ")
+        CALLER.set(self._authorize(method, token))
+        if isinstance(request, _Malformed):
+            _reject_malformed(request)
+        return _checked(request) if hasattr(request, "__aiter__") else request
+
+
+async def _checked(requests: Any) -> AsyncIterator[Any]:
+    async for request in requests:
+        if isinstance(request, _Malformed):
+            _reject_malformed(request)
+        yield request
+
+
+def _reject_malformed(request: _Malformed) -> NoReturn:
+    raise ValidationError(f"the request is not a valid message: {request.error}", reason="MALFORMED", field="request")
+
+
+def _lenient(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """A malformed message is the caller's error (gRPC by itself would answer INTERNAL)."""
+
+    def parse(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError as error:
+            return _Malformed(str(error)[:200])
+
+    return parse
+
+
+async def _refuse(context: Any, method: str, error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, BalsamError):
+        log.exception("unexpected error in %s", method)
+        await context.abort(grpc.StatusCode.INTERNAL, "an internal error, see the service's log")
+        return
+    if error.reason == "UNAUTHENTICATED":
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+    context.set_trailing_metadata((("grpc-status-details-bin", pack_error(error)),))
+    await context.abort(getattr(grpc.StatusCode, status_code(error)), str(error)[:4000])
+
+
+def owner_only(site: Site) -> Authorize:
+    """Accepts the owner's token and nothing else."""
+    expected = site.owner_token_file.read_text().strip().encode()
+    owner = Caller(user=user_name(), role="owner")
+
+    def authorize(method: str, token: str) -> Caller:
+        if not hmac.compare_digest(token.encode(), expected):
+            raise NotAllowed("no valid token", reason="UNAUTHENTICATED")
+        return owner
+
+    return authorize
+
+
+def user_name() -> str:
+    """Name of the user whose process this is."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+class ServiceLock:
+    """One process a service and site: a lock that ends with its holder, with a line that says who holds it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+
+    def acquire(self, service: str) -> None:
+        """Takes the lock.
+
+        Raises:
+            SiteError: another process holds it; says which.
+        """
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self._descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
+            raise SiteError(f"the {service} of this site runs already ({holder})", reason="ALREADY_RUNNING") from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+
+class Service:
+    """A gRPC server on the site's Unix socket, from lock to clean stop.
+
+    Usage: make it, add servicers to `server`, then `await run()`.
+    """
+
+    def __init__(self, site: Site, name: str, authorize: Authorize) -> None:
+        self.site = site
+        self.name = name
+        self.stopping = asyncio.Event()
+        # A second server must not bind the same port silently.
+        options = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", 2000))
+        self.server = grpc.aio.server(interceptors=(Interceptor(authorize),), options=options)
+        self._health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+
+    async def start(self, **info: Any) -> None:
+        """Binds the socket and serves; `info` is added to what the service says of itself."""
+        path = self.site.socket(self.name)
+        if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()  # we hold the lock: what is left is a dead process's
+        before = os.umask(0o177)
+        try:
+            self.server.add_insecure_port(f"unix:{path}")
+            await self.server.start()
+        except RuntimeError as error:
+            raise SiteError(f"cannot listen on {path}: {error}") from None
+        finally:
+            os.umask(before)
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        self.site.write_info(
+            self.name,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            version=VERSION,
+            start_time=time.time(),
+            address=self.site.address(self.name),
+            **info,
+        )
+
+    def stop_on_signals(self) -> None:
+        """SIGTERM, SIGINT and SIGHUP end the service cleanly."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self.stopping.set)
+
+    async def stop(self) -> None:
+        """Answers what is under way, then closes the socket."""
+        await self._health.enter_graceful_shutdown()
+        await self.server.stop(STOP_SECONDS)
+        for path in (self.site.run / f"{self.name}.json", self.site.socket(self.name)):
+            path.unlink(missing_ok=True)
+
+
+def shed(under_way: int, limit: int, what: str) -> None:
+    """Refuses work beyond a limit, before it costs anything.
+
+    Raises:
+        ResourceExhausted: there is too much under way.
+    """
+    if under_way >= limit:
+        raise ResourceExhausted(f"{under_way} {what} are under way, which is the limit; try again shortly")

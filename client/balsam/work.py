@@ -1,0 +1,352 @@
+"""The line between the job store and those who work on jobs: a session that is renewed, and the stream of its work.
+
+A `Worker` survives restarts of the job store: it attaches again with what it holds, sends again what was not
+acknowledged, and opens a new session when the old one has ended. All of it runs in one asyncio loop, except that the
+session is renewed from a thread with a channel of its own, which no amount of data can starve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import random
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import grpc
+import grpc.aio
+
+from balsam import rpc
+from balsam.errors import BalsamError, NotFound, Unavailable
+from balsam.site import Site
+from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
+from balsam.v1.session_service_pb2_grpc import SessionServiceStub
+from balsam.version import VERSION
+
+log = logging.getLogger("balsam.work")
+
+Response = session_service_pb2.WorkResponse
+Credit = session_service_pb2.WorkRequest.Credit
+
+GATHER_SECONDS = 0.025
+"""Reports that nobody waits for are gathered so long before they are sent."""
+_IN_FLIGHT = 2
+_MESSAGE_REPORTS = 2000
+_RECONNECT_SECONDS = (0.05, 1.0)
+
+
+class Worker:
+    """One session with the job store and the stream of its work.
+
+    Args:
+        site: the site.
+        session: kind, host, pid, nodes, job mode and filter of the worker.
+        states: for schedulers, the states whose jobs are asked for.
+        on_response: called with every message of the stream, in order, in the loop.
+        on_lost: called when the session has ended without our doing: whatever was leased is not ours any more.
+        on_session: called with each new session's id, before any work of it comes.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        session: session_pb2.Session,
+        *,
+        on_response: Callable[[Response], None],
+        on_lost: Callable[[], None],
+        on_session: Callable[[str], None] = lambda session_id: None,
+        states: Iterable[int] = (),
+    ) -> None:
+        self.site = site
+        self.session_id = ""
+        self.lease_seconds = 0.0
+        self.attached = asyncio.Event()
+        self._session = session
+        self._states = list(states)
+        self._on_response = on_response
+        self._on_lost = on_lost
+        self._on_session = on_session
+        self._held: dict[int, int] = {}
+        self._buffer: list[lease_pb2.Report] = []
+        self._unacked: deque[session_service_pb2.WorkRequest.Reports] = deque()
+        self._unsent = 0  # of the unacknowledged, how many the present stream has not carried
+        self._number = 0
+        self._grants_seen = 0
+        self._credit: Credit | None = None
+        self._credit_is_new = False
+        self._ask_drained = False
+        self._wake = asyncio.Event()
+        self._urgent = False
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._closing = False
+        self._renewal: _Renewal | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # What the owner of the worker says
+
+    async def start(self) -> None:
+        """Opens the session and attaches; from then on work comes.
+
+        Raises:
+            BalsamError: the job store refuses, or is not there.
+        """
+        await self._open_session()
+        self._task = asyncio.create_task(self._run())
+
+    def report(self, report: lease_pb2.Report, *, urgent: bool) -> None:
+        """Reports on a lease; repeated until acknowledged. `urgent`: somebody may wait for it, send it now."""
+        self._buffer.append(report)
+        self._settled.clear()
+        self._nudge(urgent)
+
+    def set_credit(self, credit: Credit, *, urgent: bool = True) -> None:
+        """Says what more the session could take on."""
+        self._credit = credit
+        self._credit_is_new = True
+        self._nudge(urgent)
+
+    def ask_drained(self) -> None:
+        """Asks to be told (`Response.drained`) when nothing more can come."""
+        self._ask_drained = True
+        self._nudge(True)
+
+    async def settle(self) -> None:
+        """Waits until every report is acknowledged."""
+        await self._settled.wait()
+
+    async def close(self, *, patience: float = 5.0) -> None:
+        """Sends what is left and ends the session; gives up after `patience` seconds without a job store."""
+        self._nudge(True)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.settle(), patience)
+        self._closing = True
+        if self._renewal:
+            self._renewal.stop()
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        connection = rpc.Connection(self.site, retry_seconds=0)
+        request = session_service_pb2.CloseSessionRequest(session_id=self.session_id)
+        with contextlib.suppress(BalsamError):
+            await asyncio.to_thread(connection.call, SessionServiceStub, "CloseSession", request, 5.0)
+        connection.close()
+
+    @property
+    def trusted_until(self) -> float:
+        """End of the time in which the session certainly lives, by `time.monotonic()`."""
+        return self._renewal.trusted_until if self._renewal else 0.0
+
+    @property
+    def held(self) -> dict[int, int]:
+        """Leases that are held or whose end is not acknowledged: handle -> token."""
+        return self._held
+
+    # The session
+
+    async def _open_session(self) -> None:
+        connection = rpc.Connection(self.site, retry_seconds=rpc.RETRY_SECONDS)
+        request = session_service_pb2.OpenSessionRequest(
+            session=self._session, version=VERSION, request_id=str(uuid.uuid4())
+        )
+        sent = time.monotonic()
+        answer = await asyncio.to_thread(connection.call, SessionServiceStub, "OpenSession", request)
+        connection.close()
+        self.session_id = answer.session.session_id
+        self.lease_seconds = answer.lease_seconds
+        if self._renewal:
+            self._renewal.stop()
+        wake = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, self._wake.set)
+        self._renewal = _Renewal(self.site, self.session_id, self.lease_seconds, sent, on_end=wake)
+        self._renewal.start()
+        self._on_session(self.session_id)
+
+    async def _renew_session(self) -> None:
+        """The session has ended: what it held is not ours any more; open another."""
+        log.warning("session %s has ended", self.session_id)
+        self._held.clear()
+        self._buffer.clear()
+        self._unacked.clear()
+        self._settled.set()
+        self._on_lost()
+        delay = _RECONNECT_SECONDS[0]
+        while True:
+            try:
+                await self._open_session()
+                return
+            except Unavailable as error:
+                log.debug("no job store: %s", error)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _RECONNECT_SECONDS[1])
+
+    # The stream
+
+    async def _run(self) -> None:
+        delay = _RECONNECT_SECONDS[0]
+        while not self._closing:
+            channel = grpc.aio.insecure_channel(self.site.address("jobstore"), options=rpc.CHANNEL_OPTIONS)
+            try:
+                await self._converse(SessionServiceStub(channel))
+                delay = _RECONNECT_SECONDS[0]
+            except asyncio.CancelledError:
+                if self._closing or not (self._renewal and self._renewal.ended):
+                    raise
+                await self._renew_session()
+            except grpc.RpcError as error:
+                problem = rpc.unpack_error(error)
+                if isinstance(problem, NotFound):
+                    await self._renew_session()
+                elif self.attached.is_set():
+                    log.warning("lost the line to the job store: %s", problem)
+                    delay = _RECONNECT_SECONDS[0]
+            finally:
+                self.attached.clear()
+                await channel.close()
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, _RECONNECT_SECONDS[1])
+
+    async def _converse(self, stub: SessionServiceStub) -> None:
+        call = stub.Work(metadata=rpc.metadata(self.site))
+        attach = session_service_pb2.WorkRequest.Attach(
+            session_id=self.session_id,
+            held=[lease_pb2.Lease(handle=handle, token=token) for handle, token in self._held.items()],
+            states=self._states,  # type: ignore[arg-type]
+        )
+        await call.write(session_service_pb2.WorkRequest(attach=attach))
+        self._grants_seen = 0
+        self._unsent = len(self._unacked)
+        self._credit_is_new = self._credit is not None
+        self._urgent = True
+        self._wake.set()
+        writer = asyncio.create_task(self._write(call))
+        try:
+            async for response in call:
+                self._receive(response)
+        finally:
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, grpc.RpcError, asyncio.InvalidStateError):
+                await writer
+
+    def _receive(self, response: Response) -> None:
+        if response.attached:
+            self.attached.set()
+            self._wake.set()
+        for grant in response.grants:
+            self._held[grant.lease.handle] = grant.lease.token
+        if response.grants_sent:
+            self._grants_seen = response.grants_sent
+        if response.HasField("ack"):
+            self._acknowledged(response.ack)
+        if response.drained:
+            self._ask_drained = False
+        self._on_response(response)
+
+    def _acknowledged(self, ack: Response.Ack) -> None:
+        while self._unacked and self._unacked[0].number <= ack.number:
+            for report in self._unacked.popleft().reports:
+                if report.release and self._held.get(report.lease.handle) == report.lease.token:
+                    del self._held[report.lease.handle]
+        for lease in ack.refused:
+            if self._held.get(lease.handle) == lease.token:
+                del self._held[lease.handle]
+        if not self._unacked and not self._buffer:
+            self._settled.set()
+        elif self._buffer:
+            self._wake.set()
+
+    def _nudge(self, urgent: bool) -> None:
+        if urgent:
+            self._urgent = True
+        self._wake.set()
+
+    async def _write(self, call: grpc.aio.StreamStreamCall) -> None:  # type: ignore[type-arg]
+        """Sends what there is: at once if somebody waits for it, else gathered; few messages in flight."""
+        await self.attached.wait()
+        asked = False
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._renewal and self._renewal.ended:
+                call.cancel()  # ends the reader, and with it this conversation
+                return
+            if not self._urgent:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._until_urgent(), GATHER_SECONDS)
+            if self._buffer and len(self._unacked) - self._unsent >= _IN_FLIGHT:
+                continue  # the next acknowledgement wakes us
+            self._urgent = False
+            if asked and not self._ask_drained:
+                asked = False
+            request = self._next_request(ask=self._ask_drained and not asked)
+            asked = self._ask_drained
+            if request is not None:
+                await call.write(request)
+            if self._unsent or self._buffer:
+                self._wake.set()
+
+    async def _until_urgent(self) -> None:
+        while not self._urgent:
+            await self._wake.wait()
+            self._wake.clear()
+
+    def _next_request(self, *, ask: bool) -> session_service_pb2.WorkRequest | None:
+        request = session_service_pb2.WorkRequest(ask_drained=ask)
+        if self._unsent:
+            request.reports.CopyFrom(self._unacked[len(self._unacked) - self._unsent])
+            self._unsent -= 1
+        elif self._buffer:
+            self._number += 1
+            batch, self._buffer = self._buffer[:_MESSAGE_REPORTS], self._buffer[_MESSAGE_REPORTS:]
+            reports = session_service_pb2.WorkRequest.Reports(number=self._number, reports=batch)
+            self._unacked.append(reports)
+            request.reports.CopyFrom(reports)
+        elif not ask and not self._credit_is_new:
+            return None
+        if self._credit_is_new and self._credit is not None:
+            self._credit.grants_seen = self._grants_seen
+            request.credit.CopyFrom(self._credit)
+            self._credit_is_new = False
+        return request
+
+
+class _Renewal(threading.Thread):
+    """Renews a session, from a thread and over a channel of its own."""
+
+    def __init__(
+        self, site: Site, session_id: str, lease_seconds: float, sent: float, on_end: Callable[[], None]
+    ) -> None:
+        super().__init__(name="renewal", daemon=True)
+        self.ended = False
+        self._connection = rpc.Connection(site, retry_seconds=0)
+        self._request = session_service_pb2.RenewSessionRequest(session_id=session_id)
+        self._lease_seconds = lease_seconds
+        self._margin = min(5.0, lease_seconds / 4)
+        self.trusted_until = sent + lease_seconds - self._margin
+        self._on_end = on_end
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Ends the thread; the session then ends by itself."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """The thread."""
+        period = self._lease_seconds / 4
+        while not self._stopped.wait(period * random.uniform(0.8, 1.0)):
+            sent = time.monotonic()
+            try:
+                self._connection.call(SessionServiceStub, "RenewSession", self._request, timeout=period)
+                self.trusted_until = sent + self._lease_seconds - self._margin
+            except NotFound:
+                self.ended = True
+                self._on_end()
+                break
+            except BalsamError as error:
+                log.debug("could not renew the session: %s", error)
+        self._connection.close()
