@@ -1,4 +1,4 @@
-"""What every service of Balsam does alike: one process a site, a Unix socket, credentials, health, errors, a clean stop."""
+"""What every service does alike: one process a site, a Unix socket, credentials, health, errors, a clean stop."""
 
 from __future__ import annotations
 
@@ -222,8 +222,11 @@ class Service:
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
 
-    async def start(self, **info: Any) -> None:
-        """Binds the socket and serves; `info` is added to what the service says of itself."""
+    async def start(self, *, ready: bool = True, **info: Any) -> None:
+        """Binds the socket and serves; `info` is added to what the service says of itself.
+
+        Not `ready`: the health check says NOT_SERVING until `set_ready`.
+        """
         path = self.site.socket(self.name)
         if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()  # we hold the lock: what is left is a dead process's
@@ -235,7 +238,9 @@ class Service:
             raise SiteError(f"cannot listen on {path}: {error}") from None
         finally:
             os.umask(before)
-        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        if ready:
+            await self.set_ready()
         self.site.write_info(
             self.name,
             pid=os.getpid(),
@@ -245,6 +250,10 @@ class Service:
             address=self.site.address(self.name),
             **info,
         )
+
+    async def set_ready(self) -> None:
+        """The health check says SERVING from now on."""
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
     def stop_on_signals(self) -> None:
         """SIGTERM, SIGINT and SIGHUP end the service cleanly."""

@@ -99,6 +99,13 @@ class Worker:
         await self._open_session()
         self._task = asyncio.create_task(self._run())
 
+    async def ended(self) -> None:
+        """Waits for the end of the line, and raises what ended it: a job store that refuses us, or a mistake of ours."""
+        if self._task:
+            await asyncio.wait((self._task,))
+            if not self._task.cancelled():
+                self._task.result()
+
     def report(self, report: lease_pb2.Report, *, urgent: bool) -> None:
         """Reports on a lease; repeated until acknowledged. `urgent`: somebody may wait for it, send it now."""
         self._buffer.append(report)

@@ -1,0 +1,57 @@
+"""Calls about events: the history of jobs, and the stream of what comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from balsam.convert import state_number, time_of
+from balsam.history import Passage
+from balsam.states import State
+from balsam.v1 import event_pb2, event_service_pb2, job_pb2
+from balsam.v1.event_service_pb2_grpc import EventServiceStub
+
+if TYPE_CHECKING:
+    from balsam.client import Client
+
+MAX_IDS = 100_000
+"""Jobs that one filter of events can name."""
+
+
+class EventCalls:
+    """The job store's service for events."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def history(self, job_id: str) -> list[Passage]:
+        """Every state that a job entered, oldest first; a message belongs to the last state of its event."""
+        return [passage for event in self._events([job_id]) for passage in passages(event)]
+
+    def _events(self, job_ids: Sequence[str]) -> Iterator[event_pb2.Event]:
+        request = event_service_pb2.ListEventsRequest(filter=event_service_pb2.EventFilter(job_ids=job_ids))
+        while True:
+            answer = self._client.call(EventServiceStub, "ListEvents", request)
+            yield from answer.events
+            if not answer.more or not answer.events:
+                return
+            request.after_sequence = answer.events[-1].sequence
+
+    def watch(self, job_ids: Sequence[str], states: Sequence[str], after: int | None = None) -> Any:
+        """Opens the stream of events of these jobs (none: all) that enter these states, after a sequence."""
+        numbers = [job_pb2.Job.State.ValueType(state_number(state)) for state in states]
+        watched = job_ids if len(job_ids) <= MAX_IDS else ()
+        request = event_service_pb2.WatchEventsRequest(
+            filter=event_service_pb2.EventFilter(job_ids=watched, states=numbers), after_sequence=after
+        )
+        return self._client.stream(EventServiceStub, "WatchEvents", request)
+
+
+def passages(event: event_pb2.Event) -> list[Passage]:
+    """The states of one event."""
+    time = time_of(event.time)
+    last = len(event.states) - 1
+    return [
+        Passage(State(state).name, time, event.message if number == last else "")
+        for number, state in enumerate(event.states)
+    ]

@@ -1,0 +1,101 @@
+"""The job store's process: ``python -m balsam_jobstore --site PATH``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+
+from balsam.errors import BalsamError
+from balsam.logs import open_log
+from balsam.serving import Service, ServiceLock
+from balsam.site import Site, open_site
+from balsam.v1.application_service_pb2_grpc import add_ApplicationServiceServicer_to_server
+from balsam.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
+from balsam.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
+from balsam.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
+from balsam.v1.site_service_pb2_grpc import add_SiteServiceServicer_to_server
+from balsam_jobstore.access import RunTokens, authorizer, read_key
+from balsam_jobstore.database import Database, sqlite_url
+from balsam_jobstore.migrate import migrate
+from balsam_jobstore.postgres import Cluster
+from balsam_jobstore.server.applications import ApplicationService
+from balsam_jobstore.server.events import EventService
+from balsam_jobstore.server.jobs import JobService
+from balsam_jobstore.server.sessions import SessionService
+from balsam_jobstore.server.site import SiteService
+from balsam_jobstore.store import Store
+
+NAME = "jobstore"
+log = logging.getLogger("balsam.jobstore")
+
+
+def main() -> int:
+    """Runs the service until it is told to stop; 0 after a clean stop, 1 with one line on stderr."""
+    parser = argparse.ArgumentParser(prog="balsam_jobstore", description="The job store of a Balsam site.")
+    parser.add_argument("--site", required=True, help="path of the site")
+    parser.add_argument("--echo", action="store_true", help="log to stderr as well")
+    options = parser.parse_args()
+    try:
+        site = open_site(options.site)
+        site.make_run()
+        ServiceLock(site.run / f"{NAME}.lock").acquire("job store")
+        open_log(site, NAME, echo=options.echo)
+        asyncio.run(serve(site))
+    except (BalsamError, OSError) as error:
+        log.error("%s", error)
+        print(f"balsam job store: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def serve(site: Site) -> None:
+    """Serves a site until SIGTERM or SIGINT."""
+    cluster, database = open_database(site)
+    try:
+        migrate(database)
+        tokens = RunTokens(read_key(site))
+        service = Service(site, NAME, authorizer(site, tokens))
+        store = Store(site, database, tokens)
+        await store.start()
+        add_SiteServiceServicer_to_server(SiteService(store), service.server)
+        add_JobServiceServicer_to_server(JobService(store), service.server)
+        add_ApplicationServiceServicer_to_server(ApplicationService(store), service.server)
+        add_EventServiceServicer_to_server(EventService(store), service.server)
+        add_SessionServiceServicer_to_server(SessionService(store), service.server)
+        service.stop_on_signals()
+        sweeper = asyncio.create_task(store.sweep())
+        await service.start(database=database.name)
+        log.info("the job store serves %s (pid %d, %s)", site.path, os.getpid(), database.name)
+        await service.stopping.wait()
+        log.info("stopping")
+        sweeper.cancel()
+        await service.stop()
+        store.stop()
+    finally:
+        database.close()
+        if cluster is not None:
+            cluster.stop()
+
+
+def open_database(site: Site) -> tuple[Cluster | None, Database]:
+    """The database that the settings name; a private cluster is started if it does not run.
+
+    Raises:
+        SiteError: it cannot be had.
+    """
+    name = site.settings.database
+    if name == "sqlite":
+        return None, Database(sqlite_url(site.database))
+    if name != "postgres":
+        return None, Database(name)
+    cluster = Cluster(site.database / "postgres", site.run)
+    cluster.init()
+    cluster.start(site.log / "postgres.log")
+    return cluster, Database(cluster.url)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

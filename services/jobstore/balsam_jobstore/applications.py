@@ -1,0 +1,124 @@
+"""Verbs on applications. Each runs inside a transaction, on plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from balsam.errors import Conflict, NotAllowed, NotFound
+from balsam.states import END
+from balsam_jobstore.jobs import script_needs
+from balsam_jobstore.rules import Needs
+from balsam_jobstore.tx import Tx
+
+COLUMNS = (
+    "key",
+    "name",
+    "executable",
+    "description",
+    "preprocess",
+    "postprocess",
+    "envscript",
+    "python",
+    "owner",
+    "create_us",
+    "revision",
+)
+_ENDED = ", ".join(str(int(s)) for s in sorted(END))
+_SCRIPTS = int(Needs.PREPROCESS | Needs.POSTPROCESS)
+
+
+@dataclass(slots=True)
+class Application:
+    """A row of `application`."""
+
+    key: int
+    name: str
+    executable: str
+    description: str
+    preprocess: str
+    postprocess: str
+    envscript: str
+    python: str
+    owner: str
+    create_us: int
+    revision: int
+
+
+def get(tx: Tx, name: str) -> Application:
+    """An application.
+
+    Raises:
+        NotFound: there is none; names those that there are.
+    """
+    rows = tx.sql.run(f"SELECT {', '.join(COLUMNS)} FROM application WHERE name = :name", name=name)
+    if not rows:
+        raise not_found(name, [row[0] for row in tx.sql.run("SELECT name FROM application ORDER BY name LIMIT 20")])
+    return Application(*rows[0])
+
+
+def not_found(name: str, known: list[str]) -> NotFound:
+    """The error for an application that does not exist."""
+    there = f"there are: {', '.join(known)}" if known else "there is none yet, add it with `balsam app`"
+    return NotFound(f"application {name!r} does not exist ({there})", field="application")
+
+
+def by_keys(tx: Tx, keys: list[int]) -> list[Application]:
+    """The applications with these keys."""
+    rows = tx.sql.run(f"SELECT {', '.join(COLUMNS)} FROM application WHERE key = {{keys}}", keys=keys)
+    return [Application(*row) for row in rows]
+
+
+def create(tx: Tx, values: Mapping[str, str], *, owner: str) -> Application:
+    """Registers an application.
+
+    Raises:
+        Conflict: the name is taken.
+    """
+    name = values["name"]
+    if tx.sql.run("SELECT 1 FROM application WHERE name = :name", name=name):
+        raise Conflict(
+            f"application {name!r} exists already; change it with `balsam app --update`", reason="ALREADY_EXISTS"
+        )
+    columns = COLUMNS[1:]
+    row = [values.get(column, "") for column in columns[:7]] + [owner, tx.now_us, 1]
+    tx.sql.insert("application", columns, [row])
+    return get(tx, name)
+
+
+def update(tx: Tx, name: str, changes: Mapping[str, str]) -> Application:
+    """Changes an application; what jobs need of its scripts follows. Raises NotFound."""
+    before = get(tx, name)
+    if changes:
+        assignments = ", ".join(f"{column} = :{column}" for column in changes)
+        tx.sql.run(
+            f"UPDATE application SET {assignments}, revision = revision + 1 WHERE key = :key",
+            key=before.key,
+            **changes,
+        )
+    after = get(tx, name)
+    bits = script_needs(after.preprocess, after.postprocess)
+    if bits != script_needs(before.preprocess, before.postprocess):
+        text = f"SELECT key FROM job WHERE application = :application AND state NOT IN ({_ENDED})"
+        for row in tx.load([key for (key,) in tx.sql.run(text, application=after.key)]):
+            row.needs = (row.needs & ~_SCRIPTS) | bits
+            tx.touch(row)
+    return after
+
+
+def delete(tx: Tx, name: str) -> None:
+    """Removes an application.
+
+    Raises:
+        NotFound: there is none.
+        NotAllowed: unfinished jobs use it.
+    """
+    application = get(tx, name)
+    text = f"SELECT count(*) FROM job WHERE application = :key AND state NOT IN ({_ENDED})"
+    ((used,),) = tx.sql.run(text, key=application.key)
+    if used:
+        raise NotAllowed(
+            f"application {name!r} is used by {used} unfinished jobs; finish or kill them first", reason="IN_USE"
+        )
+    tx.sql.run("UPDATE job SET application = NULL WHERE application = :key", key=application.key)
+    tx.sql.run("DELETE FROM application WHERE key = :key", key=application.key)

@@ -1,0 +1,230 @@
+"""The database: opening it, SQLite or PostgreSQL, and the few ways in which their SQL differs."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from balsam.errors import BalsamError, ResourceExhausted, SiteError, Unavailable, ValidationError
+
+BUSY_SECONDS = 10.0
+CHECKPOINT_PAGES = 16_000
+READERS = 4
+REGEX_SECONDS = 0.05
+_MOST_PARAMETERS = 32_000  # SQLite allows 32,766 in a statement
+_BLOCKS = (512, 64, 8, 1)
+_UUID_OID = 2950
+
+
+class Database:
+    """An engine, and what depends on which database it is."""
+
+    def __init__(self, url: sa.URL | str) -> None:
+        self.url = sa.make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        try:
+            self.engine = self._make_engine()
+        except ModuleNotFoundError as error:
+            raise SiteError(
+                f"the database {self.url.render_as_string()} needs the Python package {error.name}; "
+                "install Balsam with its [postgres] extra"
+            ) from None
+        except sa.exc.ArgumentError as error:
+            raise SiteError(f"the database URL is not valid: {error}") from None
+
+    @property
+    def name(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self.url.get_backend_name()
+
+    def _make_engine(self) -> sa.Engine:
+        if not self.is_sqlite:
+            engine = sa.create_engine(
+                self.url,
+                pool_size=READERS + 1,
+                max_overflow=2,
+                connect_args={"connect_timeout": 10, "options": "-c synchronous_commit=on -c jit=off"},
+            )
+            sa.event.listen(engine, "connect", _prepare_postgresql)
+            return engine
+        engine = sa.create_engine(
+            self.url,
+            poolclass=sa.QueuePool,
+            pool_size=READERS + 1,
+            max_overflow=2,
+            connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS, "isolation_level": None},
+        )
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        # A write transaction that starts as a reader can fail at its first write in spite of the time-out.
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    def writer(self) -> sa.Connection:
+        """A connection for writing; its transactions take the write lock when they begin."""
+        return self.engine.connect().execution_options(balsam_writes=True)
+
+    def reader(self) -> sa.Connection:
+        """A connection for reading; give it back with ``close``."""
+        return self.engine.connect()
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA temp_store = MEMORY")
+    cursor.execute("PRAGMA cache_size = -65536")
+    cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    cursor.close()
+    # SQLite's own lower() knows ASCII only.
+    connection.create_function("lower", 1, lambda text: text.lower() if isinstance(text, str) else text)
+    connection.create_function("regexp", 2, _regexp, deterministic=True)
+
+
+def _prepare_postgresql(connection: Any, record: object) -> None:
+    import psycopg2.extensions
+
+    # UUIDs are texts everywhere in this service; SQLAlchemy asks the driver for objects.
+    plain = psycopg2.extensions.new_type((_UUID_OID,), "UUID", lambda value, cursor: value)
+    psycopg2.extensions.register_type(plain, connection)
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("balsam_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _regexp(pattern: str, text: object) -> bool:
+    return text is not None and _compiled(pattern).search(str(text), timeout=REGEX_SECONDS) is not None
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(pattern: str) -> Any:
+    import regex  # bounded in time, which re is not
+
+    return regex.compile(pattern)
+
+
+def translate_error(error: Exception) -> BalsamError | None:
+    """What a database error means to a caller; None: it is a bug of ours."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    text = str(original).strip().split("\n")[0]
+    kind = type(original).__name__
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return Unavailable("no database", reason="NO_DATABASE")
+    if isinstance(error, sa.exc.TimeoutError):
+        return ResourceExhausted("too many reads are under way; try again shortly")
+    if "TimeoutError" in text or "user-defined function" in text:
+        return ValidationError("the regular expression takes too long, or is not valid", field="regex")
+    if "invalid regular expression" in text:
+        return ValidationError(f"the regular expression is not valid: {text}", field="regex")
+    if ("full" in text and "disk" in text) or "No space left" in text:
+        return ResourceExhausted("no room on the disk of the database; make some and try again")
+    if kind in ("OperationalError", "InterfaceError", "AdminShutdown", "CrashShutdown"):
+        return Unavailable(f"no database: {text}", reason="NO_DATABASE")
+    return None
+
+
+_NAMED = re.compile(r"(?<![:\w]):(\w+)")
+_KEYS = re.compile(r"\{(\w+)\}")
+
+
+class Sql:
+    """Hot statements as text on one connection: prepared once, without a compiler between.
+
+    Parameters are written ``:name``, a list of keys ``= {name}`` (``key = {keys}``: one of the list).
+    """
+
+    def __init__(self, connection: sa.Connection, is_sqlite: bool) -> None:
+        self.connection = connection
+        self.is_sqlite = is_sqlite
+        self._raw: Any = connection.connection.dbapi_connection
+
+    def run(self, text: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Runs a statement; rows where it gives any."""
+        cursor = self._raw.cursor()
+        try:
+            if self.is_sqlite:
+                for name, value in parameters.items():
+                    if type(value) is list:
+                        parameters[name] = json.dumps(value)
+            cursor.execute(_for_sqlite(text) if self.is_sqlite else _for_postgresql(text), parameters)
+            return cursor.fetchall() if cursor.description else []
+        finally:
+            cursor.close()
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Inserts many rows by few statements."""
+        if not self.is_sqlite and len(rows) > _BLOCKS[2]:
+            self._copy(table, columns, rows)
+            return
+        mark = "?" if self.is_sqlite else "%s"
+        cursor = self._raw.cursor()
+        most = _MOST_PARAMETERS // len(columns)
+        start = 0
+        for size in _BLOCKS:
+            while size <= most and len(rows) - start >= size:
+                flat = [value for row in rows[start : start + size] for value in row]
+                cursor.execute(_insert_text(table, tuple(columns), size, mark), flat)
+                start += size
+        cursor.close()
+
+    def _copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        lines = io.StringIO()
+        for row in rows:
+            lines.write("\t".join([_copy_text(value) for value in row]))
+            lines.write("\n")
+        lines.seek(0)
+        cursor = self._raw.cursor()
+        cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", lines)
+        cursor.close()
+
+
+@functools.lru_cache(maxsize=1000)
+def _for_sqlite(text: str) -> str:
+    return _KEYS.sub(r"IN (SELECT value FROM json_each(:\1))", text.replace("= {", "{"))
+
+
+@functools.lru_cache(maxsize=1000)
+def _for_postgresql(text: str) -> str:
+    text = text.replace("%", "%%")
+    return _NAMED.sub(r"%(\1)s", _KEYS.sub(r"ANY(:\1)", text))
+
+
+@functools.lru_cache(maxsize=200)
+def _insert_text(table: str, columns: tuple[str, ...], rows: int, mark: str) -> str:
+    row = f"({', '.join([mark] * len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"
+
+
+_COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _copy_text(value: Any) -> str:
+    if value is None:
+        return "\\N"
+    return value.translate(_COPY_ESCAPES) if type(value) is str else str(value)
+
+
+def now_us() -> int:
+    """Microseconds since 1970, UTC, by this host's clock."""
+    return time.time_ns() // 1000
+
+
+def sqlite_url(directory: Path) -> sa.URL:
+    """The URL of the embedded database in a directory."""
+    return sa.URL.create("sqlite", database=str(directory / "balsam.db"))

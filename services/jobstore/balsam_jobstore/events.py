@@ -1,0 +1,109 @@
+"""The event stream: every commit's events in a ring that subscribers read at their own pace.
+
+Nobody polls: a subscriber sleeps until something is committed. One that falls behind the ring reads from the database
+until it has caught up, so a slow one costs no memory and loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from balsam_jobstore import schema
+from balsam_jobstore.tx import EventRecord, pack_states, unpack_states
+
+RING = 20_000
+"""Events kept in memory."""
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """Which events; every condition that is set must hold."""
+
+    job_ids: frozenset[str] = frozenset()
+    workflow: str | None = None
+    states: frozenset[int] = frozenset()
+
+    def matches(self, event: EventRecord) -> bool:
+        """Whether an event is wanted."""
+        if self.job_ids and event.job_id not in self.job_ids:
+            return False
+        if self.workflow is not None and event.workflow != self.workflow:
+            return False
+        return event.deleted or not self.states or not self.states.isdisjoint(event.states)
+
+
+class EventHub:
+    """The ring, and those who wait for it. Lives in the loop."""
+
+    def __init__(self, sequence: int) -> None:
+        self.sequence = sequence
+        self._ring: deque[EventRecord] = deque(maxlen=RING)
+        self._news = asyncio.Event()
+
+    def publish(self, events: Sequence[EventRecord]) -> None:
+        """Adds what was committed."""
+        if not events:
+            return
+        self._ring.extend(events)
+        self.sequence = events[-1].sequence
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def wait_beyond(self, sequence: int) -> None:
+        """Returns when there are events after `sequence`."""
+        while self.sequence <= sequence:
+            await self._news.wait()
+
+    def after(self, sequence: int) -> list[EventRecord] | None:
+        """The events after `sequence`; None: the ring does not reach back so far."""
+        if sequence >= self.sequence:
+            return []
+        if not self._ring or self._ring[0].sequence > sequence + 1:
+            return None
+        # Sequences in the ring have no holes, so the place is known.
+        start = sequence + 1 - self._ring[0].sequence
+        return [self._ring[i] for i in range(start, len(self._ring))]
+
+
+def read_events(
+    connection: sa.Connection, wanted: EventFilter, after: int, limit: int, keys: Collection[int] | None = None
+) -> list[EventRecord]:
+    """Recorded events after a sequence, oldest first, at most `limit`."""
+    event, job = schema.event, schema.job
+    query = (
+        sa.select(
+            event.c.job,
+            sa.func.coalesce(event.c.deleted_id, job.c.job_id),
+            sa.func.coalesce(job.c.workflow, ""),
+            event.c.states,
+            event.c.time_us,
+            event.c.actor,
+            event.c.attempt,
+            event.c.message,
+            event.c.exit_code,
+            event.c.deleted_id,
+            event.c.sequence,
+            event.c.record_us,
+        )
+        .select_from(event.outerjoin(job, job.c.key == event.c.job))
+        .where(event.c.sequence > after)
+        .order_by(event.c.sequence)
+        .limit(limit)
+    )
+    if wanted.job_ids:
+        found = sa.select(job.c.key).where(job.c.job_id.in_(wanted.job_ids))
+        query = query.where(sa.or_(event.c.job.in_(found), event.c.deleted_id.in_(wanted.job_ids)))
+    if wanted.workflow is not None:
+        query = query.where(job.c.workflow == wanted.workflow)
+    if wanted.states:
+        letters = [event.c.states.contains(pack_states([state]), autoescape=True) for state in wanted.states]
+        query = query.where(sa.or_(event.c.deleted_id.is_not(None), *letters))
+    return [
+        EventRecord(row[0], str(row[1]), row[2], unpack_states(row[3]), *row[4:9], row[9] is not None, row[10], row[11])
+        for row in connection.execute(query)
+    ]

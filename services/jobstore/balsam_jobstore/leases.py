@@ -1,0 +1,406 @@
+"""Leases: jobs are handed to sessions in the transaction that makes them due, and what comes back is fenced.
+
+Credit and grants are touched by the writer's thread only (commands and `dispatch` run there), so nothing is locked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from balsam.states import RUNNABLE, Actor, State, path_is_allowed
+from balsam_jobstore.rules import Needs
+from balsam_jobstore.sessions import LAUNCHER, Session
+from balsam_jobstore.tx import Row, Tx
+from balsam_jobstore.workflows import workflow_condition
+
+_RUNNABLE_LIST = ", ".join(str(int(s)) for s in sorted(RUNNABLE))
+_RUNNING = int(State.RUNNING)
+_MOST_GRANTS = 500
+_EPSILON = 1e-9
+_DAY_US = 86_400_000_000
+
+DETAIL_COLUMNS = (
+    "args",
+    "environ_vars",
+    "workdir",
+    "input_files",
+    "stage_in_url",
+    "stage_out_url",
+    "stage_out_files",
+    "threads_per_rank",
+    "threads_per_core",
+    "cpu_affinity",
+    "mpi_flags",
+    "gpus_per_rank",
+    "post_error_handler",
+    "post_timeout_handler",
+)
+
+
+@dataclass(slots=True)
+class Grant:
+    """A job that is handed out."""
+
+    row_key: int
+    fence: int
+    job_id: str
+    name: str
+    workflow: str
+    state: int
+    attempt: int
+    tries: int
+    lost: int
+    num_nodes: int
+    ranks_per_node: int
+    node_packing_count: int
+    wall_time_minutes: int
+    application: int | None
+    detail: tuple[Any, ...] = ()
+    parents: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Credit:
+    """What a session could take on."""
+
+    nodes: float = 0.0
+    jobs: int = 0
+    largest: int = 0
+    minutes: float | None = None
+    serial_only: bool = False
+    ranks_per_node: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of a leased job."""
+
+    key: int
+    fence: int
+    passages: list[tuple[int, int]]
+    exit_code: int | None
+    message: str
+    release: bool
+
+
+@dataclass(slots=True)
+class Delivery:
+    """What goes to a stream after a commit."""
+
+    grants: list[Grant] = field(default_factory=list)
+    stops: list[tuple[int, int]] = field(default_factory=list)
+    grants_sent: int = 0
+    drained: bool = False
+    acknowledged: int = 0
+    refused: list[tuple[int, int]] = field(default_factory=list)
+    attached: bool = False
+
+
+class Stream:
+    """The line to one session, as the writer's thread sees it."""
+
+    def __init__(self, session: Session, states: Iterable[int], deliver: Callable[[Delivery], None]) -> None:
+        self.session = session
+        self.states = sorted(states)
+        self.deliver = deliver
+        self.credit = Credit()
+        self.sent = 0
+        self.asks_drained = False
+        self.dry = False
+        """The last look found nothing more: no need to look again until something becomes due."""
+        self._unseen: deque[tuple[int, float]] = deque()
+
+    def set_credit(self, credit: Credit, grants_seen: int) -> None:
+        """Takes new credit; grants that the session had not seen when it gave it count against it."""
+        while self._unseen and self._unseen[0][0] <= grants_seen:
+            self._unseen.popleft()
+        self.credit = credit
+
+    @property
+    def jobs_left(self) -> int:
+        """How many jobs more it takes."""
+        return self.credit.jobs - len(self._unseen)
+
+    @property
+    def nodes_left(self) -> float:
+        """How many nodes' worth of jobs more it takes."""
+        return self.credit.nodes - sum(share for _, share in self._unseen)
+
+    def count(self, share: float) -> None:
+        """A grant goes out."""
+        self.sent += 1
+        self._unseen.append((self.sent, share))
+
+    def take_back(self, count: int) -> None:
+        """The last grants did not go out."""
+        for _ in range(count):
+            self._unseen.pop()
+        self.sent -= count
+        self.dry = False
+
+
+def share_of(row: Row) -> float:
+    """How much of its launcher's nodes a job takes."""
+    if row.num_nodes == 1 and row.ranks_per_node == 1:
+        return 1.0 / row.node_packing_count
+    return float(row.num_nodes)
+
+
+def dispatch(tx: Tx, streams: Sequence[Stream]) -> Callable[[], None]:
+    """Hands out what is due to those with credit, and tells those who asked when nothing more can come.
+
+    Returns what takes it back should the commit fail.
+    """
+    taken: list[tuple[Stream, int]] = []
+    for stream in streams:
+        if tx.runnable:
+            stream.dry = False
+        if stream.dry or stream.jobs_left <= 0 or stream.nodes_left <= _EPSILON:
+            continue
+        rows = _due(tx, stream)
+        if rows:
+            grants = [_grant(tx, stream, row) for row in rows]
+            taken.append((stream, len(grants)))
+            tx.flush()
+            _complete(tx, grants)
+            _after_commit(tx, stream, Delivery(grants=grants, grants_sent=stream.sent))
+    for stream in streams:
+        if stream.asks_drained and _is_drained(tx, stream):
+            stream.asks_drained = False
+            _after_commit(tx, stream, Delivery(drained=True))
+
+    def take_back() -> None:
+        for stream, count in taken:
+            stream.take_back(count)
+
+    return take_back
+
+
+def _after_commit(tx: Tx, stream: Stream, delivery: Delivery) -> None:
+    tx.outcome.after_commit.append(lambda: stream.deliver(delivery))
+
+
+def _due(tx: Tx, stream: Stream) -> list[Row]:
+    """Jobs for a stream, in the order in which they should start; as many as its credit holds."""
+    limit = min(stream.jobs_left, _MOST_GRANTS)
+    if stream.session.kind == LAUNCHER:
+        condition, parameters = _fitting(tx, stream)
+        text = f"""SELECT key FROM job WHERE state IN ({_RUNNABLE_LIST}) AND session IS NULL
+                   AND (unmet = 0 OR (needs & {int(Needs.NO_WAIT)}) <> 0){condition}
+                   ORDER BY priority DESC, num_nodes DESC, wall_time_minutes DESC, key LIMIT :limit"""
+    else:
+        states = ", ".join(map(str, stream.states)) or "0"
+        text = f"SELECT key FROM job WHERE state IN ({states}) AND session IS NULL ORDER BY key LIMIT :limit"
+        parameters = {}
+    keys = [key for (key,) in tx.sql.run(text, limit=limit, **parameters)]
+    stream.dry = len(keys) < limit
+    left = stream.nodes_left
+    due = []
+    for row in tx.load(keys):
+        share = share_of(row) if stream.session.kind == LAUNCHER else 0.0
+        if share > left + _EPSILON:
+            # Nothing smaller goes before it: the nodes that it needs must become free.
+            stream.dry = False
+            break
+        left -= share
+        due.append(row)
+    return due
+
+
+def _fitting(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:
+    """The condition that a launcher could run a job, and its parameters."""
+    credit = stream.credit
+    text, parameters = workflow_condition(stream.session.workflow_filter, sqlite=tx.sql.is_sqlite)
+    condition = f" AND {text}" if text else ""
+    if credit.serial_only:
+        condition += " AND num_nodes = 1 AND ranks_per_node = 1"
+    else:
+        condition += " AND num_nodes <= :largest"
+        parameters["largest"] = credit.largest
+        if credit.ranks_per_node:
+            condition += " AND ranks_per_node <= :ranks"
+            parameters["ranks"] = credit.ranks_per_node
+    if credit.minutes is not None:
+        condition += " AND wall_time_minutes <= :minutes"
+        parameters["minutes"] = credit.minutes
+    return condition, parameters
+
+
+def _grant(tx: Tx, stream: Stream, row: Row) -> Grant:
+    session = stream.session
+    row.session = session.key
+    row.fence += 1
+    row.tries += 1
+    lost = row.lost
+    if session.kind == LAUNCHER:
+        row.attempt += 1
+        row.tries = 1
+        row.lost = 0
+        stream.count(share_of(row))
+    else:
+        stream.count(0.0)
+    tx.outcome.granted.append((row.key, row.fence, row.job_id))
+    return grant_of(row, lost)
+
+
+def grant_of(row: Row, lost: int = 0) -> Grant:
+    """The grant of a leased row, without its detail."""
+    return Grant(
+        row.key,
+        row.fence,
+        row.job_id,
+        row.name,
+        row.workflow,
+        row.state,
+        row.attempt,
+        row.tries,
+        lost,
+        row.num_nodes,
+        row.ranks_per_node,
+        row.node_packing_count,
+        row.wall_time_minutes,
+        row.application,
+    )
+
+
+def _complete(tx: Tx, grants: Sequence[Grant]) -> None:
+    """Adds what a run needs beyond the narrow row."""
+    keys = [grant.row_key for grant in grants]
+    columns = ", ".join(DETAIL_COLUMNS)
+    details = {
+        row[0]: row[1:] for row in tx.sql.run(f"SELECT key, {columns} FROM job_detail WHERE key = {{keys}}", keys=keys)
+    }
+    by_key = {grant.row_key: grant for grant in grants}
+    for grant in grants:
+        grant.detail = details[grant.row_key]
+    children = [key for key in keys if tx.rows[key].needs & Needs.PARENTS]
+    if children:
+        text = """SELECT edge.child, job.job_id FROM edge JOIN job ON job.key = edge.parent
+                  WHERE edge.child = {keys} ORDER BY edge.parent"""
+        for child, parent_id in tx.sql.run(text, keys=children):
+            by_key[child].parents.append(parent_id)
+
+
+def _is_drained(tx: Tx, stream: Stream) -> bool:
+    """Whether nothing that the session could run exists, moves, or can come of what moves or runs."""
+    fitting, fit_parameters = _fitting(tx, stream)
+    text, parameters = workflow_condition(stream.session.workflow_filter, sqlite=tx.sql.is_sqlite)
+    mine = f" AND {text}" if text else ""
+    if _exists(tx, f"state IN ({_RUNNABLE_LIST}) AND session IS NULL{fitting}", fit_parameters):
+        return False
+    if _exists(tx, f"state IN ({_MOVING_LIST}){mine}", parameters) or _exists(
+        tx, f"session IS NOT NULL{mine}", parameters
+    ):
+        return False
+    if not text:
+        return True
+    # Jobs outside the filter that move or run may release some inside.
+    below = f"""WITH RECURSIVE below(key) AS (
+                  SELECT edge.child FROM edge JOIN job ON job.key = edge.parent
+                  WHERE job.session IS NOT NULL OR job.state IN ({_MOVING_LIST})
+                  UNION SELECT edge.child FROM edge JOIN below ON edge.parent = below.key)
+                SELECT 1 FROM below JOIN job ON job.key = below.key
+                WHERE job.state = {int(State.AWAITING_PARENTS)}{mine.replace("workflow", "job.workflow", 1)} LIMIT 1"""
+    return not tx.sql.run(below, **parameters)
+
+
+_MOVING_LIST = ", ".join(
+    str(int(s))
+    for s in (
+        State.CREATED,
+        State.READY,
+        State.STAGED_IN,
+        State.RUN_DONE,
+        State.POSTPROCESSED,
+        State.RUN_ERROR,
+        State.RUN_TIMEOUT,
+    )
+)
+
+
+def _exists(tx: Tx, condition: str, parameters: dict[str, Any]) -> bool:
+    return bool(tx.sql.run(f"SELECT 1 FROM job WHERE {condition} LIMIT 1", **parameters))
+
+
+# What comes back
+
+
+def apply_reports(tx: Tx, session: Session, reports: Sequence[Report]) -> list[tuple[int, int]]:
+    """Applies reports, each as a whole; returns the leases that are not this session's any more."""
+    tx.load({report.key for report in reports})
+    refused = []
+    for report in reports:
+        row = tx.rows.get(report.key)
+        if row is None or row.session != session.key or row.fence != report.fence:
+            refused.append((report.key, report.fence))
+        else:
+            _apply(tx, row, session, report)
+    return refused
+
+
+def _apply(tx: Tx, row: Row, session: Session, report: Report) -> None:
+    states = [state for state, _ in report.passages]
+    actor = session.actor
+    # `tries` is 0 where somebody else has moved the job since it was granted: that move stands.
+    ours = row.tries > 0
+    if states and ours and path_is_allowed(actor, row.state, states):
+        tries = row.tries
+        last = len(states) - 1
+        for index, (state, time_us) in enumerate(report.passages):
+            tx.move(
+                row,
+                (state,),
+                actor,
+                report.message if index == last else "",
+                time_us=_plausible(time_us, tx.now_us),
+                exit_code=report.exit_code if index == last else None,
+            )
+        row.tries = tries
+    if not report.release:
+        return
+    if session.kind == LAUNCHER:
+        _give_back(tx, row, report, ours)
+    if ours and states and session.kind != LAUNCHER:
+        row.tries = 0
+    tx.release(row)
+
+
+def _give_back(tx: Tx, row: Row, report: Report, ours: bool) -> None:
+    """A launcher ends a lease: a run that never started was no attempt; one that was stopped under us goes on."""
+    if row.state == _RUNNING:
+        row.lost = 1
+        tx.move(row, (int(State.RUN_TIMEOUT),), Actor.LAUNCHER, report.message or "the run was stopped")
+    elif ours and row.state in RUNNABLE and not report.passages:
+        row.attempt -= 1
+
+
+def _plausible(time_us: int, now_us: int) -> int:
+    """A reporter's time; what cannot be true (in the future, or older than ten days) becomes now."""
+    return time_us if now_us - 10 * _DAY_US < time_us <= now_us else now_us
+
+
+def attach(tx: Tx, stream: Stream, held: Sequence[tuple[int, int]]) -> Delivery:
+    """A session attaches (again): it gets what it holds without knowing, and loses what it does not hold any more."""
+    holding = dict(held)
+    keys = [key for (key,) in tx.sql.run("SELECT key FROM job WHERE session = :session", session=stream.session.key)]
+    rows = {row.key: row for row in tx.load(keys)}
+    delivery = Delivery(attached=True)
+    unknown: list[Grant] = []
+    for row in rows.values():
+        if holding.get(row.key) == row.fence:
+            if row.tries == 0:
+                delivery.stops.append((row.key, row.fence))
+        elif row.tries > 0 and row.state != _RUNNING:
+            unknown.append(grant_of(row))
+            stream.count(share_of(row))
+        else:
+            tx.release(row)
+    delivery.stops += [(key, fence) for key, fence in held if key not in rows or rows[key].fence != fence]
+    if unknown:
+        _complete(tx, unknown)
+        delivery.grants = unknown
+        delivery.grants_sent = stream.sent
+    return delivery

@@ -1,0 +1,63 @@
+"""Brings a database to this version's schema."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from balsam.errors import SiteError
+from balsam_jobstore.database import Database, translate_error
+
+log = logging.getLogger("balsam.jobstore.migrate")
+
+HEAD = "0001"
+"""The newest revision; a test compares it with the migrations."""
+
+_DIRECTORY = Path(__file__).parent / "migrations"
+
+
+def revision(database: Database) -> str:
+    """Revision of the database's schema; ``""`` if it has none.
+
+    Raises:
+        SiteError: the database cannot be reached.
+    """
+    try:
+        with database.engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return ""
+            return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() or ""
+    except sa.exc.DBAPIError as error:
+        problem = translate_error(error) or str(error.orig).strip().split("\n")[0]
+        raise SiteError(f"cannot open the database {database.url.render_as_string()}: {problem}") from None
+
+
+def migrate(database: Database) -> None:
+    """Makes or upgrades the schema.
+
+    Raises:
+        SiteError: the database cannot be reached, or is of a newer version of Balsam.
+    """
+    current = revision(database)
+    if current == HEAD:
+        return
+    # Alembic takes a third of a second to import: only where there is something to do.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = Config()
+    config.set_main_option("script_location", str(_DIRECTORY))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current and current not in known:
+        raise SiteError(
+            f"the database is at revision {current}, which this version of Balsam does not know "
+            f"(newest: {HEAD}); use the version that made it, or a newer one"
+        )
+    with database.writer() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    log.info("database brought from revision %s to %s", current or "none", HEAD)

@@ -1,0 +1,162 @@
+"""Reads: jobs, counts and applications, on a reader's connection."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from balsam.errors import ValidationError
+from balsam.fields import JOB_FIELDS, check_id, unknown_field
+from balsam_jobstore import schema
+from balsam_jobstore.query import (
+    APPLICATION_COLUMNS,
+    APPLICATIONS,
+    JOB_COLUMNS,
+    JOBS,
+    Compiler,
+    Node,
+    Order,
+    after_condition,
+    order_clauses,
+    pack_token,
+    unpack_token,
+)
+
+PAGE_SIZE = 1000
+MAX_PAGE_SIZE = 10_000
+_job, _detail, _edge = schema.job, schema.job_detail, schema.edge
+
+
+def page_size(asked: int) -> int:
+    """The size of a page. Raises ValidationError for one that is out of range."""
+    if not 0 <= asked <= MAX_PAGE_SIZE:
+        raise ValidationError(f"page_size = {asked}: must be 1 to {MAX_PAGE_SIZE}, or 0", field="page_size")
+    return asked or PAGE_SIZE
+
+
+def job_fields(mask: Sequence[str]) -> list[str]:
+    """The fields that a mask names; all but `parents` if it names none."""
+    for name in mask:
+        if name not in JOB_FIELDS:
+            raise unknown_field(name, JOB_FIELDS, "a job")
+    return ["job_id", *(name for name in mask if name != "job_id")] if mask else list(JOB_COLUMNS)
+
+
+def list_jobs(
+    connection: sa.Connection,
+    sqlite: bool,
+    node: Node | None,
+    orders: Sequence[Order],
+    size: int,
+    token: str,
+    fields: Sequence[str],
+) -> tuple[list[dict[str, Any]], str]:
+    """A page of jobs as field -> value, and the token of the next page."""
+    compiler = Compiler(JOBS, sqlite=sqlite)
+    keys = compiler.order(orders)
+    columns = [JOB_COLUMNS[name].label(name) for name in fields if name in JOB_COLUMNS]
+    query = sa.select(*columns, *(key[0].label(f"sort_{i}") for i, key in enumerate(keys)))
+    if node is not None:
+        query = query.where(compiler.where(node))
+    if token:
+        query = query.where(after_condition(keys, unpack_token(token, len(keys))))
+    query = query.select_from(_source(compiler.used | set(fields)))
+    rows = connection.execute(query.order_by(*order_clauses(keys)).limit(size + 1)).all()
+    more = len(rows) > size
+    rows = rows[:size]
+    count = len(columns)
+    names = [name for name in fields if name in JOB_COLUMNS]
+    jobs = [dict(zip(names, row[:count], strict=True)) for row in rows]
+    if "parents" in fields:
+        parents = parents_of(connection, [row[-1] for row in rows])
+        for job, row in zip(jobs, rows, strict=True):
+            job["parents"] = parents.get(row[-1], [])
+    return jobs, pack_token(rows[-1][count:]) if more else ""
+
+
+_IN_DETAIL = frozenset(
+    name for name, expression in JOB_COLUMNS.items() if getattr(expression, "table", None) is _detail
+)
+
+
+def _source(fields: Iterable[str]) -> sa.FromClause:
+    """The tables that these fields need."""
+    return _job if _IN_DETAIL.isdisjoint(fields) else _job.join(_detail, _detail.c.key == _job.c.key)
+
+
+def parents_of(connection: sa.Connection, keys: Sequence[int]) -> dict[int, list[str]]:
+    """Key -> ids of the parents."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for start in range(0, len(keys), 10_000):
+        query = (
+            sa.select(_edge.c.child, _job.c.job_id)
+            .join(_job, _job.c.key == _edge.c.parent)
+            .where(_edge.c.child.in_(keys[start : start + 10_000]))
+            .order_by(_edge.c.parent)
+        )
+        for child, parent in connection.execute(query):
+            found[child].append(str(parent))
+    return found
+
+
+def get_job(connection: sa.Connection, job_id: str) -> dict[str, Any] | None:
+    """One job with its parents, as field -> value."""
+    columns = [expression.label(name) for name, expression in JOB_COLUMNS.items()]
+    query = sa.select(_job.c.key.label("key"), *columns).join(_detail, _detail.c.key == _job.c.key)
+    row = connection.execute(query.where(_job.c.job_id == check_id(job_id))).mappings().first()
+    if row is None:
+        return None
+    job = dict(row)
+    key = job.pop("key")
+    job["parents"] = parents_of(connection, [key]).get(key, [])
+    return job
+
+
+def count_jobs(
+    connection: sa.Connection, sqlite: bool, node: Node | None, group_by: Sequence[str]
+) -> tuple[int, list[tuple[Any, ...]]]:
+    """How many jobs match; and (values..., count) by the values of some fields."""
+    compiler = Compiler(JOBS, sqlite=sqlite)
+    where = compiler.where(node) if node is not None else sa.true()
+    columns = [compiler.column(name) for name in group_by]
+    query = sa.select(*columns, sa.func.count()).select_from(_source(compiler.used))
+    rows = connection.execute(query.where(where).group_by(*columns).order_by(*columns)).all()
+    if not group_by:
+        return int(rows[0][0]), []
+    return sum(row[-1] for row in rows), [tuple(row) for row in rows]
+
+
+def select_keys(connection: sa.Connection, sqlite: bool, node: Node, after: int, limit: int) -> list[int]:
+    """Keys of the jobs that match, behind a key, in order."""
+    compiler = Compiler(JOBS, sqlite=sqlite)
+    where = compiler.where(node)
+    query = (
+        sa.select(_job.c.key)
+        .select_from(_source(compiler.used))
+        .where(where, _job.c.key > after)
+        .order_by(_job.c.key)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def list_applications(
+    connection: sa.Connection, sqlite: bool, node: Node | None, orders: Sequence[Order], size: int, token: str
+) -> tuple[list[dict[str, Any]], str]:
+    """A page of applications as field -> value, and the token of the next page."""
+    compiler = Compiler(APPLICATIONS, sqlite=sqlite)
+    keys = compiler.order(orders or [Order("name")])
+    columns = [expression.label(name) for name, expression in APPLICATION_COLUMNS.items()]
+    query = sa.select(*columns, *(key[0].label(f"sort_{i}") for i, key in enumerate(keys)))
+    if node is not None:
+        query = query.where(compiler.where(node))
+    if token:
+        query = query.where(after_condition(keys, unpack_token(token, len(keys))))
+    rows = connection.execute(query.order_by(*order_clauses(keys)).limit(size + 1)).all()
+    more = len(rows) > size
+    count = len(columns)
+    found = [dict(zip(APPLICATION_COLUMNS, row[:count], strict=True)) for row in rows[:size]]
+    return found, pack_token(rows[size - 1][count:]) if more else ""

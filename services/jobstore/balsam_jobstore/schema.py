@@ -1,0 +1,177 @@
+"""The tables. What is here must be what the migrations make; a test compares them.
+
+A job is two rows: `job` is narrow and changes with every move; `job_detail` holds what only a run or a reader needs.
+Keys are whole numbers that rise with creation; the UUID is for the outside.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from balsam.states import END, RUNNABLE, TRANSITIONABLE, State
+
+Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+Uuid = sa.String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
+Json = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
+
+metadata = sa.MetaData()
+
+_RUNNABLE = f"state IN ({', '.join(str(int(s)) for s in sorted(RUNNABLE))}) AND session IS NULL"
+_MOVING_STATES = sorted(TRANSITIONABLE - {State.AWAITING_PARENTS})
+_MOVING = f"state IN ({', '.join(str(int(s)) for s in _MOVING_STATES)})"
+_ENDED = f"({', '.join(str(int(s)) for s in sorted(END))})"
+
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("key", Key, primary_key=True, autoincrement=False),
+    sa.Column("job_id", Uuid, nullable=False, unique=True),
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Column("needs", sa.Integer, nullable=False),
+    sa.Column("unmet", sa.Integer, nullable=False),
+    sa.Column("failed_parent", Key),
+    sa.Column("session", Key),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("restarts", sa.Integer, nullable=False),
+    sa.Column("max_restarts", sa.Integer, nullable=False),
+    sa.Column("lost", sa.SmallInteger, nullable=False),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("num_nodes", sa.Integer, nullable=False),
+    sa.Column("ranks_per_node", sa.Integer, nullable=False),
+    sa.Column("node_packing_count", sa.Integer, nullable=False),
+    sa.Column("wall_time_minutes", sa.Integer, nullable=False),
+    sa.Column("application", Key),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("workflow", sa.Text, nullable=False),
+    sa.Index("job_workflow", "workflow", "key"),
+    sa.Index(
+        "job_runnable",
+        sa.text("priority DESC"),
+        sa.text("num_nodes DESC"),
+        sa.text("wall_time_minutes DESC"),
+        "key",
+        sqlite_where=sa.text(_RUNNABLE),
+        postgresql_where=sa.text(_RUNNABLE),
+    ),
+    sa.Index("job_moving", "state", "key", sqlite_where=sa.text(_MOVING), postgresql_where=sa.text(_MOVING)),
+    sa.Index(
+        "job_leased",
+        "session",
+        sqlite_where=sa.text("session IS NOT NULL"),
+        postgresql_where=sa.text("session IS NOT NULL"),
+    ),
+    sa.Index(
+        "job_failed_parent",
+        "failed_parent",
+        sqlite_where=sa.text("failed_parent IS NOT NULL"),
+        postgresql_where=sa.text("failed_parent IS NOT NULL"),
+    ),
+)
+
+job_detail = sa.Table(
+    "job_detail",
+    metadata,
+    sa.Column("key", Key, primary_key=True, autoincrement=False),
+    sa.Column("create_us", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("workdir", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False, server_default=""),
+    sa.Column("args", sa.Text, nullable=False, server_default=""),
+    sa.Column("environ_vars", sa.Text, nullable=False, server_default=""),
+    sa.Column("data", Json, nullable=False, server_default="{}"),
+    sa.Column("wait_for_parents", sa.SmallInteger, nullable=False, server_default="1"),
+    sa.Column("input_files", sa.Text, nullable=False, server_default=""),
+    sa.Column("stage_in_url", sa.Text, nullable=False, server_default=""),
+    sa.Column("stage_out_url", sa.Text, nullable=False, server_default=""),
+    sa.Column("stage_out_files", sa.Text, nullable=False, server_default=""),
+    sa.Column("user_workdir", sa.Text, nullable=False, server_default=""),
+    sa.Column("coschedule_num_nodes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("threads_per_rank", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("threads_per_core", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("cpu_affinity", sa.SmallInteger, nullable=False, server_default="1"),
+    sa.Column("mpi_flags", sa.Text, nullable=False, server_default=""),
+    sa.Column("gpus_per_rank", sa.Double, nullable=False, server_default="0"),
+    sa.Column("post_error_handler", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("post_timeout_handler", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("auto_timeout_retry", sa.SmallInteger, nullable=False, server_default="1"),
+    sa.Column("queued_launch", sa.Text, nullable=False, server_default=""),
+)
+
+edge = sa.Table(
+    "edge",
+    metadata,
+    sa.Column("child", Key, primary_key=True, autoincrement=False),
+    sa.Column("parent", Key, primary_key=True, autoincrement=False),
+    sa.Column("met", sa.SmallInteger, nullable=False),
+    sa.Index("edge_parent", "parent", "child"),
+    sqlite_with_rowid=False,
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("sequence", Key, primary_key=True, autoincrement=False),
+    sa.Column("job", Key, nullable=False),
+    # States entered at one instant, in order, as letters: chr(64 + state).
+    sa.Column("states", sa.Text, nullable=False),
+    sa.Column("time_us", sa.BigInteger, nullable=False),
+    sa.Column("record_us", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.SmallInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("message", sa.Text, nullable=False),
+    # Only where the job itself is gone.
+    sa.Column("deleted_id", Uuid),
+    sa.Index("event_job", "job", "sequence"),
+)
+
+application = sa.Table(
+    "application",
+    metadata,
+    sa.Column("key", Key, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("executable", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("preprocess", sa.Text, nullable=False),
+    sa.Column("postprocess", sa.Text, nullable=False),
+    sa.Column("envscript", sa.Text, nullable=False),
+    sa.Column("python", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("create_us", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+session = sa.Table(
+    "session",
+    metadata,
+    # Never used again: a lease must not pass to a new session with an old number.
+    sa.Column("key", Key, primary_key=True),
+    sa.Column("session_id", Uuid, nullable=False, unique=True),
+    sa.Column("request_id", Uuid, nullable=False, unique=True),
+    sa.Column("kind", sa.SmallInteger, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("create_us", sa.BigInteger, nullable=False),
+    sa.Column("nodes", sa.Integer, nullable=False),
+    sa.Column("job_mode", sa.Text, nullable=False),
+    sa.Column("workflow_filter", sa.Text, nullable=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+counter = sa.Table(
+    "counter",
+    metadata,
+    # One row. Locked by every transaction with events, until it commits: sequences rise in commit order.
+    sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("job_key", sa.BigInteger, nullable=False),
+    sa.Column("event_sequence", sa.BigInteger, nullable=False),
+)

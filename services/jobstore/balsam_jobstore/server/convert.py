@@ -1,0 +1,253 @@
+"""Between protobuf messages and the plain values that the verbs work on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from balsam.errors import ValidationError
+from balsam.fields import APPLICATION_FIELDS, CPU_AFFINITIES, JOB_FIELDS, Phase, check_id, unknown_field
+from balsam.states import State
+from balsam.v1 import application_pb2, event_pb2, job_pb2, job_service_pb2, query_pb2
+from balsam_jobstore import applications, jobs
+from balsam_jobstore.jobs import NewJob, Refused
+from balsam_jobstore.query import Group, Node, Order, Test
+from balsam_jobstore.tx import EventRecord
+
+_TIME_FIELDS = frozenset({"create_time"})
+_CHECKS = {name: field.check for name, field in JOB_FIELDS.items()}
+_GIVEN = frozenset(name for name, field in JOB_FIELDS.items() if field.phase is not Phase.NEVER) - {"state", "job_id"}
+_DETAIL_BOOLEANS = frozenset(
+    {"wait_for_parents", "post_error_handler", "post_timeout_handler", "auto_timeout_retry", "leased"}
+)
+
+
+def timestamp(time_us: int) -> Timestamp:
+    """A point in time, from microseconds since 1970."""
+    return Timestamp(seconds=time_us // 1_000_000, nanos=time_us % 1_000_000 * 1000)
+
+
+def new_job(message: job_pb2.Job, index: int) -> NewJob:
+    """A job to add.
+
+    Raises:
+        ValidationError: a field is wrong.
+    """
+    values: dict[str, Any] = {}
+    parents: list[str] = []
+    job_id = ""
+    for descriptor, value in message.ListFields():
+        name = descriptor.name
+        if name == "job_id":
+            job_id = check_id(value)
+        elif name == "parents":
+            parents = _CHECKS["parents"](value)
+        elif name == "state":
+            if value != State.CREATED:
+                raise ValidationError(f"state = {_state_name(value)}: a new job is CREATED", field="state")
+        elif name in _GIVEN:
+            values[name] = _plain(name, value)
+        # Output-only fields are ignored, as AIPs ask.
+    if not job_id:
+        raise ValidationError("job_id is missing: the client makes it (a UUID)", field="job_id")
+    return NewJob(job_id, index, values, parents)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A field of a message as a checked value."""
+    if name == "cpu_affinity":
+        if value not in (0, 1, 2):
+            raise ValidationError(f"cpu_affinity = {value}: must be NONE (1) or DEPTH (2)", field=name)
+        return CPU_AFFINITIES[max(value - 1, 0)]
+    if name == "environ_vars":
+        value = dict(value)
+    return _CHECKS[name](value)
+
+
+def changes(message: job_pb2.Job, mask: FieldMask) -> dict[str, Any]:
+    """The masked fields of a job as checked values.
+
+    Raises:
+        ValidationError: a field does not exist, cannot be changed, or its value is wrong.
+    """
+    if not mask.paths:
+        raise ValidationError("update_mask names no field", field="update_mask")
+    values: dict[str, Any] = {}
+    for name in mask.paths:
+        if name not in JOB_FIELDS:
+            raise unknown_field(name, JOB_FIELDS, "a job")
+        if JOB_FIELDS[name].phase in (Phase.NEVER, Phase.CREATION):
+            raise ValidationError(f"{name} cannot be changed ({JOB_FIELDS[name].phase.value})", field=name)
+        if name == "state":
+            values[name] = state(message.state).name
+        elif message.DESCRIPTOR.fields_by_name[name].has_presence and not message.HasField(name):  # type: ignore[arg-type]
+            values[name] = JOB_FIELDS[name].default
+        else:
+            value = getattr(message, name)
+            values[name] = _plain(name, list(value) if name == "parents" else value)
+    return values
+
+
+def state(number: int) -> State:
+    """A state. Raises ValidationError for a number that is none."""
+    try:
+        return State(number)
+    except ValueError:
+        raise ValidationError(
+            f"state = {number}: must be one of {', '.join(State.__members__)}", field="state"
+        ) from None
+
+
+def _state_name(number: int) -> str:
+    return State(number).name if number in State._value2member_map_ else str(number)
+
+
+def job_message(values: Mapping[str, Any], data_directory: str) -> job_pb2.Job:
+    """A job, from field -> column value."""
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in _DETAIL_BOOLEANS:
+            given[name] = bool(value)
+        elif name in _TIME_FIELDS:
+            given[name] = timestamp(value)
+        elif name == "environ_vars":
+            given[name] = json.loads(value) if value else None
+        elif name == "data":
+            given[name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        elif name == "working_directory":
+            given[name] = absolute(value, data_directory)
+        elif name == "job_id":
+            given[name] = str(value)
+        elif name == "message":
+            given[name] = value or ""
+        else:
+            given[name] = value
+    return job_pb2.Job(**given)
+
+
+def absolute(workdir: str, data_directory: str) -> str:
+    """A working directory as an absolute path."""
+    return workdir if workdir.startswith("/") else f"{data_directory}/{workdir}"
+
+
+def application_message(values: applications.Application | Mapping[str, Any]) -> application_pb2.Application:
+    """An application, from an object or from field -> column value."""
+    given: dict[str, Any] = dict(values) if isinstance(values, Mapping) else dataclasses.asdict(values)
+    created = given.get("create_time", given.get("create_us", 0))
+    texts = {name: given[name] for name in APPLICATION_FIELDS if name != "create_time"}
+    return application_pb2.Application(**texts, create_time=timestamp(created))
+
+
+def event_message(event: EventRecord) -> event_pb2.Event:
+    """An entry of the history."""
+    return event_pb2.Event(
+        sequence=event.sequence,
+        job_id=event.job_id,
+        states=event.states,  # type: ignore[arg-type]
+        time=timestamp(event.time_us),
+        record_time=timestamp(event.record_us),
+        actor=event.actor,  # type: ignore[arg-type]
+        message=event.message,
+        attempt=event.attempt,
+        exit_code=event.exit_code,
+        deleted=event.deleted,
+    )
+
+
+def refusal_message(item: Refused) -> job_service_pb2.Refusal:
+    """Why one item was not done."""
+    return job_service_pb2.Refusal(
+        job_id=item.job_id, index=item.index, reason=item.reason, message=item.message[:2000], field=item.field
+    )
+
+
+def refusal_messages(items: Iterable[Refused]) -> list[job_service_pb2.Refusal]:
+    """The first refusals of a list."""
+    return [refusal_message(item) for item in list(items)[: jobs.MOST_REFUSALS]]
+
+
+# Queries
+
+
+def node(message: query_pb2.Filter, depth: int = 0) -> Node:
+    """A filter as a tree of plain values; an empty one matches all."""
+    if depth > 60:
+        raise ValidationError("the filter is nested too deeply", field="filter")
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        return Group("all")
+    if kind == "test":
+        return _test(message.test)
+    if kind == "not":
+        return Group("not", (node(getattr(message, "not"), depth + 1),))
+    return Group(kind, tuple(node(member, depth + 1) for member in getattr(message, kind).filters))
+
+
+def _test(message: query_pb2.Test) -> Test:
+    names = query_pb2.Test.Op.DESCRIPTOR.values_by_number
+    if message.op not in names or message.op == query_pb2.Test.OP_UNSPECIFIED:
+        raise ValidationError(f"op = {message.op} is not a lookup", reason="UNKNOWN_LOOKUP", field=message.field)
+    op = names[message.op].name.lower()
+    return Test(message.field, op, tuple(_value(value) for value in message.values), tuple(message.path))
+
+
+def _value(message: query_pb2.Value) -> Any:
+    kind = message.WhichOneof("kind")
+    return None if kind is None else getattr(message, kind)
+
+
+def value_message(value: Any) -> query_pb2.Value:
+    """A plain value as a message."""
+    if value is None:
+        return query_pb2.Value()
+    if isinstance(value, bool):
+        return query_pb2.Value(boolean=value)
+    if isinstance(value, int):
+        return query_pb2.Value(integer=value)
+    if isinstance(value, float):
+        return query_pb2.Value(number=value)
+    return query_pb2.Value(text=str(value))
+
+
+def orders(messages: Iterable[query_pb2.OrderBy]) -> list[Order]:
+    """Sort keys."""
+    return [Order(message.field, message.descending, tuple(message.path)) for message in messages]
+
+
+def optional_node(request: Message) -> Node | None:
+    """The filter of a request, if it has one."""
+    return node(request.filter) if request.HasField("filter") else None  # type: ignore[attr-defined]
+
+
+def group_values(fields: Sequence[str], row: Sequence[Any]) -> list[query_pb2.Value]:
+    """The values of a group, states by name, booleans as such."""
+    values = []
+    for name, value in zip(fields, row, strict=False):
+        if name == "state":
+            value = State(value).name
+        elif name in _DETAIL_BOOLEANS:
+            value = bool(value)
+        elif name == "cpu_affinity":
+            value = CPU_AFFINITIES[value - 1]
+        values.append(value_message(value))
+    return values
+
+
+def application_values(message: application_pb2.Application, names: Iterable[str]) -> dict[str, str]:
+    """Fields of an application as checked values.
+
+    Raises:
+        ValidationError: a field does not exist, or its value is wrong.
+    """
+    values = {}
+    for name in names:
+        if name not in APPLICATION_FIELDS:
+            raise unknown_field(name, APPLICATION_FIELDS, "an application")
+        values[name] = APPLICATION_FIELDS[name].check(getattr(message, name))
+    return values

@@ -1,0 +1,341 @@
+"""SessionService: sessions, rules, and the stream of work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from balsam.errors import ValidationError
+from balsam.fields import MAX_INT
+from balsam.serving import CALLER
+from balsam.v1 import job_pb2, lease_pb2, session_pb2, session_service_pb2
+from balsam.v1.session_service_pb2_grpc import SessionServiceServicer
+from balsam.version import VERSION
+from balsam_jobstore import applications, leases, sessions
+from balsam_jobstore.database import now_us
+from balsam_jobstore.leases import Credit, Delivery, Grant, Report, Stream
+from balsam_jobstore.rules import Condition, Rule
+from balsam_jobstore.server import convert
+from balsam_jobstore.sessions import Session
+from balsam_jobstore.store import Store, attach_stream, detach_stream
+from balsam_jobstore.tx import Tx
+
+pb = session_service_pb2
+
+MAX_RULES = 500
+MODES = ("auto", "mpi", "serial")
+
+
+class SessionService(SessionServiceServicer):
+    """Translates; the verbs are in `sessions`, `leases` and `rules`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._data = str(store.site.data)
+
+    async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> pb.OpenSessionResponse:
+        """Opens a session."""
+        given = request.session
+        if given.kind not in (sessions.SCHEDULER, sessions.LAUNCHER):
+            raise ValidationError(f"kind = {given.kind}: must be SCHEDULER or LAUNCHER", field="kind")
+        if given.kind == sessions.LAUNCHER and given.job_mode not in MODES:
+            raise ValidationError(f"job_mode = {given.job_mode!r}: must be one of {', '.join(MODES)}", field="job_mode")
+        for name, text in (
+            ("host", given.host),
+            ("workflow_filter", given.workflow_filter),
+            ("address", given.address),
+        ):
+            if len(text) > 1000 or "\0" in text:
+                raise ValidationError(f"{name} is too long or holds a NUL character", field=name)
+        session = Session(
+            session_id=sessions.new_id(),
+            request_id=_uuid(request.request_id, "request_id"),
+            kind=given.kind,
+            host=given.host,
+            pid=given.pid,
+            owner=CALLER.get().user,
+            version=request.version[:100].replace("\0", ""),
+            create_us=now_us(),
+            nodes=given.nodes,
+            job_mode=given.job_mode,
+            workflow_filter=given.workflow_filter,
+            address=given.address,
+        )
+        opened = await self._store.open_session(session)
+        return pb.OpenSessionResponse(
+            session=_session_message(opened, 0), lease_seconds=self._store.sessions.lease_seconds, version=VERSION
+        )
+
+    async def RenewSession(self, request: pb.RenewSessionRequest, context: Any) -> pb.RenewSessionResponse:
+        """Renews a session; no database is asked."""
+        self._store.sessions.renew(request.session_id)
+        return pb.RenewSessionResponse()
+
+    async def CloseSession(self, request: pb.CloseSessionRequest, context: Any) -> pb.CloseSessionResponse:
+        """Ends a session."""
+        session = self._store.sessions.get(request.session_id)
+        return pb.CloseSessionResponse(released=await self._store.end_session(session, "was closed"))
+
+    async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
+        """The open sessions."""
+
+        def count(tx: Tx) -> dict[int, int]:
+            text = "SELECT session, count(*) FROM job WHERE session IS NOT NULL GROUP BY session"
+            return dict(tx.sql.run(text))
+
+        counts = await self._store.writer.do(count)
+        return pb.ListSessionsResponse(
+            sessions=[_session_message(s, counts.get(s.key, 0)) for s in self._store.sessions.all()]
+        )
+
+    async def RegisterRules(self, request: pb.RegisterRulesRequest, context: Any) -> pb.RegisterRulesResponse:
+        """Puts rules in force."""
+        session = self._store.sessions.get(request.session_id)
+        if session.kind != sessions.SCHEDULER:
+            raise ValidationError("only a scheduler's session may register rules", field="session_id")
+        if len(request.rules) > MAX_RULES:
+            raise ValidationError(f"more than {MAX_RULES} rules", field="rules")
+        rules = [_rule(index, rule) for index, rule in enumerate(request.rules)]
+        return pb.RegisterRulesResponse(moved=await self._store.register_rules(session, rules))
+
+    async def Work(self, request: AsyncIterator[pb.WorkRequest], context: Any) -> AsyncIterator[pb.WorkResponse]:
+        """The line to one session."""
+        first = await anext(aiter(request), None)
+        if first is None or not first.HasField("attach"):
+            raise ValidationError("the first message of a work stream must attach to a session", field="attach")
+        session = self._store.sessions.get(first.attach.session_id)
+        line = _Line(self._store, session, first.attach, self._data)
+        reader = asyncio.create_task(line.read(request))
+        try:
+            await line.attach(first.attach)
+            async for response in line.responses():
+                yield response
+        finally:
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await reader
+            self._store.writer.submit(lambda tx: detach_stream(self._store, line.stream))
+
+
+class _Line:
+    """One open work stream: deliveries of commits on their way out, reports on their way in."""
+
+    def __init__(self, store: Store, session: Session, attach: pb.WorkRequest.Attach, data: str) -> None:
+        self._store = store
+        self._session = session
+        self._data = data
+        self._out: asyncio.Queue[Delivery | Exception | None] = asyncio.Queue()
+        self._programs: dict[int, int] = {}
+        self._attached = asyncio.Event()
+        states = [int(convert.state(number)) for number in attach.states]
+        self.stream = Stream(session, states, self._out.put_nowait)
+
+    async def attach(self, attach: pb.WorkRequest.Attach) -> None:
+        """Takes the place of an older line of the session."""
+        held = [(lease.handle, lease.token) for lease in attach.held]
+        await self._store.writer.do(lambda tx: attach_stream(self._store, tx, self.stream, held))
+        self._attached.set()
+
+    async def read(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
+        """Queues what comes in, in order; answers go out when it is durable."""
+        await self._attached.wait()
+        try:
+            async for request in requests:
+                self._store.sessions.renew(self._session.session_id)
+                self._submit(request)
+            self._out.put_nowait(None)
+        except Exception as error:
+            self._out.put_nowait(error)
+
+    def _submit(self, request: pb.WorkRequest) -> None:
+        reports = [_report(message) for message in request.reports.reports]
+        credit = _credit(request.credit) if request.HasField("credit") else None
+        seen = request.credit.grants_seen
+        number = request.reports.number
+
+        def command(tx: Tx) -> list[tuple[int, int]]:
+            refused = leases.apply_reports(tx, self._session, reports)
+            if credit is not None:
+                self.stream.set_credit(credit, seen)
+                self.stream.dry = self.stream.dry and self._same_fit(credit)
+                self._last_fit = _fit(credit)
+            if request.ask_drained:
+                self.stream.asks_drained = True
+            return refused
+
+        def done(future: asyncio.Future[list[tuple[int, int]]]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is not None:
+                self._out.put_nowait(error if isinstance(error, Exception) else RuntimeError(str(error)))
+            elif number:
+                self._out.put_nowait(Delivery(acknowledged=number, refused=future.result()))
+
+        self._store.writer.submit(command).add_done_callback(done)
+
+    _last_fit: tuple[Any, ...] = ()
+
+    def _same_fit(self, credit: Credit) -> bool:
+        """Whether what the session could run is what it was: then what was not due before is not due now."""
+        return self._last_fit == _fit(credit)
+
+    async def responses(self) -> AsyncIterator[pb.WorkResponse]:
+        """What goes out: all that has come together since the last message, in one."""
+        while True:
+            deliveries = [await self._out.get()]
+            while not self._out.empty():
+                deliveries.append(self._out.get_nowait())
+            response = pb.WorkResponse()
+            ended: Exception | None = None
+            closed = False
+            grants: list[Grant] = []
+            for delivery in deliveries:
+                if isinstance(delivery, Exception):
+                    ended = delivery
+                    break
+                if delivery is None or delivery.grants_sent < 0:
+                    closed = True
+                    break
+                grants += delivery.grants
+                _merge(response, delivery)
+            if grants:
+                await self._add_grants(response, grants)
+            yield response
+            if ended:
+                raise ended
+            if closed:
+                return
+
+    async def _add_grants(self, response: pb.WorkResponse, grants: list[Grant]) -> None:
+        wanted = {grant.application for grant in grants if grant.application is not None}
+        if wanted:
+            revisions = self._store.program_revisions
+            stale = [key for key in wanted if self._programs.get(key) != revisions.get(key, 0)]
+            if stale:
+                for program in await self._store.writer.do(lambda tx: applications.by_keys(tx, stale)):
+                    response.programs.append(_program(program))
+                    self._programs[program.key] = revisions.get(program.key, 0)
+        response.grants.extend(self._grant(grant) for grant in grants)
+
+    def _grant(self, grant: Grant) -> lease_pb2.Grant:
+        values = dict(zip(leases.DETAIL_COLUMNS, grant.detail, strict=True))
+        environ = values.pop("environ_vars")
+        job = job_pb2.Job(
+            job_id=str(grant.job_id),
+            name=grant.name,
+            workflow=grant.workflow,
+            state=grant.state,  # type: ignore[arg-type]
+            attempt=grant.attempt,
+            working_directory=convert.absolute(values.pop("workdir"), self._data),
+            parents=[str(parent) for parent in grant.parents],
+        )
+        for name, value in values.items():
+            if value:
+                setattr(job, name, bool(value) if name.startswith("post_") else value)
+        for name in ("num_nodes", "ranks_per_node", "node_packing_count", "wall_time_minutes"):
+            value = getattr(grant, name)
+            if value != 1:
+                setattr(job, name, value)
+        if environ:
+            job.environ_vars.update(json.loads(environ))
+        return lease_pb2.Grant(
+            lease=lease_pb2.Lease(handle=grant.row_key, token=grant.fence),
+            job=job,
+            program_id=grant.application or 0,
+            token=self._store.tokens.make(grant.row_key, grant.fence),
+            script_attempt=grant.tries,
+            launcher_lost=bool(grant.lost),
+        )
+
+
+def _merge(response: pb.WorkResponse, delivery: Delivery) -> None:
+    if delivery.attached:
+        response.attached = True
+    if delivery.grants_sent:
+        response.grants_sent = delivery.grants_sent
+    if delivery.drained:
+        response.drained = True
+    for key, fence in delivery.stops:
+        response.stops.add(handle=key, token=fence)
+    if delivery.acknowledged:
+        response.ack.number = delivery.acknowledged
+    for key, fence in delivery.refused:
+        response.ack.refused.add(handle=key, token=fence)
+
+
+def _fit(credit: Credit) -> tuple[Any, ...]:
+    return (credit.largest, credit.minutes, credit.serial_only, credit.ranks_per_node)
+
+
+def _report(message: lease_pb2.Report) -> Report:
+    return Report(
+        message.lease.handle,
+        message.lease.token,
+        [(int(convert.state(passage.state)), passage.time_us) for passage in message.passages],
+        message.exit_code if message.HasField("exit_code") else None,
+        message.message.replace("\0", "")[:8000],
+        message.release,
+    )
+
+
+def _credit(message: pb.WorkRequest.Credit) -> Credit:
+    return Credit(
+        nodes=message.nodes,
+        jobs=message.jobs,
+        largest=message.largest or MAX_INT,
+        minutes=message.minutes if message.HasField("minutes") else None,
+        serial_only=message.serial_only,
+        ranks_per_node=message.ranks_per_node,
+    )
+
+
+def _rule(index: int, message: pb.Rule) -> Rule:
+    source = convert.state(getattr(message, "from"))
+    for number in message.when:
+        if number not in Condition._value2member_map_:
+            raise ValidationError(f"rules[{index}]: {number} is not a condition", field="rules")
+    path = tuple(int(convert.state(number)) for number in message.path)
+    rule = Rule(int(source), frozenset(int(n) for n in message.when), path, message.message)
+    if rule.problem():
+        raise ValidationError(f"rules[{index}] {rule.problem()}, which the graph does not allow", field="rules")
+    return rule
+
+
+def _program(application: applications.Application) -> lease_pb2.Program:
+    return lease_pb2.Program(
+        program_id=application.key,
+        name=application.name,
+        executable=application.executable,
+        preprocess=application.preprocess,
+        postprocess=application.postprocess,
+        envscript=application.envscript,
+        python=application.python,
+    )
+
+
+def _session_message(session: Session, held: int) -> session_pb2.Session:
+    return session_pb2.Session(
+        session_id=session.session_id,
+        kind=session.kind,  # type: ignore[arg-type]
+        host=session.host,
+        pid=session.pid,
+        user=session.owner,
+        create_time=convert.timestamp(session.create_us),
+        nodes=session.nodes,
+        job_mode=session.job_mode,
+        workflow_filter=session.workflow_filter,
+        leases=held,
+        address=session.address,
+    )
+
+
+def _uuid(text: str, field: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise ValidationError(f"{field} = {text!r}: must be a UUID that the client makes", field=field) from None

@@ -1,0 +1,39 @@
+"""SiteService."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import sqlalchemy as sa
+
+from balsam.serving import CALLER
+from balsam.v1 import site_service_pb2
+from balsam.v1.site_service_pb2_grpc import SiteServiceServicer
+from balsam.version import VERSION
+from balsam_jobstore import migrate, schema
+from balsam_jobstore.store import Store
+
+pb = site_service_pb2
+
+
+class SiteService(SiteServiceServicer):
+    """Says what this is."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def GetSite(self, request: pb.GetSiteRequest, context: Any) -> pb.GetSiteResponse:
+        """The site."""
+        count = sa.select(sa.func.count()).select_from(schema.job)
+        jobs = await self._store.read(lambda connection: connection.execute(count).scalar_one())
+        return pb.GetSiteResponse(
+            path=str(self._store.site.path),
+            version=VERSION,
+            pid=os.getpid(),
+            database=self._store.database.name,
+            schema_revision=migrate.HEAD,
+            sequence=self._store.hub.sequence,
+            jobs=jobs,
+            user=CALLER.get().user,
+        )

@@ -1,0 +1,155 @@
+"""Sessions: who is at work, and whether they still are. Only durations by this process's own clock decide."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from balsam.errors import NotFound
+from balsam.states import Actor, State
+from balsam_jobstore.tx import Tx
+
+SCHEDULER, LAUNCHER = 1, 2
+GUARD_SECONDS = 3.0
+"""A scheduler that died has taken its scripts with it after so long [s]."""
+
+_COLUMNS = (
+    "session_id",
+    "request_id",
+    "kind",
+    "host",
+    "pid",
+    "owner",
+    "version",
+    "create_us",
+    "nodes",
+    "job_mode",
+    "workflow_filter",
+    "address",
+)
+
+
+@dataclass
+class Session:
+    """A session, as the job store knows it."""
+
+    session_id: str
+    request_id: str
+    kind: int
+    host: str
+    pid: int
+    owner: str
+    version: str
+    create_us: int
+    nodes: int
+    job_mode: str
+    workflow_filter: str
+    address: str
+    key: int = 0
+    deadline: float = field(default=0.0, compare=False)
+    """By `time.monotonic()`."""
+
+    @property
+    def actor(self) -> Actor:
+        """Who moves jobs under this session."""
+        return Actor.SCHEDULER if self.kind == SCHEDULER else Actor.LAUNCHER
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return f"{'scheduler' if self.kind == SCHEDULER else 'launcher'} on {self.host} (pid {self.pid})"
+
+
+class Sessions:
+    """The open sessions. Lives in the loop; rows are written by commands."""
+
+    def __init__(self, lease_seconds: float) -> None:
+        self.lease_seconds = lease_seconds
+        self._by_id: dict[str, Session] = {}
+
+    def restore(self, rows: Sequence[Session]) -> None:
+        """Takes up the sessions of the process before; each has one lease time to show itself."""
+        for session in rows:
+            self.adopt(session)
+
+    def adopt(self, session: Session) -> None:
+        """A session has been opened."""
+        if session.kind == SCHEDULER:
+            # There is one scheduler a site, by its lock: an older session's process is dead.
+            for other in self._by_id.values():
+                if other.kind == SCHEDULER and other.host == session.host and other.key != session.key:
+                    other.deadline = min(other.deadline, time.monotonic() + GUARD_SECONDS)
+        session.deadline = time.monotonic() + self.lease_seconds
+        self._by_id[session.session_id] = session
+
+    def get(self, session_id: str) -> Session:
+        """A session that is open.
+
+        Raises:
+            NotFound: it is not, or not any more.
+        """
+        session = self._by_id.get(session_id)
+        if session is None:
+            raise NotFound(f"session {session_id!r} has ended", reason="SESSION_ENDED")
+        return session
+
+    def by_request(self, request_id: str) -> Session | None:
+        """The session that a request has opened."""
+        return next((s for s in self._by_id.values() if s.request_id == request_id), None)
+
+    def renew(self, session_id: str) -> None:
+        """The session lives. Raises NotFound."""
+        session = self.get(session_id)
+        session.deadline = max(session.deadline, time.monotonic() + self.lease_seconds)
+
+    def remove(self, session: Session) -> None:
+        """The session has ended."""
+        self._by_id.pop(session.session_id, None)
+
+    def all(self) -> list[Session]:
+        """The open sessions, oldest first."""
+        return sorted(self._by_id.values(), key=lambda s: s.key)
+
+    def expired(self) -> list[Session]:
+        """Sessions that were not renewed in time."""
+        now = time.monotonic()
+        return [s for s in self._by_id.values() if s.deadline <= now]
+
+    def seconds_to_next(self) -> float:
+        """How long nothing can expire [s]."""
+        now = time.monotonic()
+        return max(0.2, min([s.deadline - now for s in self._by_id.values()], default=self.lease_seconds))
+
+
+def insert(tx: Tx, session: Session) -> Session:
+    """Writes a new session."""
+    values = [getattr(session, name) for name in _COLUMNS]
+    tx.sql.insert("session", _COLUMNS, [values])
+    (session.key,) = tx.sql.run("SELECT key FROM session WHERE session_id = :id", id=session.session_id)[0]
+    return session
+
+
+def load(tx: Tx) -> list[Session]:
+    """The sessions in the database."""
+    rows = tx.sql.run(f"SELECT {', '.join(_COLUMNS)}, key FROM session")
+    return [Session(*row) for row in rows]
+
+
+def new_id() -> str:
+    """A session's id: random, so that nobody meets it again."""
+    return str(uuid.uuid4())
+
+
+def end(tx: Tx, session: Session, reason: str) -> int:
+    """Ends a session and gives back what it holds; returns how many jobs. Safe to repeat."""
+    keys = [key for (key,) in tx.sql.run("SELECT key FROM job WHERE session = :session", session=session.key)]
+    for row in tx.load(keys):
+        if row.state == State.RUNNING:
+            row.lost = 1
+            row.restarts += 1
+            tx.move(row, (int(State.RUN_TIMEOUT),), Actor.JOBSTORE, f"launcher lost: {session.label} {reason}")
+        tx.release(row)
+    tx.sql.run("DELETE FROM session WHERE key = :key", key=session.key)
+    return len(keys)

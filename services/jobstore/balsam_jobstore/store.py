@@ -1,0 +1,202 @@
+"""The job store as one object: the database, the writer, and what hears of every commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from balsam.errors import BalsamError
+from balsam.site import Site
+from balsam.states import State
+from balsam_jobstore import leases, sessions
+from balsam_jobstore.access import RunTokens
+from balsam_jobstore.database import READERS, Database, translate_error
+from balsam_jobstore.events import EventHub
+from balsam_jobstore.leases import Stream
+from balsam_jobstore.rules import Rule, RuleSet
+from balsam_jobstore.sessions import Session, Sessions
+from balsam_jobstore.tx import Outcome, Tx
+from balsam_jobstore.writer import Writer
+
+log = logging.getLogger("balsam.jobstore")
+
+T = TypeVar("T")
+
+_CATCH_UP = 2000
+
+
+class Store:
+    """What the servicers work on. Lives in the loop; commands run in the writer's thread."""
+
+    def __init__(self, site: Site, database: Database, tokens: RunTokens) -> None:
+        self.site = site
+        self.database = database
+        self.tokens = tokens
+        self.sessions = Sessions(site.settings.lease_seconds)
+        self.writer = Writer(database, asyncio.get_running_loop(), self)
+        self.hub = EventHub(0)
+        self.streams: dict[int, Stream] = {}
+        """Session key -> its line. Changed by commands only, in the writer's thread."""
+        self.program_revisions: dict[int, int] = {}
+        """Application key -> revision, of those that changed while this process runs: lines send them again."""
+        self._rules_of: Session | None = None
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+
+    async def start(self) -> None:
+        """Takes up where the process before stopped."""
+        self.writer.start()
+        known, live, sequence = await self.writer.do(_read_state)
+        self.sessions.restore(known)
+        self.tokens.live.update(live)
+        self.hub.sequence = sequence
+
+    def stop(self) -> None:
+        """Commits what is queued and closes the database."""
+        self.writer.stop()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self.database.close()
+
+    async def read(self, query: Callable[[sa.Connection], T]) -> T:
+        """Runs a read on a connection of its own.
+
+        Raises:
+            BalsamError: what went wrong.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, query)
+
+    def _read(self, query: Callable[[sa.Connection], T]) -> T:
+        try:
+            with self.database.reader() as connection:
+                return query(connection)
+        except BalsamError:
+            raise
+        except Exception as error:
+            problem = translate_error(error)
+            if problem is None:
+                raise
+            raise problem from None
+
+    # In the writer's thread
+
+    def before_commit(self, tx: Tx) -> Callable[[], None]:
+        """Hands out work."""
+        return leases.dispatch(tx, list(self.streams.values()))
+
+    # In the loop
+
+    def committed(self, outcome: Outcome) -> None:
+        """Tells everybody who waits what has happened."""
+        live = self.tokens.live
+        for key in outcome.released:
+            live.pop(key, None)
+        for key, fence, job_id in outcome.granted:
+            live[key] = (fence, job_id)
+        for tell in outcome.after_commit:
+            tell()
+        for session_key, key, fence in outcome.stops:
+            stream = self.streams.get(session_key)
+            if stream is not None:
+                stream.deliver(leases.Delivery(stops=[(key, fence)]))
+        self.hub.publish(outcome.events)
+
+    # Sessions
+
+    async def open_session(self, session: Session) -> Session:
+        """Opens a session; the same request again gives the same session."""
+        before = self.sessions.by_request(session.request_id)
+        if before is not None:
+            return before
+        opened = await self.writer.do(lambda tx: sessions.insert(tx, session))
+        self.sessions.adopt(opened)
+        log.info("session %s opened: %s", opened.session_id, opened.label)
+        return opened
+
+    async def end_session(self, session: Session, reason: str) -> int:
+        """Ends a session: its line is cut, its rules are void, its jobs are given back."""
+
+        def command(tx: Tx) -> int:
+            self.streams.pop(session.key, None)
+            if self._rules_of is session:
+                self.writer.rules = RuleSet()
+                tx.rules = self.writer.rules
+            return sessions.end(tx, session, reason)
+
+        self.sessions.remove(session)
+        released = await self.writer.do(command)
+        if self._rules_of is session:
+            self._rules_of = None
+        log.info("session %s ended (%s): %s; %d jobs given back", session.session_id, session.label, reason, released)
+        return released
+
+    async def sweep(self) -> None:
+        """Ends the sessions that were not renewed, for ever."""
+        while True:
+            await asyncio.sleep(self.sessions.seconds_to_next())
+            for session in self.sessions.expired():
+                try:
+                    await self.end_session(session, "was not heard of any more")
+                except BalsamError as error:
+                    # The database is away: the session stays, and is swept when it is back.
+                    self.sessions.adopt(session)
+                    log.warning("could not end session %s: %s", session.session_id, error)
+
+    async def register_rules(self, session: Session, rules: list[Rule]) -> int:
+        """Puts a scheduler's rules in force and applies them to what waits for them; returns how many jobs moved."""
+        rule_set = RuleSet(rules)
+
+        def install(tx: Tx) -> None:
+            self.writer.rules = tx.rules = rule_set
+            self._rules_of = session
+
+        await self.writer.do(install)
+        moved = 0
+        after = 0
+        while True:
+            count, after = await self.writer.do(lambda tx, after=after: _catch_up(tx, after))  # type: ignore[misc]
+            moved += count
+            if not after:
+                return moved
+
+
+def _read_state(tx: Tx) -> tuple[list[Session], dict[int, tuple[int, str]], int]:
+    leased = tx.sql.run("SELECT key, fence, job_id FROM job WHERE session IS NOT NULL")
+    ((sequence,),) = tx.sql.run("SELECT event_sequence FROM counter WHERE id = 1")
+    return sessions.load(tx), {key: (fence, job_id) for key, fence, job_id in leased}, sequence
+
+
+def _catch_up(tx: Tx, after: int) -> tuple[int, int]:
+    """Applies the rules to some of the jobs that wait for them; returns how many moved and where to go on (0: done)."""
+    sources = ", ".join(map(str, tx.rules.sources)) or "0"
+    text = f"""SELECT key FROM job WHERE key > :after AND state IN ({sources}) AND session IS NULL
+               AND (state <> {int(State.AWAITING_PARENTS)} OR unmet = 0 OR failed_parent IS NOT NULL)
+               AND (state <> {int(State.PREPROCESSED)} OR unmet > 0)
+               ORDER BY key LIMIT {_CATCH_UP}"""
+    keys = [key for (key,) in tx.sql.run(text, after=after)]
+    before = len(tx.outcome.events)
+    for row in tx.load(keys):
+        tx.touch(row)
+    tx.settle()
+    tx.runnable = True
+    return len(tx.outcome.events) - before, keys[-1] if len(keys) == _CATCH_UP else 0
+
+
+def attach_stream(store: Store, tx: Tx, stream: Stream, held: list[tuple[int, int]]) -> None:
+    """A command: the session's line is this one from now on."""
+    store.sessions.get(stream.session.session_id)
+    old = store.streams.get(stream.session.key)
+    if old is not None:
+        tx.outcome.after_commit.append(lambda: old.deliver(leases.Delivery(grants_sent=-1)))
+    store.streams[stream.session.key] = stream
+    delivery = leases.attach(tx, stream, held)
+    tx.outcome.after_commit.append(lambda: stream.deliver(delivery))
+
+
+def detach_stream(store: Store, stream: Stream) -> None:
+    """A command: the line is closed, unless another has taken its place."""
+    if store.streams.get(stream.session.key) is stream:
+        del store.streams[stream.session.key]

@@ -1,0 +1,447 @@
+"""One write transaction: the jobs it loads and changes, the events it records, and what others are told after it.
+
+Rows are loaded once, changed as plain objects, and written back set-wise: all rows with the same changes in one
+statement. Before the commit the rules are applied to every row that was touched, children are released or failed, and
+work is handed out, so that a move and all that follows from it are one synced commit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from balsam.errors import InvalidStateError
+from balsam.states import END, RUNNABLE, WAITING, Actor, State, allowed, names
+from balsam_jobstore.database import Sql, now_us
+from balsam_jobstore.rules import Needs, RuleSet
+
+MUTABLE = (
+    "state",
+    "needs",
+    "unmet",
+    "failed_parent",
+    "session",
+    "fence",
+    "attempt",
+    "tries",
+    "restarts",
+    "lost",
+    "exit_code",
+    "max_restarts",
+    "priority",
+    "num_nodes",
+    "ranks_per_node",
+    "node_packing_count",
+    "wall_time_minutes",
+    "application",
+    "name",
+    "workflow",
+)
+"""Columns of `job` that change, in the order of a row's snapshot."""
+
+_COLUMNS = "key, job_id, revision, " + ", ".join(MUTABLE)
+_LOAD_CHUNK = 5000
+_END, _RUNNABLE, _WAITING = (frozenset(int(s) for s in group) for group in (END, RUNNABLE, WAITING))
+_FINISHED, _FAILED, _KILLED = int(State.JOB_FINISHED), int(State.FAILED), int(State.USER_KILLED)
+_NO_WAIT, _PARENTS, _CHILDREN = int(Needs.NO_WAIT), int(Needs.PARENTS), int(Needs.CHILDREN)
+
+
+class Row:
+    """A job as the store moves it: the columns of `job`."""
+
+    __slots__ = ("before", "job_id", "key", "revision", *MUTABLE)
+
+    key: int
+    job_id: str
+    revision: int
+    state: int
+    needs: int
+    unmet: int
+    failed_parent: int | None
+    session: int | None
+    fence: int
+    attempt: int
+    tries: int
+    restarts: int
+    lost: int
+    exit_code: int | None
+    max_restarts: int
+    priority: int
+    num_nodes: int
+    ranks_per_node: int
+    node_packing_count: int
+    wall_time_minutes: int
+    application: int | None
+    name: str
+    workflow: str
+
+    def __init__(self, values: Sequence[object]) -> None:
+        self.before = values[3:]
+        for name, value in zip(_SLOTS, values, strict=True):
+            setattr(self, name, value)
+
+    def snapshot(self) -> tuple[object, ...]:
+        """The values of `MUTABLE`."""
+        return tuple([getattr(self, name) for name in MUTABLE])
+
+    @property
+    def label(self) -> str:
+        """How messages name the job: its name and the start of its id."""
+        return f"{self.name or 'job'} ({self.job_id[:8]})"
+
+
+_SLOTS = ("key", "job_id", "revision", *MUTABLE)
+
+
+@dataclass(slots=True)
+class EventRecord:
+    """One row of the history, before or after it has its sequence."""
+
+    key: int
+    job_id: str
+    workflow: str
+    states: tuple[int, ...]
+    time_us: int
+    actor: int
+    attempt: int
+    message: str = ""
+    exit_code: int | None = None
+    deleted: bool = False
+    sequence: int = 0
+    record_us: int = 0
+
+
+@dataclass
+class Outcome:
+    """What others are told once the transaction is durable."""
+
+    events: list[EventRecord] = field(default_factory=list)
+    stops: list[tuple[int, int, int]] = field(default_factory=list)
+    """(session, key, fence): work that must be stopped."""
+    granted: list[tuple[int, int, str]] = field(default_factory=list)
+    """(key, fence, job id): leases that began."""
+    released: list[int] = field(default_factory=list)
+    """Keys whose leases ended."""
+    after_commit: list[Callable[[], None]] = field(default_factory=list)
+    """Called in the loop, in order."""
+
+
+class Tx:
+    """A transaction under way."""
+
+    def __init__(self, sql: Sql, rules: RuleSet) -> None:
+        self.sql = sql
+        self.rules = rules
+        self.now_us = now_us()
+        self.outcome = Outcome()
+        self.rows: dict[int, Row] = {}
+        self.runnable = False
+        """Some job became runnable or due for a script: there is work to hand out."""
+        self._touched: dict[int, Row] = {}
+        self._ended: list[Row] = []
+        self._details: dict[int, dict[str, object]] = {}
+
+    # Rows
+
+    def load(self, keys: Iterable[int]) -> list[Row]:
+        """The rows with these keys, those that exist, in the order given."""
+        wanted = list(keys)
+        missing = [key for key in wanted if key not in self.rows]
+        lock = "" if self.sql.is_sqlite else " ORDER BY key FOR UPDATE"
+        for start in range(0, len(missing), _LOAD_CHUNK):
+            chunk = missing[start : start + _LOAD_CHUNK]
+            for values in self.sql.run(f"SELECT {_COLUMNS} FROM job WHERE key = {{keys}}{lock}", keys=chunk):
+                self.rows[values[0]] = Row(values)
+        return [self.rows[key] for key in wanted if key in self.rows]
+
+    def load_one(self, key: int) -> Row | None:
+        """The row with this key."""
+        return next(iter(self.load([key])), None)
+
+    def keys_of(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """The keys of jobs, by id; ids that do not exist are missing."""
+        if not job_ids:
+            return {}
+        array = "= {ids}" if self.sql.is_sqlite else "= ANY(:ids::uuid[])"
+        found = self.sql.run(f"SELECT job_id, key FROM job WHERE job_id {array}", ids=list(job_ids))
+        return dict(found)
+
+    def change_detail(self, row: Row, changes: Mapping[str, object]) -> None:
+        """Changes columns of `job_detail`."""
+        self._details.setdefault(row.key, {}).update(changes)
+
+    def forget(self, row: Row) -> None:
+        """The row is deleted."""
+        self.rows.pop(row.key, None)
+        self._touched.pop(row.key, None)
+        self._details.pop(row.key, None)
+
+    # Moves
+
+    def touch(self, row: Row) -> None:
+        """Something changed about the job that rules may depend on."""
+        self._touched[row.key] = row
+
+    def move(
+        self,
+        row: Row,
+        path: Sequence[int],
+        actor: Actor,
+        message: str = "",
+        *,
+        time_us: int = 0,
+        exit_code: int | None = None,
+    ) -> None:
+        """Moves a job through states that the caller has checked, with one event."""
+        self._moves_from(row, row.state, path[-1])
+        row.state = path[-1]
+        row.tries = 0
+        if exit_code is not None:
+            row.exit_code = exit_code
+        self.record(row, path, actor, message, time_us=time_us, exit_code=exit_code)
+        self._touched[row.key] = row
+
+    def checked_move(self, row: Row, target: int, actor: Actor, message: str = "") -> None:
+        """Moves a job to a state if the graph allows it.
+
+        Raises:
+            InvalidStateError: it does not; names the states that it does allow.
+        """
+        if not allowed(actor, row.state, target):
+            raise InvalidStateError(_not_allowed(row, target, actor), field="state")
+        self.move(row, (target,), actor, message)
+
+    def _moves_from(self, row: Row, source: int, target: int) -> None:
+        """What leaving a state takes back."""
+        if source == _FINISHED and row.needs & _CHILDREN:
+            self._hold_children(row)
+        if source == _FAILED:
+            row.failed_parent = None
+            if row.needs & _CHILDREN:
+                self._revive_children(row)
+        if source in _END and target not in _END:
+            row.restarts = 0
+            row.lost = 0
+
+    def record(
+        self,
+        row: Row,
+        states: Sequence[int],
+        actor: Actor,
+        message: str = "",
+        *,
+        time_us: int = 0,
+        exit_code: int | None = None,
+    ) -> None:
+        """Adds to the history of a job."""
+        self.outcome.events.append(
+            EventRecord(
+                row.key,
+                row.job_id,
+                row.workflow,
+                tuple(states),
+                time_us or self.now_us,
+                int(actor),
+                row.attempt,
+                message,
+                exit_code,
+            )
+        )
+
+    def stop_work(self, row: Row) -> None:
+        """Whoever works on the job must stop; the lease lasts until they say that they have."""
+        if row.session is not None:
+            self.outcome.stops.append((row.session, row.key, row.fence))
+
+    def release(self, row: Row) -> None:
+        """Nobody works on the job any more: what follows from its state may happen."""
+        if row.session is not None:
+            row.session = None
+            self.outcome.released.append(row.key)
+            self._touched[row.key] = row
+
+    # What follows
+
+    def settle(self) -> None:
+        """Applies the rules to all that was touched, releases and fails children, until nothing follows."""
+        while self._touched or self._ended:
+            touched, self._touched = list(self._touched.values()), {}
+            for row in touched:
+                self._settle_row(row)
+            ended, self._ended = self._ended, []
+            if ended:
+                self._end(ended)
+
+    def _settle_row(self, row: Row) -> None:
+        if row.session is not None and row.state != _KILLED:
+            return  # what follows waits until whoever holds it has ended
+        if row.session is None:
+            move = self.rules.next_move(row)
+            if move is not None:
+                self._follow(row, move.path, move.message)
+        if row.state in _END:
+            if row.needs & _CHILDREN:
+                self._ended.append(row)
+        else:
+            self.runnable = True
+
+    def _follow(self, row: Row, path: Sequence[int], message: str) -> None:
+        """Applies a move by rule; joined to the event before where that is of this transaction and this job."""
+        if "{" in message:
+            message = message.replace("{parent}", self._parent_label(row)).replace("{reason}", self._reason(row))
+        row.state = path[-1]
+        row.tries = 0
+        self.record(row, path, Actor.SCHEDULER, message)
+
+    def _parent_label(self, row: Row) -> str:
+        parent = self.load_one(row.failed_parent) if row.failed_parent is not None else None
+        return f"{parent.label}, which ended {State(parent.state).name}" if parent else "a parent"
+
+    def _reason(self, row: Row) -> str:
+        for event in reversed(self.outcome.events):
+            if event.key == row.key and event.message:
+                return event.message
+        found = self.sql.run("SELECT message FROM event WHERE job = :key ORDER BY sequence DESC LIMIT 1", key=row.key)
+        return str(found[0][0]) if found else ""
+
+    def _end(self, rows: Sequence[Row]) -> None:
+        """Jobs that have children ended, and nobody holds them."""
+        finished = [row.key for row in rows if row.state == _FINISHED]
+        if finished:
+            met = self.sql.run(
+                "UPDATE edge SET met = 1 WHERE parent = {parents} AND met = 0 RETURNING child", parents=finished
+            )
+            counts = Counter(child for (child,) in met)
+            for child in self.load(counts):
+                child.unmet -= counts[child.key]
+                self._touched[child.key] = child
+        for row in rows:
+            if row.state in (_FAILED, _KILLED):
+                self._fail_children(row)
+
+    def children(self, key: int, *, met: int | None = None) -> list[Row]:
+        """The jobs that depend on one; only those for which it has (not) finished, if `met` is given."""
+        condition = "" if met is None else f" AND met = {int(met)}"
+        return self.load(
+            [child for (child,) in self.sql.run(f"SELECT child FROM edge WHERE parent = :key{condition}", key=key)]
+        )
+
+    def _fail_children(self, row: Row) -> None:
+        for child in self.children(row.key, met=0):
+            if child.state in _WAITING and not child.needs & _NO_WAIT and child.failed_parent is None:
+                child.failed_parent = row.key
+                self._touched[child.key] = child
+
+    def _hold_children(self, row: Row) -> None:
+        """A finished parent was reset: children that have not started wait for it again."""
+        for child in self.children(row.key, met=1):
+            if child.state in _WAITING:
+                self.sql.run(
+                    "UPDATE edge SET met = 0 WHERE parent = :parent AND child = :child",
+                    parent=row.key,
+                    child=child.key,
+                )
+                child.unmet += 1
+                self._touched[child.key] = child
+                if child.session is not None:
+                    self.stop_work(child)
+
+    def _revive_children(self, row: Row) -> None:
+        """A failed parent was reset: children that failed only because of it come back, and theirs."""
+        for child in self.children(row.key):
+            if child.state == _FAILED and child.failed_parent == row.key:
+                self.move(child, (int(State.AWAITING_PARENTS),), Actor.JOBSTORE, f"{row.label} was reset")
+            elif child.failed_parent == row.key:
+                child.failed_parent = None
+                self._touched[child.key] = child
+
+    # The end
+
+    def flush(self) -> None:
+        """Writes the changed rows, those with the same changes together."""
+        groups: dict[tuple[tuple[str, object], ...], list[int]] = {}
+        for row in self.rows.values():
+            after = row.snapshot()
+            if after != row.before or row.key in self._details:
+                changes = tuple(
+                    (name, new) for name, old, new in zip(MUTABLE, row.before, after, strict=True) if old != new
+                )
+                groups.setdefault(changes, []).append(row.key)
+                row.before = after
+                row.revision += 1
+        for changes, keys in groups.items():
+            assignments = "".join(f"{name} = :{name}, " for name, _ in changes)
+            self.sql.run(
+                f"UPDATE job SET {assignments}revision = revision + 1 WHERE key = {{keys}}",
+                keys=keys,
+                **dict(changes),
+            )
+        details, self._details = self._details, {}
+        for key, columns in details.items():
+            assignments = ", ".join(f"{name} = :{name}" for name in columns)
+            self.sql.run(f"UPDATE job_detail SET {assignments} WHERE key = :key", key=key, **columns)
+
+    def write_events(self) -> None:
+        """Writes the history; its numbers are taken now, last of all, so that they rise in commit order."""
+        events = self.outcome.events
+        if not events:
+            return
+        (last,) = self.sql.run(
+            "UPDATE counter SET event_sequence = event_sequence + :n WHERE id = 1 RETURNING event_sequence",
+            n=len(events),
+        )[0]
+        for sequence, event in enumerate(events, last - len(events) + 1):
+            event.sequence = sequence
+            event.record_us = self.now_us
+        self.sql.insert("event", EVENT_COLUMNS, [event_values(event) for event in events])
+
+
+EVENT_COLUMNS = (
+    "sequence",
+    "job",
+    "states",
+    "time_us",
+    "record_us",
+    "actor",
+    "attempt",
+    "exit_code",
+    "message",
+    "deleted_id",
+)
+
+
+def event_values(event: EventRecord) -> tuple[object, ...]:
+    """The row of an event."""
+    return (
+        event.sequence,
+        event.key,
+        pack_states(event.states),
+        event.time_us,
+        event.record_us,
+        event.actor,
+        event.attempt,
+        event.exit_code,
+        event.message,
+        event.job_id if event.deleted else None,
+    )
+
+
+def pack_states(states: Sequence[int]) -> str:
+    """States as letters: CREATED is A, USER_KILLED is N."""
+    return "".join([chr(64 + state) for state in states])
+
+
+def unpack_states(letters: str) -> tuple[int, ...]:
+    """The states behind letters."""
+    return tuple([ord(letter) - 64 for letter in letters])
+
+
+def _not_allowed(row: Row, target: int, actor: Actor) -> str:
+    from balsam.states import TRANSITIONS
+
+    possible = names(TRANSITIONS[actor][State(row.state)])
+    here = State(row.state).name
+    if not possible:
+        return f"job {row.label} is {here} and stays so: nothing leaves {here}"
+    return f"job {row.label} cannot go from {here} to {State(target).name}; from {here} it can go to {possible}"

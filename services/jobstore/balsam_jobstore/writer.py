@@ -1,0 +1,160 @@
+"""Group commit: one thread writes; what queued while the last commit was synced goes into the next transaction.
+
+There is no timer: one caller alone waits for nobody, and ten thousand share a commit. Every caller is answered after
+the commit. If something in a group fails, the group is rolled back and each command is run again by itself, so that
+one bad command costs the others nothing but time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+
+from balsam.errors import BalsamError, Unavailable
+from balsam.serving import shed
+from balsam_jobstore.database import Database, Sql, translate_error
+from balsam_jobstore.rules import RuleSet
+from balsam_jobstore.tx import Outcome, Tx
+
+log = logging.getLogger("balsam.jobstore.writer")
+
+T = TypeVar("T")
+Command = Callable[[Tx], T]
+
+MOST_QUEUED = 4000
+_MOST_IN_GROUP = 256
+
+
+class Hooks(Protocol):
+    """What takes part in every transaction, and hears of its end."""
+
+    def before_commit(self, tx: Tx) -> Callable[[], None]:
+        """In the writer's thread: hands out work. What it returns takes that back, if the commit fails."""
+
+    def committed(self, outcome: Outcome) -> None:
+        """In the loop, after the commit, before the callers are answered: tells those who wait."""
+
+
+class Writer:
+    """The thread that writes."""
+
+    def __init__(self, database: Database, loop: asyncio.AbstractEventLoop, hooks: Hooks) -> None:
+        self.rules = RuleSet()
+        self._database = database
+        self._loop = loop
+        self._hooks = hooks
+        self._queue: queue.SimpleQueue[tuple[Command[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._connection: sa.Connection | None = None
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        # A thread that comes back from a database call waits this long for the interpreter at most.
+        sys.setswitchinterval(0.0005)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commits what is queued and ends the thread."""
+        self._queue.put(None)
+        self._thread.join(timeout=30)
+
+    def submit(self, command: Command[T]) -> asyncio.Future[T]:
+        """Queues a command, after those queued before; the future ends when it is durable."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put((command, future))
+        return future
+
+    async def do(self, command: Command[T]) -> T:
+        """Runs a command in a transaction; returns when that is durable.
+
+        Raises:
+            BalsamError: what the command raised (nothing of it was written), or too much is queued.
+        """
+        shed(self._queue.qsize(), MOST_QUEUED, "writes")
+        return await self.submit(command)
+
+    def _run(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                break
+            group = [first]
+            last = False
+            while len(group) < _MOST_IN_GROUP and not self._queue.empty():
+                item = self._queue.get()
+                if item is None:
+                    last = True
+                    break
+                group.append(item)
+            self._commit_group(group)
+            if last:
+                break
+        if self._connection is not None:
+            self._connection.close()
+
+    def _commit_group(self, group: list[tuple[Command[Any], asyncio.Future[Any]]]) -> None:
+        try:
+            results, outcome = self._transact([command for command, _ in group])
+        except Exception as error:
+            if len(group) > 1 and not isinstance(error, Unavailable):
+                for item in group:
+                    self._commit_group([item])
+                return
+            self._loop.call_soon_threadsafe(self._fail, group, error)
+            return
+        self._loop.call_soon_threadsafe(self._deliver, group, results, outcome)
+
+    def _transact(self, commands: list[Command[Any]]) -> tuple[list[Any], Outcome]:
+        take_back: Callable[[], None] | None = None
+        try:
+            if self._connection is None:
+                self._connection = self._database.writer()
+            with self._connection.begin():
+                tx = Tx(Sql(self._connection, self._database.is_sqlite), self.rules)
+                results = [command(tx) for command in commands]
+                tx.settle()
+                tx.flush()
+                take_back = self._hooks.before_commit(tx)
+                tx.flush()
+                tx.write_events()
+            return results, tx.outcome
+        except Exception as error:
+            if take_back:
+                take_back()
+            if isinstance(error, BalsamError):
+                raise
+            problem = translate_error(error)
+            if isinstance(problem, Unavailable):
+                self._drop_connection()
+            if problem is None:
+                log.exception("a command failed")
+                raise
+            log.error("%s", problem)
+            raise problem from None
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+    def _deliver(
+        self, group: list[tuple[Command[Any], asyncio.Future[Any]]], results: list[Any], outcome: Outcome
+    ) -> None:
+        self._hooks.committed(outcome)
+        for (_, future), result in zip(group, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+
+    @staticmethod
+    def _fail(group: list[tuple[Command[Any], asyncio.Future[Any]]], error: Exception) -> None:
+        for _, future in group:
+            if not future.done():
+                future.set_exception(error)
