@@ -58,12 +58,20 @@ class _Malformed:
         self.error = error
 
 
-class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Around every call: who it is, errors with their reason, and no internal text to the outside."""
 
     def __init__(self, authorize: Authorize) -> None:
         self._authorize = authorize
         self._handlers: dict[str, Any] = {}
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._ending = False
+
+    def end_streams(self) -> None:
+        """Ends the streams of answers that are open; their callers are told that the service is away."""
+        self._ending = True
+        for stream in self._streams:
+            stream.cancel()
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """gRPC's hook: the handler of a call."""
@@ -105,11 +113,20 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _streaming(self, method: str, inner: Callable[[Any, Any], AsyncIterator[Any]]) -> Any:
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
+            stream = asyncio.current_task()
+            assert stream is not None
+            self._streams.add(stream)
             try:
                 async for response in inner(self._enter(method, request, context), context):
                     yield response
+            except asyncio.CancelledError:
+                if not self._ending:
+                    raise
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
             except Exception as error:
                 await _refuse(context, method, error)
+            finally:
+                self._streams.discard(stream)
 
         return handle
 
@@ -218,7 +235,8 @@ class Service:
         self.stopping = asyncio.Event()
         # A second server must not bind the same port silently.
         options = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", 2000))
-        self.server = grpc.aio.server(interceptors=(Interceptor(authorize),), options=options)
+        self._interceptor = Interceptor(authorize)
+        self.server = grpc.aio.server(interceptors=(self._interceptor,), options=options)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
 
@@ -264,6 +282,7 @@ class Service:
     async def stop(self) -> None:
         """Answers what is under way, then closes the socket."""
         await self._health.enter_graceful_shutdown()
+        self._interceptor.end_streams()
         await self.server.stop(STOP_SECONDS)
         for path in (self.site.run / f"{self.name}.json", self.site.socket(self.name)):
             path.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -199,7 +200,7 @@ class Worker:
         while not self._closing:
             channel = grpc.aio.insecure_channel(self.site.address("jobstore"), options=rpc.CHANNEL_OPTIONS)
             try:
-                await self._converse(SessionServiceStub(channel))
+                await self._converse(SessionServiceStub(channel).Work)
                 delay = _RECONNECT_SECONDS[0]
             except asyncio.CancelledError:
                 if self._closing or not (self._renewal and self._renewal.ended):
@@ -214,12 +215,12 @@ class Worker:
                     delay = _RECONNECT_SECONDS[0]
             finally:
                 self.attached.clear()
-                await channel.close()
+                await channel.close(None)
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, _RECONNECT_SECONDS[1])
 
-    async def _converse(self, stub: SessionServiceStub) -> None:
-        call = stub.Work(metadata=rpc.metadata(self.site))
+    async def _converse(self, work: Any) -> None:  # the generated stub types know no asyncio streams
+        call = work(metadata=rpc.metadata(self.site))
         attach = session_service_pb2.WorkRequest.Attach(
             session_id=self.session_id,
             held=[lease_pb2.Lease(handle=handle, token=token) for handle, token in self._held.items()],
@@ -272,7 +273,7 @@ class Worker:
             self._urgent = True
         self._wake.set()
 
-    async def _write(self, call: grpc.aio.StreamStreamCall) -> None:  # type: ignore[type-arg]
+    async def _write(self, call: Any) -> None:
         """Sends what there is: at once if somebody waits for it, else gathered; few messages in flight."""
         await self.attached.wait()
         asked = False
@@ -326,7 +327,7 @@ class _Renewal(threading.Thread):
     """Renews a session, from a thread and over a channel of its own."""
 
     def __init__(
-        self, site: Site, session_id: str, lease_seconds: float, sent: float, on_end: Callable[[], None]
+        self, site: Site, session_id: str, lease_seconds: float, sent: float, on_end: Callable[[], object]
     ) -> None:
         super().__init__(name="renewal", daemon=True)
         self.ended = False

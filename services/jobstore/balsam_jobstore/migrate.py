@@ -43,12 +43,12 @@ def migrate(database: Database) -> None:
     current = revision(database)
     if current == HEAD:
         return
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # before the import: it logs while it is imported
     # Alembic takes a third of a second to import: only where there is something to do.
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(_DIRECTORY))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}

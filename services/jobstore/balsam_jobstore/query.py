@@ -301,7 +301,7 @@ class Compiler:
         return sa.func.jsonb_typeof(self.json_value(column, path))
 
     def _json_compare(self, test: Test, column: Expression, value: Any) -> Expression:
-        compare = _COMPARISONS.get(test.op, lambda a, b: a == b)
+        compare = _COMPARISONS.get(test.op, _equal)
         if value is None:
             return self._json_kind(column, test.path) == "null"
         if isinstance(value, bool):
@@ -402,6 +402,11 @@ def _check_count(test: Test) -> None:
 
 def _bad_value(test: Test, value: Any, wanted: str) -> ValidationError:
     return ValidationError(f"{test.field}__{test.op} = {value!r}: must be {wanted}", field=test.field)
+
+
+def _equal(a: Any, b: Any) -> Expression:
+    result: Expression = a == b
+    return result
 
 
 _COMPARISONS: dict[str, Callable[[Any, Any], Expression]] = {
