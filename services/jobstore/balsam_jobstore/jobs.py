@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from balsam.errors import BalsamError, Conflict, InvalidStateError, NotAllowed, NotFound, ValidationError
+from balsam.errors import BalsamError, Conflict, NotAllowed, NotFound, ValidationError
 from balsam.fields import JOB_FIELDS, Phase
-from balsam.states import END, RUNNABLE, WAITING, Actor, State
+from balsam.states import END, RUNNABLE, Actor, State
 from balsam_jobstore import edges
 from balsam_jobstore.rules import Needs
-from balsam_jobstore.tx import EventRecord, Row, Tx
+from balsam_jobstore.tx import EventRecord, Row, Tx, parent_label
 
 HOT_FIELDS = frozenset(
     {
@@ -272,7 +272,7 @@ def _record_creation(tx: Tx, job: NewJob, made: _Fresh, actor: Actor) -> int:
     message = move.message
     if "{" in message:
         parent = tx.load_one(made.failed_parent) if made.failed_parent is not None else None
-        label = f"{parent.label}, which ended {State(parent.state).name}" if parent else "a parent"
+        label = parent_label(parent.label, parent.state) if parent else "of before"
         message = message.replace("{parent}", label).replace("{reason}", "")
     tx.outcome.events.append(
         EventRecord(made.key, job.job_id, workflow, move.path, tx.now_us, int(Actor.SCHEDULER), 0, message)
@@ -529,24 +529,3 @@ def existing_rows(tx: Tx, job_ids: Sequence[str]) -> Iterator[Row | Refused]:
     for index, job_id in enumerate(job_ids):
         row = tx.rows.get(keys[job_id]) if job_id in keys else None
         yield row if row is not None else Refused(job_id, index, "NOT_FOUND", f"there is no job {job_id}")
-
-
-__all__ = [
-    "HOT_FIELDS",
-    "WAITING",
-    "Created",
-    "InvalidStateError",
-    "Killed",
-    "NewJob",
-    "NotAllCreated",
-    "Refused",
-    "create",
-    "delete",
-    "encode",
-    "existing_rows",
-    "kill",
-    "refused",
-    "script_needs",
-    "set_state",
-    "update",
-]

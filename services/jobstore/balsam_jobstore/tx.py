@@ -296,7 +296,7 @@ class Tx:
 
     def _parent_label(self, row: Row) -> str:
         parent = self.load_one(row.failed_parent) if row.failed_parent is not None else None
-        return f"{parent.label}, which ended {State(parent.state).name}" if parent else "a parent"
+        return parent_label(parent.label, parent.state) if parent else "of before"
 
     def _reason(self, row: Row) -> str:
         for event in reversed(self.outcome.events):
@@ -395,6 +395,11 @@ class Tx:
             event.sequence = sequence
             event.record_us = self.now_us
         self.sql.insert("event", EVENT_COLUMNS, [event_values(event) for event in events])
+
+
+def parent_label(label: str, state: int) -> str:
+    """How a child's message names the parent that failed it."""
+    return f"{label}, {State(state).name},"
 
 
 EVENT_COLUMNS = (

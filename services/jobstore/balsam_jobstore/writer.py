@@ -101,7 +101,7 @@ class Writer:
 
     def _commit_group(self, group: list[tuple[Command[Any], asyncio.Future[Any]]]) -> None:
         try:
-            results, outcome = self._transact([command for command, _ in group])
+            results, outcome = self.transact([command for command, _ in group])
         except Exception as error:
             if len(group) > 1 and not isinstance(error, Unavailable):
                 for item in group:
@@ -111,7 +111,8 @@ class Writer:
             return
         self._loop.call_soon_threadsafe(self._deliver, group, results, outcome)
 
-    def _transact(self, commands: list[Command[Any]]) -> tuple[list[Any], Outcome]:
+    def transact(self, commands: list[Command[Any]]) -> tuple[list[Any], Outcome]:
+        """Runs commands in one transaction, in the caller's thread; returns when it is durable."""
         take_back: Callable[[], None] | None = None
         try:
             if self._connection is None:
