@@ -68,12 +68,14 @@ STATUS_CODES: tuple[tuple[type[errors.BalsamError], str], ...] = (
     (errors.Unavailable, "UNAVAILABLE"),
 )
 
+_BY_CODE = {code: cls for cls, code in STATUS_CODES}
+
 ERROR_DOMAIN = "balsam"
 
 
-def error_for(reason: str, message: str, field: str = "") -> errors.BalsamError:
-    """The exception for a refusal with this reason."""
-    cls = _BY_REASON.get(reason, errors.BalsamError)
+def error_for(reason: str, message: str, field: str = "", code: str = "") -> errors.BalsamError:
+    """The exception for a refusal with this reason; for one that has no class of its own, by the status code."""
+    cls = _BY_REASON.get(reason) or _BY_CODE.get(code, errors.BalsamError)
     return cls(message, reason=reason, field=field)
 
 
@@ -114,7 +116,7 @@ def unpack_error(error: grpc.RpcError, service: str = "the job store") -> errors
             for packed in status.details:
                 info = error_details_pb2.ErrorInfo()
                 if packed.Unpack(info):
-                    return error_for(info.reason, status.message, info.metadata.get("field", ""))
+                    return error_for(info.reason, status.message, info.metadata.get("field", ""), code)
     if code == "UNAVAILABLE":
         return errors.Unavailable(f"{service} is not running; start it with `balsam up`")
     if code == "DEADLINE_EXCEEDED":

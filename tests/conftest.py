@@ -1,0 +1,23 @@
+"""What every test gets: an environment that is nobody's, and the fixtures of ``tests/support``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = [
+    "tests.support.components",
+    "tests.support.databases",
+    "tests.support.postgres",
+    "tests.support.sites",
+]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No site, token or list of sites of the person who runs the tests."""
+    for name in [name for name in os.environ if name.startswith("BALSAM_") and name != "BALSAM_PG_BIN"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user-data"))

@@ -1,0 +1,181 @@
+"""Real processes of a test: the services of a site, and launchers on it. Stopped by process id, always."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from balsam.rpc import CHANNEL_OPTIONS
+from balsam.site import Site
+from balsam_jobstore.postgres import Cluster
+
+SERVICES = ("jobstore", "scheduler")
+START_SECONDS = 30.0
+STOP_SECONDS = 20.0
+
+
+class Services:
+    """The services of a site. They may be stopped, killed and started again one by one."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, *names: str) -> None:
+        """Starts services, each when the one before answers; returns when all do."""
+        self.site.make_run()
+        for name in names:
+            self._processes[name] = self._spawn(name)
+            self._wait_until_it_serves(name)
+
+    def pid(self, name: str) -> int:
+        """Process id of a service."""
+        return self._processes[name].pid
+
+    def stop(self, *names: str) -> None:
+        """Asks services to stop; fails the test if one does not, or had ended before."""
+        problems = [self._end(name, signal.SIGTERM) for name in names]
+        if any(problems):
+            pytest.fail("; ".join(filter(None, problems)) + f"\n{log_tails(self.site)}")
+
+    def kill(self, *names: str) -> None:
+        """Kills services with SIGKILL."""
+        for name in names:
+            self._end(name, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Stops what still runs, last started first."""
+        self.stop(*reversed(self._processes))
+
+    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"balsam_{name}", "--site", str(self.site.path)]
+        with _console(self.site, name).open("ab") as console:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
+            )
+
+    def _wait_until_it_serves(self, name: str) -> None:
+        process = self._processes[name]
+        deadline = time.monotonic() + START_SECONDS
+        while self.site.read_info(name).get("pid") != process.pid or not serves(self.site, name):
+            if process.poll() is not None:
+                pytest.fail(f"{name} ended with {process.returncode} as it started\n{log_tails(self.site)}")
+            if time.monotonic() > deadline:
+                pytest.fail(f"{name} does not serve after {START_SECONDS:g} s\n{log_tails(self.site)}")
+            time.sleep(0.01)
+
+    def _end(self, name: str, number: signal.Signals) -> str:
+        """Ends a service; gives what was wrong with that."""
+        process = self._processes.pop(name)
+        if process.poll() is not None:
+            return f"{name} had ended by itself with {process.returncode}"
+        process.send_signal(number)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return f"{name} did not stop within {STOP_SECONDS:g} s"
+        if number == signal.SIGTERM and process.returncode != 0:
+            return f"{name} stopped with {process.returncode}"
+        return ""
+
+
+def serves(site: Site, name: str) -> bool:
+    """Whether a service answers its health check."""
+    with grpc.insecure_channel(site.address(name), options=CHANNEL_OPTIONS) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=5, wait_for_ready=True)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+@contextlib.contextmanager
+def services(site: Site, *names: str) -> Iterator[Services]:
+    """Services that run, by default all; afterwards none does, and none has logged a traceback."""
+    running = Services(site)
+    try:
+        running.start(*(names or SERVICES))
+        yield running
+    except BaseException:
+        print(log_tails(site))
+        raise
+    finally:
+        try:
+            running.close()
+        finally:
+            _stop_private_database(site)
+    for log in _logs(site):
+        assert "Traceback" not in log.read_text(errors="replace"), f"traceback in {log}\n{log_tails(site)}"
+
+
+def launcher(site: Site, *options: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """Runs a launcher until it ends by itself, and fails the test if it ends with an error."""
+    command = launcher_command(site, *options)
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"the launcher runs after {timeout:g} s\n{error.stderr!r}\n{log_tails(site)}")
+    if done.returncode != 0 or "Traceback" in done.stderr:
+        pytest.fail(f"the launcher ended with {done.returncode}\n{done.stdout}\n{done.stderr}\n{log_tails(site)}")
+    return done
+
+
+@contextlib.contextmanager
+def running_launcher(site: Site, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A launcher that runs beside the test; asked to stop afterwards, if the test has not ended it."""
+    with _console(site, "launcher").open("ab") as console:
+        process = subprocess.Popen(
+            launcher_command(site, *options),
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            pytest.fail(f"the launcher did not stop within {STOP_SECONDS:g} s\n{log_tails(site)}")
+
+
+def launcher_command(site: Site, *options: str) -> list[str]:
+    """The command line of a launcher."""
+    return [sys.executable, "-m", "balsam_launcher", "--site", str(site.path), *options]
+
+
+def _stop_private_database(site: Site) -> None:
+    """Of a job store that was killed: its database goes on without it."""
+    if site.settings.database == "postgres":
+        Cluster(site.database / "postgres", site.run).stop()
+
+
+def log_tails(site: Site, size: int = 3000) -> str:
+    """The ends of all logs of a site."""
+    return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-size:]}" for log in _logs(site))
+
+
+def _logs(site: Site) -> list[Path]:
+    return sorted(path for path in site.log.glob("*") if path.is_file())
+
+
+def _console(site: Site, name: str) -> Path:
+    return site.log / f"{name}.console"
