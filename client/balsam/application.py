@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,8 +87,11 @@ class ApplicationDefinition(Model):
         names = self._chosen_fields(update_fields)
         if not names:
             return
+        values = self._as_stored(self._checked_values(names))
+        if not values.keys().isdisjoint(_COMMANDS):
+            values["python"] = sys.executable
         try:
-            self._adopt(self._calls().update(self.name, self._as_stored(self._checked_values(names))), names)
+            self._adopt(self._calls().update(self.name, values), names)
         except NotFound as error:
             raise self.DoesNotExist(str(error)) from None
 
@@ -171,10 +173,12 @@ def absolute(command: str) -> str:
         words = shlex.split(command) if isinstance(command, str) else []
     except ValueError:
         words = []  # the check of the field says what is wrong
+    from balsam.commands import find_executable
+
     first = words[0] if words else ""
     if not first or first.startswith(("/", "~", "$")) or not os.path.isfile(first):
         return command
-    if "/" not in first and shutil.which(first):
+    if "/" not in first and find_executable(first, os.environ.get("PATH", os.defpath)):
         return command
     path = shlex.quote(os.path.abspath(first))
     if command.startswith(first):

@@ -54,9 +54,10 @@ class Attribute:
         """The value, to be sent to the store."""
         return instance._values.get(self.name, self.field.default)
 
-    def settle(self, instance: Model) -> None:
-        """From now on the store is known to hold the present value."""
+    def stored(self, instance: Model, value: Any) -> None:
+        """The store has taken `value`, which was checked."""
         instance._originals.pop(self.name, None)
+        instance._values[self.name] = value
 
 
 class MutableAttribute(Attribute):
@@ -84,8 +85,15 @@ class MutableAttribute(Attribute):
         value = super().checked(instance)
         return value if isinstance(value, str) else self.field.check(value)
 
-    def settle(self, instance: Model) -> None:
-        # Somebody may still hold the value, and change it later.
+    def stored(self, instance: Model, value: Any) -> None:
+        # Somebody may hold the present value, and change it later: it stays the one of this object.
+        held = instance._values.get(self.name)
+        if isinstance(held, dict):
+            held.update(value)  # a check converts values, but neither adds nor drops any
+        elif isinstance(held, list):
+            held[:] = value
+        else:
+            instance._values[self.name] = value
         if self.name in instance._originals:
             instance._originals[self.name] = self.original(instance)
 

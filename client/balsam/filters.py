@@ -14,8 +14,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-MAX_DEPTH = 40
-"""Levels of conditions in conditions; messages nest at most 100 deep, and each level takes two."""
+MAX_DEPTH = 30
+"""Levels of conditions in conditions that the job store takes."""
 
 
 def filter_message(node: Node, depth: int = 0) -> query_pb2.Filter:

@@ -76,9 +76,9 @@ class BalsamJob(DerivedMembers):
         if self._stored:
             if update_fields is not None and not isinstance(update_fields, str):
                 update_fields = [name for name in update_fields if name != "state_history"]
-            names = self._chosen_fields(update_fields)
-            if names:
-                self._send(names, self._known_revision() if if_unchanged else 0)
+            values = self._checked_values(self._chosen_fields(update_fields))
+            if values:
+                self._send(values, self._known_revision() if if_unchanged else 0)
         elif update_fields is not None:
             raise ValidationError(f"{self.cute_id} is not stored yet: save() all of it first")
         else:
@@ -89,15 +89,16 @@ class BalsamJob(DerivedMembers):
             raise ValidationError(f"{self.cute_id} was not read since it was made: call refresh_from_db() first")
         return self.revision
 
-    def _send(self, names: Sequence[str], expected_revision: int = 0, message: str = "") -> None:
-        values = self._checked_values(names)
+    def _send(self, values: Values, expected_revision: int = 0, message: str = "") -> None:
+        """Stores new values of some fields; they are this object's once the store has taken them."""
         try:
             revision = self._calls().update(self._identity(), values, expected_revision, message)
         except NotFound as error:
             raise self._not_found(error) from None
-        if self._complete:
+        # A later revision means that somebody else changed the job too: `if_unchanged` has to notice that.
+        if expected_revision or revision == self._values.get("revision", 0) + 1:
             self._values["revision"] = revision
-        self._settle(names)
+        self._has_stored(values)
 
     def _not_found(self, error: NotFound) -> NotFound:
         """The error, as one of this class if it is about the job itself."""
@@ -108,9 +109,10 @@ class BalsamJob(DerivedMembers):
         for job in instances:
             if not cls._is_one(job):
                 raise ValidationError(f"{job!r} is no {cls._kind}")
-        cls._calls().create([job._creation_values() for job in instances])
-        for job in instances:
-            job._settle()
+        values = [job._creation_values() for job in instances]
+        cls._calls().create(values)
+        for job, its in zip(instances, values, strict=True):
+            job._has_stored(its if job._originals else {})
 
     def _creation_values(self) -> Values:
         if not self._originals:
@@ -141,8 +143,7 @@ class BalsamJob(DerivedMembers):
         """
         if not self._stored:
             raise ValidationError(f"{self.cute_id} is not stored yet: save() it first")
-        self.state = new_state
-        self._send(["state"], message=message)
+        self._send({"state": JOB_FIELDS["state"].check(new_state)}, message=message)
 
     @classmethod
     def batch_update_state(cls, jobs: Any, new_state: str, message: str = "") -> int:
@@ -219,11 +220,13 @@ class BalsamJob(DerivedMembers):
             InvalidParentsError: one does not exist, or a cycle would be made.
         """
         try:
-            self.parents = ids_of(parents)
+            ids = ids_of(parents)
         except ValidationError as error:
             raise InvalidParentsError(str(error), field="parents") from None
         if self._stored:
-            self.save(update_fields=["parents"])
+            self._send({"parents": ids})
+        else:
+            self.parents = ids
 
     # Plain data
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 JOBS_IN_MESSAGE = 1000
 BYTES_IN_MESSAGE = 1 << 20
+BULK_SECONDS = 600.0
+"""Deadline of a call that changes every job that matches."""
 SECONDS_PER_JOB = 0.002
 """What a deadline allows for each job of a stream, beside the usual."""
 
@@ -74,7 +76,7 @@ class JobCalls:
             first = answer.refusals[0]
             message = first.message
             if len(jobs) > 1:
-                message = f"job {first.index} of {len(jobs)}: {message} ({len(answer.refusals)} refused, none added)"
+                message = f"job {first.index} of {len(jobs)}: {message} (no job was added)"
             raise error_for(first.reason, message, first.field)
         return int(answer.sequence)
 
@@ -130,7 +132,7 @@ class JobCalls:
         request = job_service_pb2.UpdateMatchingJobsRequest(
             selector=selector_message(selection), values=job_message(values), update_mask=FieldMask(paths=values)
         )
-        answer = self._call("UpdateMatchingJobs", request)
+        answer = self._call("UpdateMatchingJobs", request, BULK_SECONDS)
         return _outcome(answer.updated, answer.refusals, answer.refused)
 
     def set_state(self, selection: Selection, state: str, message: str = "") -> Outcome:
@@ -138,7 +140,7 @@ class JobCalls:
         request = job_service_pb2.SetJobStateRequest(
             selector=selector_message(selection), state=_state(state), message=message
         )
-        answer = self._call("SetJobState", request)
+        answer = self._call("SetJobState", request, BULK_SECONDS)
         return _outcome(answer.updated, answer.refusals, answer.refused)
 
     def kill(self, selection: Selection, recursive: bool = False, message: str = "") -> Outcome:
@@ -146,13 +148,13 @@ class JobCalls:
         request = job_service_pb2.KillJobsRequest(
             selector=selector_message(selection), recursive=recursive, message=message
         )
-        answer = self._call("KillJobs", request)
+        answer = self._call("KillJobs", request, BULK_SECONDS)
         return _outcome(answer.killed, answer.refusals)
 
     def delete(self, selection: Selection, kill: bool = False) -> Outcome:
         """Deletes the selected jobs; running ones only with `kill`."""
         request = job_service_pb2.DeleteJobsRequest(selector=selector_message(selection), kill=kill)
-        answer = self._call("DeleteJobs", request)
+        answer = self._call("DeleteJobs", request, BULK_SECONDS)
         return _outcome(answer.deleted, answer.refusals, answer.refused)
 
     def add_dependency(self, parent_id: str, child_id: str) -> None:

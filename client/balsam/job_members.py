@@ -6,7 +6,6 @@ import os
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from balsam import history
@@ -14,6 +13,8 @@ from balsam.errors import NotFound, ValidationError
 from balsam.model import Model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from balsam.application import ApplicationDefinition
     from balsam.history import Passage
     from balsam.job_calls import JobCalls
@@ -116,7 +117,8 @@ class DerivedMembers(Model):
 
         job: Any = self
         application = self.get_application() if self.application else None
-        return shlex.join(command_line(application, job, os.environ))
+        environ = {**os.environ, **self._values.get("environ_vars", {})}
+        return shlex.join(command_line(application, job, environ))
 
     @property
     def envscript(self) -> str:
@@ -141,6 +143,8 @@ class DerivedMembers(Model):
         Raises:
             ValidationError: it does not exist, or is outside of the directories of this site and of the parents.
         """
+        from pathlib import Path
+
         if os.path.isabs(name) or ".." in Path(name).parts:
             raise ValidationError(f"{name!r} leaves the working directory of {self.cute_id}")
         directory = Path(self.working_directory)
@@ -155,7 +159,7 @@ class DerivedMembers(Model):
         yield directory
         yield self._client().site.data
         parents = type(self).objects.filter(children=self._identity())
-        yield from map(Path, parents.values_list("working_directory", flat=True))
+        yield from map(type(directory), parents.values_list("working_directory", flat=True))
 
     # The history
 

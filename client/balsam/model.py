@@ -11,7 +11,7 @@ from balsam.attributes import Attribute
 from balsam.errors import NotFound, ValidationError
 from balsam.fields import Field, Phase, unknown_field
 from balsam.manager import Objects
-from balsam.query import Key, Node, Test
+from balsam.query import Key, Node, Test, any_of
 from balsam.rows import walk
 
 if TYPE_CHECKING:
@@ -176,11 +176,11 @@ class Model:
         """The values of some fields; what can be changed in place is checked again."""
         return {name: self._attributes[name].checked(self) for name in names}
 
-    def _settle(self, names: Iterable[str] | None = None) -> None:
-        """From now on the store is known to hold the present values of these fields, or of all."""
+    def _has_stored(self, values: Values) -> None:
+        """The store has taken these values, which were checked."""
         self._stored = True
-        for name in list(self._originals) if names is None else names:
-            self._attributes[name].settle(self)
+        for name, value in values.items():
+            self._attributes[name].stored(self, value)
 
     def refresh_from_db(self, fields: Iterable[str] | None = None) -> None:
         """Reads all fields again, or those named; changes to them that were not saved are lost.
@@ -213,7 +213,8 @@ class Model:
         if key.path:
             value = walk(json.loads(value) if isinstance(value, str) else value, key.path)
         if value is None:
-            return Test(key.field, key.path, "ISNULL", (True,))
+            missing = Test(key.field, key.path, "ISNULL", (True,))
+            return any_of([missing, Test(key.field, key.path, "EXACT", (None,))]) if key.path else missing
         return Test(key.field, key.path, "EXACT", (value,))
 
 

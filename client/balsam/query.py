@@ -6,19 +6,14 @@ Everything here is plain Python: an unknown field, lookup or value is refused be
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from balsam.errors import ValidationError
-from balsam.fields import Field, Kind, check_id, unknown_field
+from balsam.fields import Field, Kind, unknown_field
 from balsam.q import is_q
-
-MAX_REGEX = 200
-_MAX_INT64 = 2**63 - 1
+from balsam.query_values import is_choice, is_part, lookups, passing_choices, values
 
 Table = Mapping[str, Field]
 
@@ -68,26 +63,6 @@ class Key:
     path: tuple[str, ...] = ()
     descending: bool = False
 
-
-_EQUAL = ("exact", "in", "isnull")
-_ORDER = ("gt", "gte", "lt", "lte", "range")
-_PARTS = ("iexact", "contains", "icontains", "startswith", "istartswith", "endswith", "iendswith", "regex", "glob")
-_ORDERED = (*_EQUAL, *_ORDER)
-_TEXT = (*_EQUAL, *_ORDER, *_PARTS)
-
-LOOKUPS: Mapping[Kind, tuple[str, ...]] = {
-    Kind.TEXT: _TEXT,
-    Kind.ID: _TEXT,
-    Kind.STATE: _TEXT,
-    Kind.JSON: _TEXT,
-    Kind.INTEGER: _ORDERED,
-    Kind.NUMBER: _ORDERED,
-    Kind.TIME: _ORDERED,
-    Kind.BOOLEAN: _EQUAL,
-    Kind.IDS: ("exact", "contains", "icontains", "in"),
-    Kind.ENVIRON: (),
-}
-"""The lookups of each kind of field."""
 
 CHILDREN = Field("children", Kind.IDS, [], "ids of the jobs that depend on it")
 
@@ -168,22 +143,29 @@ def condition(table: Table, kind: str, key: str, value: Any) -> Node:
     field = find(table, kind, name)
     path, lookup = _split(field, key, rest)
     if value is None and lookup == "exact":
+        if path:
+            return Test(field.name, path, "EXACT", (None,))  # a JSON null, not a missing key
+        lookup, value = "isnull", True
+    if field.kind is Kind.IDS and lookup == "exact" and value in ("", "[]", []):
         lookup, value = "isnull", True
     if lookup == "isnull":
         return _null(field, path, value)
+    if is_choice(field) and is_part(lookup):
+        passing = passing_choices(field, lookup, value)
+        return Test(field.name, (), "IN", passing) if passing else NOTHING
     if lookup == "in" and hasattr(value, "_as_condition"):
         node: Node | None = value._as_condition(table, field.name)
         if node is not None:
             return node
     if field.kind is Kind.IDS and lookup in ("contains", "icontains"):
         lookup = "exact"
-    values = _values(field, key, lookup, value)
-    return Test(field.name, path, lookup.upper(), values) if values else NOTHING
+    compared = values(field, key, lookup, value)
+    return Test(field.name, path, lookup.upper(), compared) if compared else NOTHING
 
 
 def _split(field: Field, key: str, rest: list[str]) -> tuple[tuple[str, ...], str]:
     """The path into `data`, and the lookup."""
-    valid = LOOKUPS[field.kind]
+    valid = lookups(field)
     if not valid:
         raise _bad_lookup(key, f"{field.name} cannot be queried")
     if field.kind is Kind.JSON:
@@ -206,126 +188,13 @@ def _bad_lookup(key: str, what: str) -> ValidationError:
 def _null(field: Field, path: tuple[str, ...], value: Any) -> Node:
     if not isinstance(value, bool):
         raise field.error(value, "isnull takes true or false")
-    if field.kind in (Kind.TEXT, Kind.ID, Kind.STATE) and not path:
+    if field.kind is Kind.ID or is_choice(field):
+        return NOTHING if value else EVERYTHING
+    if field.kind is Kind.TEXT:
         # Text is never null in the store: what has not been given is empty.
         empty = Test(field.name, (), "EXACT", ("",))
         return empty if value else negation(empty)
     return Test(field.name, path, "ISNULL", (value,))
-
-
-def _values(field: Field, key: str, lookup: str, value: Any) -> tuple[Any, ...]:
-    convert = _text if lookup in _PARTS and field.kind is not Kind.IDS else _CONVERT[field.kind]
-    if lookup not in ("in", "range"):
-        if lookup == "regex":
-            value = getattr(value, "pattern", value)
-            _check_regex(field, value)
-        return (convert(field, value),)
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise field.error(value, f"{key} takes a list")
-    values = tuple(convert(field, item) for item in value)
-    if lookup == "range" and len(values) != 2:
-        raise field.error(value, f"{key} takes two values, the least and the greatest")
-    return values
-
-
-def _check_regex(field: Field, value: Any) -> None:
-    if not isinstance(value, str):
-        raise field.error(value, "a regular expression is a text")
-    if len(value) > MAX_REGEX:
-        raise field.error(value, f"a regular expression has at most {MAX_REGEX} characters")
-    try:
-        re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise field.error(value, f"is not a regular expression: {error}") from None
-
-
-def _text(field: Field, value: Any) -> str:
-    if field.kind is Kind.ID and hasattr(value, "hex"):
-        value = str(value)
-    if not isinstance(value, str):
-        raise field.error(value, "must be a text")
-    if "\0" in value:
-        raise field.error(value, "holds a NUL character")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise field.error(value, "holds a lone surrogate, which is no text") from None
-    return value
-
-
-def _id(field: Field, value: Any) -> str:
-    return check_id(getattr(value, "job_id", value), field.name)
-
-
-def _number(field: Field, value: Any) -> int | float:
-    if isinstance(value, str):
-        return _number(field, _parsed(field, value))
-    if isinstance(value, bool):
-        raise field.error(value, "must be a number")
-    if hasattr(value, "__index__"):
-        value = int(value)
-        if abs(value) > _MAX_INT64:
-            raise field.error(value, "is too large a number")
-        return int(value)
-    if not hasattr(value, "__float__"):
-        raise field.error(value, "must be a number")
-    number = float(value)
-    if math.isnan(number):
-        raise field.error(value, "is not a number")
-    return number
-
-
-def _parsed(field: Field, value: str) -> int | float:
-    for parse in (int, float):
-        try:
-            return parse(value)
-        except ValueError:
-            continue
-    raise field.error(value, "must be a number")
-
-
-def _time(field: Field, value: Any) -> datetime:
-    """A time; one without a time zone is local time, as in Python itself."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise field.error(value, "must be a time, as in 2030-12-31T23:59:59Z") from None
-    elif not isinstance(value, datetime) and hasattr(value, "timetuple"):
-        value = datetime(*value.timetuple()[:3])
-    if not isinstance(value, datetime):
-        raise field.error(value, "must be a datetime")
-    try:
-        return value.astimezone(UTC)
-    except (OverflowError, ValueError, OSError):
-        raise field.error(value, "is out of range") from None
-
-
-def _json_value(field: Field, value: Any) -> Any:
-    if isinstance(value, str):
-        return _text(field, value)
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, (Mapping, list, tuple)) or value is None:
-        raise field.error(value, "data is compared with texts, numbers, true and false")
-    return _number(field, value)
-
-
-def _checked(field: Field, value: Any) -> Any:
-    return field.check(value)
-
-
-_CONVERT: dict[Kind, Callable[[Field, Any], Any]] = {
-    Kind.TEXT: _text,
-    Kind.ID: _id,
-    Kind.IDS: _id,
-    Kind.STATE: _checked,
-    Kind.BOOLEAN: _checked,
-    Kind.INTEGER: _number,
-    Kind.NUMBER: _number,
-    Kind.TIME: _time,
-    Kind.JSON: _json_value,
-}
 
 
 def column(table: Table, kind: str, name: str) -> Key:

@@ -12,6 +12,7 @@ from balsam import query
 from balsam.errors import Conflict, ValidationError
 from balsam.q import counted_field
 from balsam.query import EVERYTHING, NOTHING, Key, Node
+from balsam.results import Results, iterate
 from balsam.rows import Columns, Shape
 
 if TYPE_CHECKING:
@@ -21,32 +22,6 @@ T = TypeVar("T")
 
 PAGE = 1000
 _SHOWN = 20
-
-
-class _Results(Generic[T]):
-    """What a query has given so far, and where the rest comes from."""
-
-    def __init__(self, source: Iterator[T]) -> None:
-        self.rows: list[T] = []
-        self._source = source
-
-    def has(self, number: int) -> bool:
-        """Reads until there are `number` rows; whether there are."""
-        missing = number - len(self.rows)
-        if missing > 0:
-            self.rows.extend(itertools.islice(self._source, missing))
-        return len(self.rows) >= number
-
-    def all(self) -> list[T]:
-        """Reads everything."""
-        self.rows.extend(self._source)
-        return self.rows
-
-    def __iter__(self) -> Iterator[T]:
-        for number in itertools.count():
-            if not self.has(number + 1):
-                return
-            yield self.rows[number]
 
 
 class QuerySet(Generic[T]):
@@ -64,7 +39,7 @@ class QuerySet(Generic[T]):
         self._columns: Columns | None = None
         self._distinct = False
         self._group_order: tuple[tuple[str, bool], ...] = ()
-        self._results: _Results[T] | None = None
+        self._results: Results[T] | None = None
 
     # Making other queries
 
@@ -208,13 +183,13 @@ class QuerySet(Generic[T]):
             return map(self.model._from_values, values)
         return columns.rows(values, self._distinct)
 
-    def _fetched(self) -> _Results[T]:
+    def _fetched(self) -> Results[T]:
         if self._results is None:
-            self._results = _Results(self._rows())
+            self._results = Results(self._rows())
         return self._results
 
     def __iter__(self) -> Iterator[T]:
-        return _iterate(weakref.ref(self), self._copy())
+        return iterate(weakref.ref(self), self._copy())
 
     def iterator(self, chunk_size: int = PAGE) -> Iterator[T]:
         """The rows, streamed in pages of `chunk_size`; they are not kept."""
@@ -384,11 +359,3 @@ class QuerySet(Generic[T]):
         self._unsliced("delete from")
         number = int(self.model._delete_matching(self._where))
         return number, {self.model.__name__: number} if number else {}
-
-
-def _iterate(owner: weakref.ref[QuerySet[T]], same: QuerySet[T]) -> Iterator[T]:
-    """The rows of a query; kept only if, when the first is asked for, somebody still holds the query."""
-    kept = owner()
-    rows: Iterable[T] = same._rows() if kept is None else kept._fetched()
-    del kept
-    yield from rows

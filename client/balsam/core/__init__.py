@@ -1,0 +1,1 @@
+"""The classes and states under the names that scripts for Balsam 0.x import."""

@@ -1,0 +1,1 @@
+"""`dag` and `futures`: what scripts, running applications and drivers of campaigns use."""

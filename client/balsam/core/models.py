@@ -1,0 +1,38 @@
+"""The classes, states and errors under the names that scripts for Balsam 0.x import. Nothing is contacted here."""
+
+from __future__ import annotations
+
+from balsam.application import ApplicationDefinition, NoApplication
+from balsam.errors import InvalidParentsError, InvalidStateError, ValidationError
+from balsam.history import TIME_FORMAT as TIME_FMT
+from balsam.job import BalsamJob
+from balsam.q import Count, Q
+from balsam.states import ACTIVE, END, RUNNABLE, TRANSITIONABLE, State
+
+__all__ = [
+    "ACTIVE_STATES",
+    "END_STATES",
+    "PROCESSABLE_STATES",
+    "RUNNABLE_STATES",
+    "STATES",
+    "TIME_FMT",
+    "ApplicationDefinition",
+    "BalsamJob",
+    "Count",
+    "InvalidParentsError",
+    "InvalidStateError",
+    "NoApplication",
+    "Q",
+    "ValidationError",
+]
+
+STATES: list[str] = [state.name for state in State]
+"""Every state, by name."""
+PROCESSABLE_STATES: list[str] = [state.name for state in sorted(TRANSITIONABLE)]
+"""The states from which the scheduler moves a job on."""
+RUNNABLE_STATES: list[str] = [state.name for state in sorted(RUNNABLE)]
+"""The states in which a launcher may start a job."""
+ACTIVE_STATES: list[str] = [state.name for state in sorted(ACTIVE)]
+"""The states in which a launcher has the job."""
+END_STATES: list[str] = [state.name for state in sorted(END)]
+"""The states that a job ends in."""
