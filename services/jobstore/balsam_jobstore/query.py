@@ -283,7 +283,7 @@ class Compiler:
             kind = sa.func.json_type(column, _sqlite_path(path))
             return sa.case((kind == "text", sa.func.json_extract(column, _sqlite_path(path))), else_=None)
         value = self.json_value(column, path)
-        return sa.case((sa.func.jsonb_typeof(value) == "string", value.op("#>>")(sa.text("'{}'"))), else_=None)
+        return sa.case((sa.func.jsonb_typeof(value) == "string", value.op("#>>", return_type=sa.Text())(sa.text("'{}'"))), else_=None)
 
     def _json_number(self, column: Expression, path: Sequence[str]) -> Expression:
         if self._sqlite:
@@ -292,7 +292,7 @@ class Compiler:
                 (kind.in_(["integer", "real"]), sa.func.json_extract(column, _sqlite_path(path))), else_=None
             )
         value = self.json_value(column, path)
-        number = sa.cast(value.op("#>>")(sa.text("'{}'")), sa.Numeric)
+        number = sa.cast(value.op("#>>", return_type=sa.Text())(sa.text("'{}'")), sa.Numeric)
         return sa.case((sa.func.jsonb_typeof(value) == "number", number), else_=None)
 
     def _json_kind(self, column: Expression, path: Sequence[str]) -> Expression:

@@ -76,7 +76,7 @@ def test_what_is_wrong_is_refused_at_once(fields: dict[str, Any], said: str) -> 
         ("num_nodes", -1, "num_nodes = -1"),
         ("owner", "me", "is read-only"),
         ("num_ranks", 3, "num_ranks of BalsamJob is read-only"),
-        ("job_id", new_id(), "is fixed at creation"),
+        ("job_id", PARENT, "is fixed at creation"),
     ],
 )
 def test_attributes_are_checked_too(name: str, value: Any, said: str) -> None:
