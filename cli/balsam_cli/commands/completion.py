@@ -1,0 +1,25 @@
+"""`balsam completion`: the completion script of a shell."""
+
+from __future__ import annotations
+
+import click
+
+from balsam_cli.command import Command
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(cls=Command)
+@click.argument("shell", type=click.Choice(SHELLS))
+def command(shell: str) -> None:
+    """Print the script that completes `balsam` commands in a shell.
+
+    For bash: balsam completion bash > ~/.local/share/bash-completion/completions/balsam
+    """
+    from click.shell_completion import get_completion_class
+
+    from balsam_cli.main import cli
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "balsam", "_BALSAM_COMPLETE").source())

@@ -1,0 +1,53 @@
+"""`balsam init`: makes a site."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+
+import click
+
+from balsam.errors import ValidationError
+from balsam.settings import Settings
+from balsam.site import make_site
+from balsam_cli import known_sites, options
+from balsam_cli.command import Command
+from balsam_cli.output import Lines, printer
+
+_URL = re.compile(r"(postgres|postgresql)(\+psycopg2)?://.+")
+
+
+@click.command(cls=Command)
+@click.argument("path")
+@click.option("--db", metavar="DB", default="sqlite", help="sqlite (default), postgres, or the URL of a PostgreSQL.")
+@options.as_json
+def command(path: str, db: str, as_json: bool) -> None:
+    """Make a site at PATH: settings, database, data/, log/, qsubmit/, credentials.
+
+    The default database is an embedded SQLite; `postgres` makes a private
+    PostgreSQL in the site; a URL names a server that exists.
+    """
+    if not path:
+        raise ValidationError("PATH is empty", field="path")
+    settings = dataclasses.replace(Settings(), database=_database(db))
+    site = make_site(path, settings)
+    known_sites.remember(site)
+    where = shlex.quote(str(site.path))
+    printer(as_json).one(
+        {"path": str(site.path), "name": site.name},
+        Lines(
+            [
+                f"Made the site {site.path}.",
+                f"Next: export BALSAM_DB_PATH={where}",
+                "      balsam up",
+            ]
+        ),
+    )
+
+
+def _database(value: str) -> str:
+    if value in ("sqlite", "postgres") or _URL.fullmatch(value):
+        return value
+    # The value may hold a password: it is not repeated.
+    raise ValidationError("--db must be sqlite, postgres, or a URL such as postgresql://user@host/name", field="db")

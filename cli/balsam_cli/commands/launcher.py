@@ -1,0 +1,99 @@
+"""`balsam launcher`: runs jobs, here and now."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from balsam_cli.command import Command
+
+if TYPE_CHECKING:
+    from balsam.site import Site
+
+
+@click.command(cls=Command)
+@click.option("--consume-all", is_flag=True, help="Take the jobs of all workflows; the default.")
+@click.option("--wf-filter", metavar="W", default="", help="Take this workflow only: exact, or a glob with * or ?.")
+@click.option(
+    "--job-mode",
+    type=click.Choice(("auto", "mpi", "serial")),
+    default="auto",
+    help="auto: serial and MPI jobs at once (default); mpi: each job on whole nodes; serial: serial jobs only.",
+)
+@click.option(
+    "--time-limit-minutes",
+    type=click.FloatRange(0, min_open=True),
+    metavar="M",
+    help="Stop after so long; default: what the batch system leaves, else never.",
+)
+@click.option("--limit-nodes", type=click.IntRange(1), metavar="N", help="Use at most N nodes.")
+@click.option("--offset-nodes", type=click.IntRange(0), default=0, metavar="N", help="Leave out the first N nodes.")
+@click.option("--gpus-per-node", type=click.IntRange(0), metavar="G", help="GPUs of each node.")
+@click.option("--persistent", is_flag=True, help="Stay when there is nothing to do.")
+@click.option("--print-command", is_flag=True, help="Print the MPI run command that would be used, and exit.")
+def command(
+    consume_all: bool,
+    wf_filter: str,
+    job_mode: str,
+    time_limit_minutes: float | None,
+    limit_nodes: int | None,
+    offset_nodes: int,
+    gpus_per_node: int | None,
+    persistent: bool,
+    print_command: bool,
+) -> None:
+    """Be a launcher: run the jobs of the site on the nodes of this allocation, or on this host.
+
+    It exits when nothing is left that it could run. Ctrl-C or SIGTERM stops it
+    cleanly: its runs end as RUN_TIMEOUT and are run again by another launcher.
+    """
+    if consume_all and wf_filter:
+        raise click.UsageError("--consume-all and --wf-filter exclude each other")
+
+    from balsam.site import find_site
+    from balsam_cli import access
+
+    site = find_site()
+    if not print_command:
+        access.must_run(site)
+        _warn_of_nothing(site, wf_filter)
+    options = {
+        "--wf-filter": wf_filter,
+        "--job-mode": job_mode,
+        "--time-limit-minutes": time_limit_minutes,
+        "--limit-nodes": limit_nodes,
+        "--offset-nodes": offset_nodes,
+        "--gpus-per-node": gpus_per_node,
+    }
+    words = [f"{name}={value}" for name, value in options.items() if value not in (None, "", 0)]
+    flags = {"--persistent": persistent, "--print-command": print_command}
+    words += [flag for flag, given in flags.items() if given]
+    # The launcher takes the place of this process: signals and the exit status are its own.
+    os.execv(sys.executable, [sys.executable, "-m", "balsam_launcher", f"--site={site.path}", *words])
+
+
+def _warn_of_nothing(site: Site, workflow: str) -> None:
+    """Says when no job is in the workflow: most often it is misspelled."""
+    if not workflow:
+        return
+    # In a child: gRPC's threads complain when the process that they belong to becomes another program.
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        _count(site, workflow)
+    except BaseException:
+        os._exit(1)  # the launcher will say what is wrong
+    os._exit(0)
+
+
+def _count(site: Site, workflow: str) -> None:
+    from balsam_cli import access, selection, terminal
+
+    store = access.open_store(site)
+    if not selection.count_jobs(store, [selection.exact_or_glob("workflow", workflow)]):
+        terminal.note(f"note: {selection.why_none(store, None, workflow)}")

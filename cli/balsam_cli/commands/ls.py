@@ -1,0 +1,56 @@
+"""`balsam ls`: lists jobs, applications, workflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from balsam_cli import options
+from balsam_cli.command import Command, WordsOption
+
+WHAT = ("jobs", "apps", "wf")
+
+
+@click.command(cls=Command)
+@click.argument("what", type=click.Choice(WHAT), default="jobs", metavar="[jobs|apps|wf]")
+@click.option("--name", metavar="S", help="With this name: exact, or a glob with * or ?.")
+@click.option("--id", "ids", cls=WordsOption, metavar="ID...", help="With these ids, or starts of ids.")
+@options.workflow
+@click.option("--state", "states", cls=WordsOption, metavar="S...", help="In this state, or one of these.")
+@click.option("--by-states", is_flag=True, help="Count jobs by state.")
+@click.option("--tree", is_flag=True, help="Show what waits for what.")
+@click.option("--history", is_flag=True, help="Show each job's history.")
+@click.option("--verbose", "-v", is_flag=True, help="More columns.")
+@click.option("--limit", type=click.IntRange(0), metavar="N", help="At most N; tables show 100 without it.")
+@click.option("--watch", is_flag=True, help="Stay, and show changes as they come.")
+@options.as_json
+def command(what: str, watch: bool, as_json: bool, **given: Any) -> None:
+    """List jobs (the default), applications (apps) or workflows (wf).
+
+    BALSAM_LS_FIELDS=a:b adds columns, by the names of a job's fields.
+    """
+    from balsam_cli import access, listing, output
+
+    wanted = listing.Wanted(**given)
+    for option, value in (("tree", wanted.tree), ("history", wanted.history), ("watch", watch)):
+        if value and (what != "jobs" or wanted.by_states):
+            raise click.UsageError(f"--{option} is for lists of jobs")
+    if sum((wanted.tree, wanted.history, watch)) > 1:
+        raise click.UsageError("--tree, --history and --watch exclude each other")
+    if watch and as_json:
+        raise click.UsageError("--watch is for people: not together with --json")
+    store = access.open_store()
+    printer = output.printer(as_json)
+    if watch:
+        from balsam_cli.live import watch_jobs
+
+        watch_jobs(store, wanted)
+    elif what == "apps":
+        listing.list_applications(store, wanted, printer)
+    elif wanted.by_states:
+        listing.count_states(store, wanted, printer)
+    elif what == "wf":
+        listing.list_workflows(store, wanted, printer)
+    else:
+        listing.list_jobs(store, wanted, printer, as_json)

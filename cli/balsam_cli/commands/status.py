@@ -1,0 +1,66 @@
+"""`balsam status`: services, launchers, jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from balsam_cli import options
+from balsam_cli.command import Command
+
+if TYPE_CHECKING:
+    from balsam_cli import services
+
+
+@click.command(cls=Command)
+@options.as_json
+def command(as_json: bool) -> int:
+    """Show the services of the site, the launchers at work, and how many jobs there are.
+
+    Exits with 0 when the services are up, with 1 when not.
+    """
+    from balsam.client import Client
+    from balsam.site import find_site
+    from balsam_cli import listing, new_jobs, output, records, services
+
+    site = find_site()
+    statuses = [services.probe(site, service) for service in services.SERVICES]
+    up = all(status.state == "up" for status in statuses)
+    record: output.Record = {
+        "site": str(site.path),
+        "up": up,
+        "services": [services.as_record(status) for status in statuses],
+        "launchers": [],
+        "jobs": {},
+    }
+    blocks: list[output.Block] = [
+        output.Listing(records.SERVICE_COLUMNS, record["services"], title=f"Site {site.path}")
+    ]
+    if statuses[0].state == "up":
+        store = Client(site)
+        record["launchers"] = [records.session_record(one) for one in new_jobs.launchers(store)]
+        record["jobs"] = listing.states_of(store, ())
+        blocks.append(output.Listing(records.SESSION_COLUMNS, record["launchers"], "Launchers"))
+        blocks.append(output.Listing(listing.STATE_COLUMNS, listing.state_rows(record["jobs"]), "Jobs"))
+    output.printer(as_json).one(record, *(block for block in blocks if _rows(block)))
+    if not up:
+        _say_what_is_missing(statuses)
+    return 0 if up else 1
+
+
+def _say_what_is_missing(statuses: list[services.Status]) -> None:
+    from balsam_cli import terminal
+    from balsam_cli.main import NOT_RUNNING
+
+    for state, text in (("down", NOT_RUNNING), ("silent", "running, but does not answer; see `balsam log`")):
+        titles = [status.service.title for status in statuses if status.state == state]
+        if titles:
+            terminal.note(f"balsam: {' and '.join(titles)}: {text}")
+
+
+def _rows(block: object) -> bool:
+    """A table without rows is not shown."""
+    from balsam_cli.output import Listing
+
+    return not isinstance(block, Listing) or bool(block.records)

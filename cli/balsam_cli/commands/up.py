@@ -1,0 +1,40 @@
+"""`balsam up`: starts the services of the site."""
+
+from __future__ import annotations
+
+import click
+
+from balsam.site import find_site
+from balsam_cli import options, services
+from balsam_cli.command import Command
+from balsam_cli.output import Lines, printer
+
+
+@click.command(cls=Command)
+@click.option("--foreground", is_flag=True, help="Stay, with the services as children, until a signal comes.")
+@options.as_json
+def command(foreground: bool, as_json: bool) -> int | None:
+    """Start the job store and the scheduler of the site, and return when they answer.
+
+    What runs already is left alone. The services keep nothing of this
+    terminal: they go on when it is closed.
+    """
+    site = find_site()
+    if foreground:
+        from balsam_cli.foreground import run_in_foreground
+
+        return run_in_foreground(site)
+    statuses = services.start_all(site)
+    printer(as_json).one(
+        {"site": str(site.path), "services": [services.as_record(status) for status in statuses]},
+        Lines(_lines(statuses)),
+    )
+    return None
+
+
+def _lines(statuses: list[services.Status]) -> list[str]:
+    if all(status.state == "up" for status in statuses):
+        pids = ", ".join(f"{status.service.title}: pid {status.pid}" for status in statuses)
+        return [f"already up ({pids})"]
+    words = {"started": "started", "up": "was up already"}
+    return [f"{status.service.title} {words[status.state]} (pid {status.pid})" for status in statuses]

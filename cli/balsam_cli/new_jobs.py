@@ -1,0 +1,43 @@
+"""Adds jobs: completes their fields, sends them, and says when nobody will run them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from balsam.client import Client
+from balsam.v1 import session_pb2, session_service_pb2
+from balsam.v1.session_service_pb2_grpc import SessionServiceStub
+from balsam_cli.takers import Need, Taker, warning
+from balsam_cli.terminal import note
+
+
+def add(store: Client, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Adds all of these jobs (values by field) or none. Returns their ids, in order.
+
+    Raises:
+        BalsamError: one was refused; the message says which and why.
+    """
+    complete = [{"job_id": str(uuid.uuid4()), **fields} for fields in jobs]
+    store.jobs.create(complete)
+    return [str(fields["job_id"]) for fields in complete]
+
+
+def launchers(store: Client) -> list[session_pb2.Session]:
+    """The launchers at work."""
+    answer = store.call(SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest())
+    return [session for session in answer.sessions if session.kind == session_pb2.Session.LAUNCHER]
+
+
+def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> None:
+    """Says on stderr when no launcher at work could ever run one of these jobs."""
+    takers = [Taker(one.nodes, one.job_mode, one.workflow_filter) for one in launchers(store)]
+    text = warning([_need(job) for job in jobs], takers)
+    if text:
+        note(f"note: {text}")
+
+
+def _need(job: Mapping[str, Any]) -> Need:
+    nodes = int(job.get("num_nodes", 1))
+    return Need(str(job.get("workflow", "")), nodes, nodes == 1 and job.get("ranks_per_node", 1) == 1)

@@ -1,0 +1,50 @@
+"""Processes of this host, by their id: what they are, and a signal that cannot hit another one."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from pathlib import Path
+
+
+def is_running(pid: int, module: str) -> bool:
+    """Whether process `pid` is alive and was started as ``python -m MODULE`` (ids are used again)."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    # A process that has ended but was not reaped, as in containers without an init, is a zombie: Z.
+    return state not in "ZX" and module.encode() in words
+
+
+def stop(pid: int, module: str, grace_seconds: float) -> bool:
+    """Ends process `pid` of `module`: SIGTERM, and SIGKILL when it is still there after the grace.
+
+    Returns whether SIGKILL was needed. A process that is not there is no error.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        # The handle is ours now: from here on the id cannot come to mean another process.
+        if not is_running(pid, module):
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+        if _ended(handle, grace_seconds):
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        _ended(handle, grace_seconds)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+
+
+def _ended(handle: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

@@ -1,0 +1,241 @@
+"""The services of a site as processes: started, found, asked for their health, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from balsam.commands import base_environment
+from balsam.errors import SiteError, Unavailable
+from balsam.site import ENV_SITE, Site
+from balsam_cli import process
+from balsam_cli.terminal import note
+
+START_SECONDS = 120.0
+"""How long a service may take until it answers: the first start of a version may migrate a large database."""
+STOP_SECONDS = 30.0
+_POLL_SECONDS = 0.02
+_PATIENCE_SECONDS = 1.0  # after which a person is told what takes so long
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service: its name, and the module that is it."""
+
+    name: str
+    module: str
+    title: str
+
+
+JOBSTORE = Service("jobstore", "balsam_jobstore", "job store")
+SCHEDULER = Service("scheduler", "balsam_scheduler", "scheduler")
+SERVICES = (JOBSTORE, SCHEDULER)
+"""In the order in which they are started."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of a service: ``up``, ``silent`` (its process lives, and does not answer yet), or ``down``."""
+
+    service: Service
+    state: str
+    pid: int = 0
+    host: str = ""
+    version: str = ""
+    start_time: datetime.datetime | None = None
+
+
+def find(site: Site, service: Service) -> Status:
+    """What the service says of itself, checked against the process; nothing is contacted.
+
+    Raises:
+        SiteError: it runs on another host.
+    """
+    info = site.read_info(service.name)
+    if not info:
+        return Status(service, "down")
+    host = str(info.get("host", ""))
+    if host != socket.gethostname():
+        raise SiteError(
+            f"the services of {site.path} run on {host}: use balsam there"
+            f" (if that host is gone for good, remove {site.run / service.name}.json)",
+            reason="OTHER_HOST",
+        )
+    pid = int(info.get("pid", 0))
+    if not process.is_running(pid, service.module):
+        return Status(service, "down")
+    started = datetime.datetime.fromtimestamp(float(info.get("start_time", 0)), datetime.UTC)
+    return Status(service, "silent", pid, host, str(info.get("version", "")), started)
+
+
+def probe(site: Site, service: Service, timeout: float = 5.0) -> Status:
+    """As `find`, and ``up`` if it answers its health check within `timeout` seconds."""
+    status = find(site, service)
+    if status.state == "down" or not answers(site, service, timeout):
+        return status
+    return replace(status, state="up")
+
+
+def answers(site: Site, service: Service, timeout: float) -> bool:
+    """Whether the health check says that it serves."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from balsam.rpc import CHANNEL_OPTIONS
+
+    with grpc.insecure_channel(site.address(service.name), options=CHANNEL_OPTIONS) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def ask_site(site: Site) -> Any:
+    """What the job store says of itself and the site (a GetSiteResponse)."""
+    from balsam.rpc import Connection
+    from balsam.v1 import site_service_pb2
+    from balsam.v1.site_service_pb2_grpc import SiteServiceStub
+    from balsam.version import VERSION
+
+    request = site_service_pb2.GetSiteRequest(version=VERSION)
+    return Connection(site, retry_seconds=0).call(SiteServiceStub, "GetSite", request, timeout=10.0)
+
+
+def start_all(site: Site) -> list[Status]:
+    """Starts what does not run, and returns when all answer; ``state`` is "started", or "up" if it was.
+
+    Raises:
+        SiteError: a service does not start; the message is the last line of its log.
+    """
+    site.make_run()
+    with _one_at_a_time(site):
+        return [_ensure(site, service) for service in SERVICES]
+
+
+def _ensure(site: Site, service: Service) -> Status:
+    status = probe(site, service)
+    if status.state == "up":
+        return status
+    if status.state == "silent":
+        wait_until_up(site, service, None)
+        return probe(site, service)
+    child = spawn(site, service)
+    wait_until_up(site, service, child)
+    # The child is meant to outlive us: without this, Python warns that it still runs.
+    child.returncode = 0
+    return replace(find(site, service), state="started")
+
+
+def spawn(site: Site, service: Service, *, foreground: bool = False) -> subprocess.Popen[bytes]:
+    """Starts the process of a service: of its own session, with none of our descriptors, in `/`."""
+    # A run that happens to start its site's services must not hand its own credential to them.
+    environ = base_environment(os.environ)
+    environ.pop(ENV_SITE, None)
+    command = [sys.executable, "-m", service.module, "--site", str(site.path)]
+    with _console(site, service, foreground) as console:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            cwd="/",
+            env=environ,
+            start_new_session=True,
+        )
+
+
+@contextlib.contextmanager
+def _console(site: Site, service: Service, foreground: bool) -> Iterator[IO[bytes] | None]:
+    if foreground:
+        yield None
+        return
+    # What is printed before the log is open: an import error, a missing library.
+    with open(console_file(site, service), "wb") as file:
+        yield file
+
+
+def console_file(site: Site, service: Service) -> Path:
+    """Where a service in the background prints what is not for its log."""
+    return site.log / f"{service.name}.out"
+
+
+def wait_until_up(site: Site, service: Service, child: subprocess.Popen[bytes] | None) -> None:
+    """Returns when the service answers; `child` is its process if it is ours.
+
+    Raises:
+        SiteError: it ended; the message is what it said last.
+        Unavailable: it does not answer in time.
+    """
+    start, told = time.monotonic(), False
+    while (waited := time.monotonic() - start) < START_SECONDS:
+        if waited > _PATIENCE_SECONDS and sys.stderr.isatty() and not told:
+            note(f"waiting for the {service.title} ...")
+            told = True
+        if child is not None and child.poll() is not None:
+            raise SiteError(f"the {service.title} does not start: {last_words(site, service)}")
+        status = find(site, service)
+        if status.state != "down" and answers(site, service, 1.0):
+            return
+        if child is None and status.state == "down":
+            raise SiteError(f"the {service.title} ended while it started: {last_words(site, service)}")
+        time.sleep(_POLL_SECONDS)
+    raise Unavailable(
+        f"the {service.title} does not answer after {START_SECONDS:.0f} s; see {site.log / service.name}.log",
+        reason="DEADLINE",
+    )
+
+
+def last_words(site: Site, service: Service) -> str:
+    """The last line that a service printed, else of its log."""
+    for file in (console_file(site, service), site.log / f"{service.name}.log"):
+        with contextlib.suppress(OSError):
+            lines = [line for line in file.read_text(errors="replace").splitlines() if line.strip()]
+            if lines:
+                return lines[-1].strip().removeprefix(f"balsam {service.title}: ").removeprefix("balsam: ")
+    return f"it said nothing; see {site.log}"
+
+
+def stop_all(site: Site) -> list[tuple[Service, int, bool]]:
+    """Stops what runs, the last started first: (service, pid, whether it had to be killed)."""
+    site.make_run()
+    stopped = []
+    with _one_at_a_time(site):
+        for service in reversed(SERVICES):
+            status = find(site, service)
+            if status.state != "down":
+                killed = process.stop(status.pid, service.module, STOP_SECONDS)
+                stopped.append((service, status.pid, killed))
+    return stopped
+
+
+@contextlib.contextmanager
+def _one_at_a_time(site: Site) -> Iterator[None]:
+    """Two `up` at once must not start two of each."""
+    with open(site.run / "up.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def as_record(status: Status) -> dict[str, Any]:
+    """A status as plain data for `--json`."""
+    from balsam.convert import rfc3339
+
+    return {
+        "name": status.service.name,
+        "state": status.state,
+        "pid": status.pid or None,
+        "host": status.host,
+        "version": status.version,
+        "start_time": rfc3339(status.start_time) if status.start_time else None,
+    }

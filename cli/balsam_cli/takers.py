@@ -1,0 +1,58 @@
+"""Which of the launchers at work could run a job, by what they say of themselves. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a job asks of a launcher."""
+
+    workflow: str
+    nodes: int
+    serial: bool
+
+
+@dataclass(frozen=True)
+class Taker:
+    """A launcher: its nodes, its mode (`auto`, `mpi`, `serial`) and the workflow that it takes (empty: all)."""
+
+    nodes: int
+    job_mode: str
+    workflow_filter: str
+
+
+def why_not(need: Need, taker: Taker) -> str:
+    """Why a launcher never runs such a job; empty: it can."""
+    if taker.workflow_filter and not matches(need.workflow, taker.workflow_filter):
+        return f"takes workflow {taker.workflow_filter!r} only"
+    if taker.job_mode == "serial" and not need.serial:
+        return "takes serial jobs only"
+    if need.nodes > taker.nodes:
+        return f"has {taker.nodes} of the {need.nodes} nodes"
+    return ""
+
+
+def matches(workflow: str, pattern: str) -> bool:
+    """Whether a workflow is meant by a filter: the same text, or a glob of `*` and `?` that matches it."""
+    if "*" not in pattern and "?" not in pattern:
+        return workflow == pattern
+    # Only * and ? are special: [ stands for itself.
+    escaped = pattern.replace("[", "[[]")
+    return re.match(fnmatch.translate(escaped), workflow) is not None
+
+
+def warning(needs: Sequence[Need], takers: Sequence[Taker]) -> str:
+    """What to say when no launcher at work could ever run one of these jobs; empty: all can be run."""
+    if not takers:
+        return "no launcher is at work; start one with `balsam launcher`"
+    for need in needs:
+        reasons = {why_not(need, taker) for taker in takers}
+        if "" not in reasons:
+            which = "the launcher at work" if len(takers) == 1 else f"each of the {len(takers)} launchers at work"
+            return f"nothing at work can run this: {which} {' or '.join(sorted(reasons))}"
+    return ""

@@ -1,0 +1,49 @@
+"""Text for people: one line, ages, times. Pure."""
+
+from __future__ import annotations
+
+import datetime
+
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks, tabs, and characters that could steer a terminal."""
+    joined = " ".join(text.split())
+    return joined if joined.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in joined)
+
+
+def printable(text: str) -> str:
+    """`text` with its line breaks, without characters that could steer a terminal."""
+    return "\n".join(
+        "".join(c if c.isprintable() else "\ufffd" for c in line.expandtabs(4)) for line in text.split("\n")
+    )
+
+
+def age(seconds: float) -> str:
+    """A span of time in its two largest units: ``45s``, ``3m20s``, ``2d4h``, ``1h``."""
+    rest = max(0, int(seconds))
+    counts = []
+    for unit, size in _UNITS:
+        count, rest = divmod(rest, size)
+        counts.append((count, unit))
+    first = next((n for n, (count, _) in enumerate(counts) if count), len(counts) - 1)
+    head, *tail = counts[first : first + 2]
+    return f"{head[0]}{head[1]}" + "".join(f"{count}{unit}" for count, unit in tail if count)
+
+
+def local_time(moment: datetime.datetime | None, *, fraction: bool = False) -> str:
+    """A moment in local time, to the second, or to the millisecond with `fraction`."""
+    if moment is None:
+        return ""
+    return moment.astimezone().replace(tzinfo=None).isoformat(" ", "milliseconds" if fraction else "seconds")
+
+
+def parse_time(text: str | None) -> datetime.datetime | None:
+    """The moment that a record holds, as RFC 3339."""
+    return datetime.datetime.fromisoformat(text) if text else None
+
+
+def count(number: int, noun: str) -> str:
+    """``1 job``, ``2 jobs``, ``1,000 jobs``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

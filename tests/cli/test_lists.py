@@ -1,0 +1,144 @@
+"""What `ls` and `show` print."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from balsam.fields import JOB_FIELDS
+from tests.cli.conftest import Balsam
+
+pytestmark = pytest.mark.usefixtures("services")
+
+
+def add(balsam: Balsam, name: str, *more: str) -> str:
+    return balsam("job", "--name", name, *more, "--", "true").ids[0]
+
+
+def names(balsam: Balsam, *argv: str) -> list[str]:
+    return [row["name"] for row in balsam("ls", *argv, "--json").json]
+
+
+def test_an_empty_site_lists_nothing(balsam: Balsam) -> None:
+    for argv in (["jobs"], ["apps"], ["wf"]):
+        assert balsam("ls", *argv, "--json").json == []
+        assert (balsam("ls", *argv).status, balsam("ls", *argv).out) == (0, "")
+    assert balsam("ls", "--by-states", "--json").json == {}
+
+
+def test_json_holds_every_field_and_times_in_utc(balsam: Balsam) -> None:
+    add(balsam, "a", "--data", '{"text": "ünï\\u0001"}')
+    (row,) = balsam("ls", "--json").json
+    assert list(row) == list(JOB_FIELDS)
+    assert row["data"] == {"text": "ünï\x01"}
+    assert row["create_time"].endswith("Z")
+
+
+def test_names_and_workflows_are_exact_or_globs(balsam: Balsam) -> None:
+    for name in ("wf1", "wf10", "other"):
+        add(balsam, name, "--wf", name)
+    assert names(balsam, "--name", "wf1") == ["wf1"]
+    assert names(balsam, "--wf", "wf1") == ["wf1"]
+    assert names(balsam, "--wf", "wf*") == ["wf1", "wf10"]
+    assert names(balsam, "--name", "wf1?") == ["wf10"]
+    nothing = balsam("ls", "--name", "wf")
+    assert (nothing.status, nothing.out, nothing.err) == (0, "", "no job matches; name '*wf*' would match 2\n")
+
+
+def test_ids_may_be_shortened_to_any_unique_prefix(balsam: Balsam) -> None:
+    a = "aaaaaaaa-0000-4000-8000-000000000001"
+    b = "aaaaaaaa-0000-4000-8000-000000000002"
+    for job_id in (a, b):
+        add(balsam, "j", "--job-id", job_id)
+    assert balsam("show", a, "--json").json["job_id"] == a
+    assert balsam("show", a.upper(), "--json").json["job_id"] == a
+    ambiguous = balsam("show", "aaaa")
+    assert ambiguous.status == 1
+    assert f"'aaaa' could be {a} (j), {b} (j); give more digits" in ambiguous.err
+    assert names(balsam, "--id", a, b) == ["j", "j"]
+    assert balsam("ls", "--id", "bbbb").status == 1
+
+
+def test_states_select_and_are_counted(balsam: Balsam) -> None:
+    kept, killed = add(balsam, "kept"), add(balsam, "killed")
+    balsam("kill", killed)
+    assert names(balsam, "--state", "user_killed") == ["killed"]
+    counts = balsam("ls", "--by-states", "--json").json
+    assert counts["USER_KILLED"] == 1
+    assert sum(counts.values()) == 2
+    assert "USER_KILLED" in balsam("ls", "--by-states").out
+    assert balsam("ls", "--state", "DONE").err.startswith("balsam: state 'DONE' does not exist (states: CREATED")
+    assert names(balsam, "--state", "USER_KILLED", "--id", kept) == []
+
+
+def test_tables_are_cut_and_say_so_and_json_is_not(balsam: Balsam) -> None:
+    balsam("make-dummies", "103")
+    table = balsam("ls")
+    assert len(table.out.splitlines()) == 101
+    assert table.err == "... 3 more; show them with --limit N, or --json\n"
+    assert len(balsam("ls", "--json").json) == 103
+    assert len(balsam("ls", "--limit", "2").out.splitlines()) == 3
+    assert len(balsam("ls", "--limit", "2", "--json").json) == 2
+    assert len(balsam("ls", "--limit", "103").out.splitlines()) == 104
+    assert balsam("ls", "--limit", "0", "--json").json == []
+
+
+def test_columns_can_be_added(balsam: Balsam, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(balsam, "a", "--ranks-per-node", "3")
+    assert balsam("ls").out.splitlines()[0].split() == ["ID", "NAME", "WORKFLOW", "APPLICATION", "STATE", "AGE"]
+    assert "NODES" in balsam("ls", "--verbose").out
+    monkeypatch.setenv("BALSAM_LS_FIELDS", "ranks_per_node:owner")
+    header, row = balsam("ls").out.splitlines()
+    assert header.split()[-2:] == ["RANKS_PER_NODE", "OWNER"]
+    assert row.split()[-2] == "3"
+    monkeypatch.setenv("BALSAM_LS_FIELDS", "rank")
+    assert "'rank' is not a field of a job (fields: job_id" in balsam("ls").err
+
+
+def test_a_tree_shows_what_waits_for_what(balsam: Balsam) -> None:
+    a = add(balsam, "a")
+    b = add(balsam, "b", "--parents", a)
+    add(balsam, "c", "--parents", a, b)
+    lines = balsam("ls", "--tree").out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["JOB", "a", "├─ b", "└─ c (+1 parent)"]
+    assert [len(row["parents"]) for row in balsam("ls", "--tree", "--json").json] == [0, 1, 2]
+
+
+def test_histories_are_listed(balsam: Balsam) -> None:
+    add(balsam, "a")
+    (row,) = balsam("ls", "--history", "--json").json
+    first = row["history"][0]
+    assert (first["state"], first["actor"], first["message"]) == ("CREATED", "USER", "")
+    text = balsam("ls", "--history").out
+    assert row["job_id"] in text
+    assert "CREATED" in text
+
+
+def test_workflows_are_listed_with_their_states(balsam: Balsam) -> None:
+    for workflow in ("w1", "w1", "w2/deep"):
+        add(balsam, "a", "--wf", workflow)
+    rows = balsam("ls", "wf", "--json").json
+    assert [(row["workflow"], row["jobs"]) for row in rows] == [("w1", 2), ("w2/deep", 1)]
+    assert sum(rows[0]["states"].values()) == 2
+    assert "w2/deep" in balsam("ls", "wf").out
+
+
+def test_applications_are_listed(balsam: Balsam) -> None:
+    for name in ("b", "a"):
+        balsam("app", "--name", name, "--executable", "/bin/true")
+    assert names(balsam, "apps") == ["a", "b"]
+    assert names(balsam, "apps", "--name", "a*") == ["a"]
+    assert balsam("ls", "apps").out.splitlines()[0].startswith("NAME")
+
+
+def test_a_live_view_needs_a_terminal(balsam: Balsam) -> None:
+    result = balsam("ls", "--watch")
+    assert (result.status, result.out) == (1, "")
+    assert "--watch draws on a terminal" in result.err
+
+
+def test_text_from_jobs_cannot_steer_the_terminal(balsam: Balsam) -> None:
+    (job_id,) = balsam("job", "--description", "a\x1b[2Jb\nc", "--", "true").ids
+    assert "\x1b" not in balsam("show", job_id).out
+    assert json.loads(balsam("show", job_id, "--json").out)["description"] == "a\x1b[2Jb\nc"

@@ -1,0 +1,47 @@
+"""Tables and JSON documents."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from balsam_cli.output import Column, Facts, JsonPrinter, Lines, Listing, TablePrinter
+
+COLUMNS = (Column("NAME", lambda record: str(record["name"])), Column("N", lambda record: str(record["n"]), right=True))
+ROWS = [{"name": "a", "n": 1}, {"name": "long [red]name[/red]", "n": 22}]
+
+
+def test_an_array_is_one_document_with_an_object_to_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    JsonPrinter().rows(Listing(COLUMNS, iter(ROWS)))
+    out = capsys.readouterr().out
+    assert json.loads(out) == ROWS
+    assert len(out.splitlines()) == len(ROWS) + 2
+
+
+def test_nothing_is_an_empty_array(capsys: pytest.CaptureFixture[str]) -> None:
+    JsonPrinter().rows(Listing(COLUMNS, ()))
+    JsonPrinter().ids([])
+    assert capsys.readouterr().out == "[]\n[]\n"
+
+
+def test_a_record_is_an_object(capsys: pytest.CaptureFixture[str]) -> None:
+    JsonPrinter().one({"a": [1]}, Lines(["not shown"]))
+    assert json.loads(capsys.readouterr().out) == {"a": [1]}
+
+
+def test_a_table_away_from_a_terminal_has_no_colour_no_cut_and_no_trailing_blanks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wide = {"name": "x" * 500, "n": 3}
+    TablePrinter().rows(Listing(COLUMNS, [*ROWS, wide]))
+    header, first, second, third = capsys.readouterr().out.splitlines()
+    assert header.split() == ["NAME", "N"]
+    assert first.split() == ["a", "1"]
+    assert second.startswith("long [red]name[/red]  ")
+    assert third == f"{'x' * 500}   3"
+
+
+def test_blocks_are_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    TablePrinter().one({}, Facts([("name", "a"), ("args", "b\nc")]), Lines(["[one]"], title="Title"))
+    assert capsys.readouterr().out.splitlines() == ["name  a", "args  b", "      c", "", "Title", "[one]"]

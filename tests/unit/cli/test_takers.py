@@ -1,0 +1,47 @@
+"""Who could run a job."""
+
+from __future__ import annotations
+
+import pytest
+
+from balsam_cli.takers import Need, Taker, matches, warning, why_not
+
+SERIAL = Need("scan", nodes=1, serial=True)
+MPI = Need("scan", nodes=2, serial=False)
+
+
+@pytest.mark.parametrize(
+    ("need", "taker", "reason"),
+    [
+        (SERIAL, Taker(1, "auto", ""), ""),
+        (SERIAL, Taker(1, "mpi", "sc*"), ""),
+        (SERIAL, Taker(1, "auto", "fit"), "takes workflow 'fit' only"),
+        (MPI, Taker(4, "serial", ""), "takes serial jobs only"),
+        (MPI, Taker(1, "auto", ""), "has 1 of the 2 nodes"),
+    ],
+)
+def test_why_a_launcher_never_runs_a_job(need: Need, taker: Taker, reason: str) -> None:
+    assert why_not(need, taker) == reason
+
+
+@pytest.mark.parametrize(
+    ("workflow", "pattern", "fits"),
+    [
+        ("wf1", "wf1", True),
+        ("wf10", "wf1", False),
+        ("wf10", "wf*", True),
+        ("wf[1]", "wf[1]", True),
+        ("wf1", "wf[1]*", False),
+    ],
+)
+def test_filters_are_exact_or_globs(workflow: str, pattern: str, fits: bool) -> None:
+    assert matches(workflow, pattern) is fits
+
+
+def test_one_launcher_that_can_is_enough() -> None:
+    assert warning([SERIAL], [Taker(1, "auto", "fit"), Taker(1, "auto", "")]) == ""
+
+
+def test_a_warning_says_what_is_missing() -> None:
+    assert "balsam launcher" in warning([SERIAL], [])
+    assert "the launcher at work has 1 of the 2 nodes" in warning([MPI], [Taker(1, "auto", "")])
