@@ -325,18 +325,20 @@ def signal_name(number: int) -> str:
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What MPICH's run command prints around the one line that says something.
+_BANNER = re.compile(r"=+$|=   |This typically refers to a problem with your|Please see the FAQ page for debugging")
 _TAIL_BYTES = 4096
 _LINE_CHARACTERS = 300
 
 
 def clean_tail(output: bytes, lines: int = 5) -> str:
-    """The last lines of some output, for a message: no terminal codes, no blank or overlong lines, no NUL."""
+    """The last lines of some output, for a message: no terminal codes, no blank or overlong lines, no banners."""
     text = _ESCAPES.sub("", output.decode("utf-8", "replace"))
     kept = []
     for line in reversed(text.split("\n")):
         # A progress bar overwrites its line: what it showed last counts.
         line = _CONTROL.sub("", line.rstrip("\r").rpartition("\r")[2]).rstrip()
-        if line.strip():
+        if line.strip() and not _BANNER.match(line):
             kept.append(line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]}...")
         if len(kept) == lines:
             break

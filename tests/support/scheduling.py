@@ -50,7 +50,7 @@ class Jobs:
 
     def set_state(self, job_id: str, state: State) -> None:
         """Moves a job by hand."""
-        request = job_service_pb2.SetJobStateRequest(selector=_one(job_id), state=state.value)
+        request = job_service_pb2.SetJobStateRequest(selector=_one(job_id), state=job_pb2.Job.State.ValueType(state))
         answer = self._connection.call(JobServiceStub, "SetJobState", request)
         assert answer.updated == 1, answer
 
@@ -66,7 +66,7 @@ class Jobs:
 
         def there() -> job_pb2.Job | None:
             job = self.get(job_id)
-            return job if job.state in states else None
+            return job if State(job.state) in states else None
 
         job = wait_until(there, timeout, f"{job_id[:8]} in {[s.name for s in states]}", site=self.site)
         assert job is not None

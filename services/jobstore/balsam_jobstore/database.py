@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
+import math
 import re
 import sqlite3
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,11 @@ from balsam.errors import BalsamError, ResourceExhausted, SiteError, Unavailable
 BUSY_SECONDS = 10.0
 CHECKPOINT_PAGES = 16_000
 READERS = 4
-REGEX_SECONDS = 0.05
+REGEX_SECONDS = 10.0
+"""For all that a query does with a regular expression [s]."""
+REGEX_TEXT_SECONDS = 0.25
+"""For one text [s]."""
+_MOST_BOUND = 500
 _MOST_PARAMETERS = 32_000  # SQLite allows 32,766 in a statement
 _BLOCKS = (512, 64, 8, 1)
 _UUID_OID = 2950
@@ -30,9 +37,9 @@ class Database:
     """An engine, and what depends on which database it is."""
 
     def __init__(self, url: sa.URL | str) -> None:
-        self.url = sa.make_url(url)
-        self.is_sqlite = self.url.get_backend_name() == "sqlite"
         try:
+            self.url = sa.make_url(url)
+            self.is_sqlite = self.url.get_backend_name() == "sqlite"
             self.engine = self._make_engine()
         except ModuleNotFoundError as error:
             raise SiteError(
@@ -95,12 +102,25 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
     connection.create_function("regexp", 2, _regexp, deterministic=True)
 
 
-def _prepare_postgresql(connection: Any, record: object) -> None:
+def _prepare_postgresql(connection: Any, record: Any) -> None:
     import psycopg2.extensions
 
     # UUIDs are texts everywhere in this service; SQLAlchemy asks the driver for objects.
     plain = psycopg2.extensions.new_type((_UUID_OID,), "UUID", lambda value, cursor: value)
     psycopg2.extensions.register_type(plain, connection)
+    with connection.cursor() as cursor:
+        cursor.execute(_FIND_LOWERING)
+        found = cursor.fetchone()
+    connection.rollback()
+    record.info["lowering"] = found[0] if found else ""
+
+
+# A database of the locale C (as ours is, for its order) lowers ASCII only; so we ask for a collation that does more.
+_LOWERINGS = "'pg_c_utf8', 'und-x-icu', 'C.utf8', 'C.UTF-8', 'en_US.utf8'"
+_FIND_LOWERING = f"""SELECT CASE WHEN lower('É') = 'é' THEN '' ELSE collname END FROM pg_collation
+    WHERE collname IN ({_LOWERINGS})
+    AND collencoding IN (-1, (SELECT encoding FROM pg_database WHERE datname = current_database()))
+    ORDER BY array_position(ARRAY[{_LOWERINGS}], collname::text) LIMIT 1"""
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
@@ -108,8 +128,53 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+class _RegexDeadline(threading.local):
+    until: float = 0.0
+
+
+_regex_deadline = _RegexDeadline()
+
+
+@contextlib.contextmanager
+def regex_bounded(connection: sa.Connection, regex: str) -> Iterator[None]:
+    """Around a query: one that holds a regular expression is cut off when that takes too long.
+
+    Raises:
+        ValidationError: it did; names the expression.
+    """
+    if not regex:
+        yield
+        return
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        _regex_deadline.until = time.monotonic() + REGEX_SECONDS
+    else:
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {round(REGEX_SECONDS * 1000)}")
+    try:
+        yield
+    except DBAPIError as error:
+        problem = translate_error(error)
+        if problem is None or problem.field != "regex":
+            raise
+        raise ValidationError(f"regular expression {regex!r}: {problem}", field="regex") from None
+    if not sqlite:
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
 def _regexp(pattern: str, text: object) -> bool:
-    return text is not None and _compiled(pattern).search(str(text), timeout=REGEX_SECONDS) is not None
+    left = _regex_deadline.until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return text is not None and _compiled(pattern).search(str(text), timeout=min(left, REGEX_TEXT_SECONDS)) is not None
+
+
+def among(column: sa.ColumnElement[Any], values: Sequence[Any], *, sqlite: bool) -> sa.ColumnElement[bool]:
+    """Whether a column has one of many values. SQLite takes a bounded number of parameters, so it gets them as one."""
+    if not sqlite or len(values) <= _MOST_BOUND:
+        return column.in_(values)
+    finite = [value for value in values if not isinstance(value, float) or math.isfinite(value)]
+    table = sa.func.json_each(json.dumps(finite)).table_valued("value")
+    return column.in_(sa.select(table.c.value))
 
 
 @functools.lru_cache(maxsize=64)
@@ -128,10 +193,10 @@ def translate_error(error: Exception) -> BalsamError | None:
         return Unavailable("no database", reason="NO_DATABASE")
     if isinstance(error, sa.exc.TimeoutError):
         return ResourceExhausted("too many reads are under way; try again shortly")
-    if "TimeoutError" in text or "user-defined function" in text:
-        return ValidationError("the regular expression takes too long, or is not valid", field="regex")
+    if "user-defined function" in text or "statement timeout" in text:
+        return ValidationError("it takes too long; make it simpler", field="regex")
     if "invalid regular expression" in text:
-        return ValidationError(f"the regular expression is not valid: {text}", field="regex")
+        return ValidationError(text, field="regex")
     if ("full" in text and "disk" in text) or "No space left" in text:
         return ResourceExhausted("no room on the disk of the database; make some and try again")
     if kind in ("OperationalError", "InterfaceError", "AdminShutdown", "CrashShutdown"):

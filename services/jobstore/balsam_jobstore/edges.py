@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from balsam.errors import Conflict, InvalidParentsError, InvalidStateError, NotFound
 from balsam.states import RUNNABLE, WAITING, Actor, State
 from balsam_jobstore.rules import Needs
-from balsam_jobstore.tx import Row, Tx
+from balsam_jobstore.tx import Row, Tx, has_failed, is_met
 
 _PATH_SHOWN = 10
-
-
-class _Parent(Protocol):
-    state: int
-
-
-def is_met(parent: _Parent) -> bool:
-    """Whether a parent holds its children no longer (one that a script still works on does)."""
-    return parent.state == State.JOB_FINISHED and getattr(parent, "session", None) is None
-
-
-def has_failed(parent: _Parent) -> bool:
-    """Whether a parent has ended without finishing."""
-    return parent.state in (State.FAILED, State.USER_KILLED)
 
 
 def add(tx: Tx, parent: Row, child: Row) -> None:
@@ -50,9 +35,10 @@ def add(tx: Tx, parent: Row, child: Row) -> None:
     parent.needs |= int(Needs.CHILDREN)
     child.needs |= int(Needs.PARENTS)
     child.unmet += not met
-    if has_failed(parent) and child.failed_parent is None:
+    waits = not child.needs & Needs.NO_WAIT
+    if waits and has_failed(parent) and child.failed_parent is None:
         child.failed_parent = parent.key
-    if not met and child.session is not None:
+    if waits and not met:
         tx.stop_work(child)
     tx.touch(child)
 
@@ -70,8 +56,8 @@ def remove(tx: Tx, parent: Row, child: Row) -> None:
         raise NotFound(f"job {child.label} does not depend on {parent.label}")
     if not found[0][0]:
         child.unmet -= 1
-    if child.failed_parent == parent.key and child.state != State.FAILED:
-        child.failed_parent = None
+    if child.state in WAITING:
+        tx.look_at_parents(child)
     tx.touch(child)
 
 

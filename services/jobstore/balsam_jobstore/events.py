@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from balsam_jobstore import schema
+from balsam_jobstore.database import among
 from balsam_jobstore.tx import EventRecord, pack_states, unpack_states
 
 RING = 20_000
@@ -49,8 +50,18 @@ class EventHub:
         """Adds what was committed."""
         if not events:
             return
+        self.catch_up(events[0].sequence - 1)
         self._ring.extend(events)
-        self.sequence = events[-1].sequence
+        self._advance(events[-1].sequence)
+
+    def catch_up(self, sequence: int) -> None:
+        """There are events up to `sequence` in the database, of which some may not have been published."""
+        if sequence > self.sequence:
+            self._ring.clear()  # it has no holes
+            self._advance(sequence)
+
+    def _advance(self, sequence: int) -> None:
+        self.sequence = sequence
         self._news.set()
         self._news = asyncio.Event()
 
@@ -96,10 +107,12 @@ def read_events(
         .limit(limit)
     )
     if wanted.job_ids:
-        found = sa.select(job.c.key).where(job.c.job_id.in_(wanted.job_ids))
-        query = query.where(sa.or_(event.c.job.in_(found), event.c.deleted_id.in_(wanted.job_ids)))
+        ids, sqlite = sorted(wanted.job_ids), connection.dialect.name == "sqlite"
+        found = sa.select(job.c.key).where(among(job.c.job_id, ids, sqlite=sqlite))
+        query = query.where(sa.or_(event.c.job.in_(found), among(event.c.deleted_id, ids, sqlite=sqlite)))
     if wanted.workflow is not None:
-        query = query.where(job.c.workflow == wanted.workflow)
+        # Of a job that is gone nobody knows the workflow any more.
+        query = query.where(sa.or_(job.c.workflow == wanted.workflow, event.c.deleted_id.is_not(None)))
     if wanted.states:
         letters = [event.c.states.contains(pack_states([state]), autoescape=True) for state in wanted.states]
         query = query.where(sa.or_(event.c.deleted_id.is_not(None), *letters))

@@ -9,10 +9,10 @@ from typing import Any
 
 from balsam.errors import BalsamError, Conflict, NotAllowed, NotFound, ValidationError
 from balsam.fields import JOB_FIELDS, Phase
-from balsam.states import END, RUNNABLE, Actor, State
+from balsam.states import END, RUNNABLE, WAITING, Actor, State
 from balsam_jobstore import edges
 from balsam_jobstore.rules import Needs
-from balsam_jobstore.tx import EventRecord, Row, Tx, parent_label
+from balsam_jobstore.tx import EventRecord, Row, Tx, has_failed, is_met, job_label, parent_label
 
 HOT_FIELDS = frozenset(
     {
@@ -118,10 +118,13 @@ class _Fresh:
     needs: int
     unmet: int
     failed_parent: int | None
-    name: str
+    label: str
     max_restarts: int
+    failed_label: str = ""
+    """How messages name the failed parent."""
     lost: int = 0
     restarts: int = 0
+    session: int | None = None
 
 
 def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: bool) -> Created:
@@ -131,7 +134,7 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
         NotAllCreated: `atomic`, and something was refused.
     """
     outcome = Created()
-    existing, cousins = _probe(tx, [job.job_id for job in jobs])
+    existing, workdirs = _probe(tx, [job.job_id for job in jobs])
     applications = _applications(tx, {job.values["application"] for job in jobs if job.values.get("application")})
     batch = {job.job_id for job in jobs}
     outside = {parent for job in jobs for parent in job.parents if parent not in batch}
@@ -142,7 +145,7 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
     rows: list[list[Any]] = []
     details: dict[tuple[str, ...], list[list[Any]]] = {}
     links: list[tuple[int, int, int]] = []
-    taken = _Workdirs(cousins)
+    taken = _Workdirs(workdirs)
     for job in jobs:
         if job.job_id in existing or job.job_id in fresh:
             outcome.existing += 1
@@ -169,19 +172,17 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
     return outcome
 
 
-def _probe(tx: Tx, ids: list[str]) -> tuple[set[str], list[tuple[str, str, str]]]:
-    """Which of these ids exist, and (id, name, workflow) of the jobs whose ids start with the same eight digits."""
+def _probe(tx: Tx, ids: list[str]) -> tuple[set[str], set[str]]:
+    """Which of these ids exist, and the working directories of the jobs whose ids start with the same eight digits."""
     if tx.sql.is_sqlite:
-        text = """SELECT j.job_id, j.name, j.workflow FROM json_each(:ids) v JOIN job j
+        text = """SELECT j.job_id, d.workdir FROM json_each(:ids) v JOIN job j
                   ON j.job_id >= substr(v.value, 1, 8) AND j.job_id < substr(v.value, 1, 8) || 'g'"""
     else:
-        text = """SELECT j.job_id, j.name, j.workflow FROM unnest(:ids::text[]) v JOIN job j
+        text = """SELECT j.job_id, d.workdir FROM unnest(:ids::text[]) v JOIN job j
                   ON j.job_id >= (left(v, 8) || '-0000-0000-0000-000000000000')::uuid
                   AND j.job_id <= (left(v, 8) || '-ffff-ffff-ffff-ffffffffffff')::uuid"""
-    cousins: list[tuple[str, str, str]] = tx.sql.run(text, ids=ids)
-    if not cousins:
-        return set(), []
-    return {row[0] for row in cousins}.intersection(ids), cousins
+    cousins = tx.sql.run(f"{text} JOIN job_detail d ON d.key = j.key", ids=ids)
+    return {row[0] for row in cousins}.intersection(ids), {row[1] for row in cousins}
 
 
 def _reserve_keys(tx: Tx, count: int) -> int:
@@ -240,24 +241,25 @@ def _make(
     if job.values.get("stage_out_url") and job.values.get("stage_out_files"):
         needs |= Needs.STAGE_OUT
     unmet = 0
-    failed = None
+    failed: _Fresh | Row | None = None
+    if parents and not needs & Needs.NO_WAIT:
+        failed = next((parent for parent in parents if has_failed(parent)), None)
     if parents:
         needs |= Needs.PARENTS
         for parent in parents:
             parent.needs = int(parent.needs | Needs.CHILDREN)
-            met = edges.is_met(parent)
+            met = is_met(parent)
             links.append((key, parent.key, int(met)))
             unmet += not met
-            if failed is None and edges.has_failed(parent):
-                failed = parent.key
     return _Fresh(
         key,
         int(State.CREATED),
         int(needs),
         unmet,
-        None if needs & Needs.NO_WAIT else failed,
-        job.values.get("name", ""),
+        failed.key if failed else None,
+        job_label(job.values.get("name", ""), job.job_id),
         job.values.get("max_restarts", _DEFAULTS["max_restarts"]),
+        parent_label(failed.label, failed.state) if failed else "",
     )
 
 
@@ -269,11 +271,7 @@ def _record_creation(tx: Tx, job: NewJob, made: _Fresh, actor: Actor) -> int:
     move = tx.rules.next_move(made)
     if move is None:
         return made.state
-    message = move.message
-    if "{" in message:
-        parent = tx.load_one(made.failed_parent) if made.failed_parent is not None else None
-        label = parent_label(parent.label, parent.state) if parent else "of before"
-        message = message.replace("{parent}", label).replace("{reason}", "")
+    message = move.message.replace("{parent}", made.failed_label).replace("{reason}", "")
     tx.outcome.events.append(
         EventRecord(made.key, job.job_id, workflow, move.path, tx.now_us, int(Actor.SCHEDULER), 0, message)
     )
@@ -303,7 +301,7 @@ def _job_row(job: NewJob, made: _Fresh, application: tuple[int | None, int]) -> 
         get("node_packing_count", 1),
         get("wall_time_minutes", 1),
         application[0],
-        made.name,
+        get("name", ""),
         get("workflow", ""),
     ]
 
@@ -334,20 +332,20 @@ def encode(name: str, value: Any) -> Any:
 class _Workdirs:
     """Gives each new job a working directory of its own, by as many digits of its id as that takes."""
 
-    def __init__(self, cousins: Sequence[tuple[str, str, str]]) -> None:
-        self._taken: dict[tuple[str, str, str], set[str]] = {}
-        for job_id, name, workflow in cousins:
-            self._taken.setdefault((workflow, _folder(name), job_id[:_DIGITS]), set()).add(job_id)
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
 
     def path_for(self, job: NewJob) -> str:
         own = job.values.get("user_workdir")
         if own:
             return str(own)
         workflow, folder = job.values.get("workflow", ""), _folder(job.values.get("name", ""))
-        taken = self._taken.setdefault((workflow, folder, job.job_id[:_DIGITS]), set())
-        digits = job.job_id if taken else job.job_id[:_DIGITS]
-        taken.add(job.job_id)
-        return f"{workflow}/{folder}_{digits}" if workflow else f"{folder}_{digits}"
+        stem = f"{workflow}/{folder}_" if workflow else f"{folder}_"
+        path = stem + job.job_id[:_DIGITS]
+        if path in self._taken:
+            path = stem + job.job_id
+        self._taken.add(path)
+        return path
 
 
 def _folder(name: str) -> str:
@@ -374,7 +372,15 @@ def _write(
 # Changes
 
 
-def update(tx: Tx, row: Row, changes: Mapping[str, Any], *, expected_revision: int = 0, message: str = "") -> None:
+def update(
+    tx: Tx,
+    row: Row,
+    changes: Mapping[str, Any],
+    *,
+    expected_revision: int = 0,
+    actor: Actor = Actor.USER,
+    message: str = "",
+) -> None:
     """Changes fields of a job; `state` is a move, `parents` replaces its parents.
 
     Raises:
@@ -403,17 +409,19 @@ def update(tx: Tx, row: Row, changes: Mapping[str, Any], *, expected_revision: i
     if shaping and row.session is not None and row.state in RUNNABLE:
         tx.stop_work(row)  # leased with the old values: take it back
     if "state" in changes and State[changes["state"]] != row.state:
-        set_state(tx, row, State[changes["state"]], Actor.USER, message)
+        set_state(tx, row, State[changes["state"]], actor, message)
 
 
 def _change_fields(tx: Tx, row: Row, changes: Mapping[str, Any]) -> None:
     detail: dict[str, object] = {}
+    if "application" in changes:  # first: it may be refused, and nothing must have changed then
+        wanted = changes["application"]
+        row.application, bits = _application(_applications(tx, {wanted} if wanted else ()), wanted)
+        row.needs = (row.needs & ~_SCRIPTS) | bits
     for name, value in changes.items():
         if name == "application":
-            key, bits = _application(_applications(tx, {value} if value else ()), value)
-            row.application = key
-            row.needs = (row.needs & ~_SCRIPTS) | bits
-        elif name in HOT_FIELDS:
+            continue
+        if name in HOT_FIELDS:
             setattr(row, name, value)
         else:
             detail[name] = encode(name, value)
@@ -424,6 +432,8 @@ def _change_fields(tx: Tx, row: Row, changes: Mapping[str, Any]) -> None:
         tx.change_detail(row, detail)
     if changes.get("user_workdir"):
         tx.change_detail(row, {"workdir": changes["user_workdir"]})
+    if "wait_for_parents" in changes and row.state in WAITING:
+        tx.look_at_parents(row)
     if "stage_out_url" in changes or "stage_out_files" in changes:
         _update_stage_out(tx, row, changes)
     if changes:

@@ -17,6 +17,7 @@ from balsam_jobstore.tx import Row, Tx
 from balsam_jobstore.workflows import workflow_condition
 
 _RUNNABLE_LIST = ", ".join(str(int(s)) for s in sorted(RUNNABLE))
+_DUE = f"state IN ({_RUNNABLE_LIST}) AND session IS NULL AND (unmet = 0 OR (needs & {int(Needs.NO_WAIT)}) <> 0)"
 _RUNNING = int(State.RUNNING)
 _MOST_GRANTS = 500
 _EPSILON = 1e-9
@@ -99,6 +100,10 @@ class Delivery:
     attached: bool = False
 
 
+CLOSED = Delivery(grants_sent=-1)
+"""The line ends here; its session may open another."""
+
+
 class Stream:
     """The line to one session, as the writer's thread sees it."""
 
@@ -149,6 +154,11 @@ def share_of(row: Row) -> float:
     return float(row.num_nodes)
 
 
+def _share(stream: Stream, row: Row) -> float:
+    """What a job takes of a session's credit in nodes; a scheduler's is in jobs only."""
+    return share_of(row) if stream.session.kind == LAUNCHER else 0.0
+
+
 def dispatch(tx: Tx, streams: Sequence[Stream]) -> Callable[[], None]:
     """Hands out what is due to those with credit, and tells those who asked when nothing more can come.
 
@@ -188,8 +198,7 @@ def _due(tx: Tx, stream: Stream) -> list[Row]:
     limit = min(stream.jobs_left, _MOST_GRANTS)
     if stream.session.kind == LAUNCHER:
         condition, parameters = _fitting(tx, stream)
-        text = f"""SELECT key FROM job WHERE state IN ({_RUNNABLE_LIST}) AND session IS NULL
-                   AND (unmet = 0 OR (needs & {int(Needs.NO_WAIT)}) <> 0){condition}
+        text = f"""SELECT key FROM job WHERE {_DUE}{condition}
                    ORDER BY priority DESC, num_nodes DESC, wall_time_minutes DESC, key LIMIT :limit"""
     else:
         states = ", ".join(map(str, stream.states)) or "0"
@@ -200,7 +209,7 @@ def _due(tx: Tx, stream: Stream) -> list[Row]:
     left = stream.nodes_left
     due = []
     for row in tx.load(keys):
-        share = share_of(row) if stream.session.kind == LAUNCHER else 0.0
+        share = _share(stream, row)
         if share > left + _EPSILON:
             # Nothing smaller goes before it: the nodes that it needs must become free.
             stream.dry = False
@@ -239,9 +248,7 @@ def _grant(tx: Tx, stream: Stream, row: Row) -> Grant:
         row.attempt += 1
         row.tries = 1
         row.lost = 0
-        stream.count(share_of(row))
-    else:
-        stream.count(0.0)
+    stream.count(_share(stream, row))
     tx.outcome.granted.append((row.key, row.fence, row.job_id))
     return grant_of(row, lost)
 
@@ -289,7 +296,7 @@ def _is_drained(tx: Tx, stream: Stream) -> bool:
     fitting, fit_parameters = _fitting(tx, stream)
     text, parameters = workflow_condition(stream.session.workflow_filter, sqlite=tx.sql.is_sqlite)
     mine = f" AND {text}" if text else ""
-    if _exists(tx, f"state IN ({_RUNNABLE_LIST}) AND session IS NULL{fitting}", fit_parameters):
+    if _exists(tx, f"{_DUE}{fitting}", fit_parameters):
         return False
     if _exists(tx, f"state IN ({_MOVING_LIST}){mine}", parameters) or _exists(
         tx, f"session IS NOT NULL{mine}", parameters
@@ -344,7 +351,8 @@ def apply_reports(tx: Tx, session: Session, reports: Sequence[Report]) -> list[t
 def _apply(tx: Tx, row: Row, session: Session, report: Report) -> None:
     states = [state for state, _ in report.passages]
     actor = session.actor
-    # `tries` is 0 where somebody else has moved the job since it was granted: that move stands.
+    # `tries` is 0 where somebody else has moved the job since it was granted: that move stands. A recalled one
+    # has new values or a new parent, and starts anew.
     ours = row.tries > 0
     if states and ours and path_is_allowed(actor, row.state, states):
         tries = row.tries
@@ -362,18 +370,18 @@ def _apply(tx: Tx, row: Row, session: Session, report: Report) -> None:
     if not report.release:
         return
     if session.kind == LAUNCHER:
-        _give_back(tx, row, report, ours)
+        _give_back(tx, row, report)
     if ours and states and session.kind != LAUNCHER:
         row.tries = 0
     tx.release(row)
 
 
-def _give_back(tx: Tx, row: Row, report: Report, ours: bool) -> None:
+def _give_back(tx: Tx, row: Row, report: Report) -> None:
     """A launcher ends a lease: a run that never started was no attempt; one that was stopped under us goes on."""
     if row.state == _RUNNING:
         row.lost = 1
         tx.move(row, (int(State.RUN_TIMEOUT),), Actor.LAUNCHER, report.message or "the run was stopped")
-    elif ours and row.state in RUNNABLE and not report.passages:
+    elif row.tries != 0 and row.state in RUNNABLE and not report.passages:
         row.attempt -= 1
 
 
@@ -391,12 +399,17 @@ def attach(tx: Tx, stream: Stream, held: Sequence[tuple[int, int]]) -> Delivery:
     unknown: list[Grant] = []
     for row in rows.values():
         if holding.get(row.key) == row.fence:
-            if row.tries == 0:
+            if row.tries <= 0:
                 delivery.stops.append((row.key, row.fence))
         elif row.tries > 0 and row.state != _RUNNING:
-            unknown.append(grant_of(row))
-            stream.count(share_of(row))
+            unknown.append(grant_of(row, row.lost))
+            stream.count(_share(stream, row))
         else:
+            if row.state == _RUNNING:
+                row.lost = 1
+                row.restarts += 1
+                message = f"launcher lost: {stream.session.label} knows nothing of the run any more"
+                tx.move(row, (int(State.RUN_TIMEOUT),), Actor.JOBSTORE, message)
             tx.release(row)
     delivery.stops += [(key, fence) for key, fence in held if key not in rows or rows[key].fence != fence]
     if unknown:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +14,16 @@ from balsam.errors import ValidationError
 from balsam.fields import APPLICATION_FIELDS, CPU_AFFINITIES, JOB_FIELDS, Field, Kind, check_id, unknown_field
 from balsam.states import State
 from balsam_jobstore import schema
+from balsam_jobstore.database import among
+from balsam_jobstore.json_at import JsonAt
+from balsam_jobstore.paging import SortKey
 from balsam_jobstore.workflows import like_pattern, sqlite_glob
 
 MAX_DEPTH = 30
 MAX_TESTS = 2000
 MAX_VALUES = 100_000
 MAX_REGEX = 200
+_MOST_JOINED = 100
 
 Expression = sa.ColumnElement[Any]
 
@@ -99,16 +102,16 @@ class Resource:
     fields: Mapping[str, Field]
     columns: Mapping[str, Expression]
     key: sa.Column[Any]
-    related: Mapping[str, Callable[[Sequence[str]], Expression]] = field(default_factory=dict)
+    related: Mapping[str, Callable[[Expression], Expression]] = field(default_factory=dict)
 
 
-def _with_parent(ids: Sequence[str]) -> Expression:
-    parents = sa.select(_job.c.key).where(_job.c.job_id.in_(ids)).correlate(None)
+def _with_parent(condition: Expression) -> Expression:
+    parents = sa.select(_job.c.key).where(condition).correlate(None)
     return _job.c.key.in_(sa.select(_edge.c.child).where(_edge.c.parent.in_(parents)))
 
 
-def _with_child(ids: Sequence[str]) -> Expression:
-    children = sa.select(_job.c.key).where(_job.c.job_id.in_(ids)).correlate(None)
+def _with_child(condition: Expression) -> Expression:
+    children = sa.select(_job.c.key).where(condition).correlate(None)
     return _job.c.key.in_(sa.select(_edge.c.parent).where(_edge.c.child.in_(children)))
 
 
@@ -119,11 +122,15 @@ APPLICATIONS = Resource("an application", APPLICATION_FIELDS, APPLICATION_COLUMN
 class Compiler:
     """Compiles filters, orders and page tokens of one resource for one kind of database."""
 
-    def __init__(self, resource: Resource, *, sqlite: bool) -> None:
+    def __init__(self, resource: Resource, *, sqlite: bool, lowering: str = "") -> None:
+        """`lowering`: the collation by which PostgreSQL lowers letters beyond ASCII, if its own does not."""
         self._resource = resource
         self._sqlite = sqlite
+        self._lowering = lowering
         self.used: set[str] = set()
         """Names of the fields that were compiled."""
+        self.regex = ""
+        """A regular expression that was compiled: what holds one must be bounded in time."""
 
     # Filters
 
@@ -146,9 +153,9 @@ class Compiler:
             return self._test(node)
         members = [self._compile(member, depth + 1) for member in node.members]
         if node.kind == "all":
-            return sa.and_(sa.true(), *members)
+            return sa.and_(sa.true(), *_grouped(sa.and_, members))
         if node.kind == "any":
-            return sa.or_(sa.false(), *members)
+            return sa.or_(sa.false(), *_grouped(sa.or_, members))
         # As in Django: a row whose value is null does not match, so it matches the negation.
         return sa.not_(sa.func.coalesce(members[0], sa.false()))
 
@@ -169,23 +176,39 @@ class Compiler:
         _check_count(test)
         if test.field in self._resource.related:
             return self._related(test)
-        column = self.column(test.field)
         if test.path:
-            return self._json_test(test, column)
+            return self._json_test(test)
+        column = self.column(test.field)
+        self._check_lookup(test)
         if test.op == "isnull":
             return column.is_(None) if test.values[0] else column.is_not(None)
         if test.field == "job_id" and not self._sqlite and test.op not in ("exact", "in"):
             return self._uuid_test(test, column)
         return self._lookup(test, column, [self._value(test, value) for value in test.values])
 
+    def _check_lookup(self, test: Test) -> None:
+        spec = self._resource.fields[test.field]
+        if spec.kind is Kind.JSON:
+            raise ValidationError(f"name a key of {test.field}, as in {test.field}__energy__lt=0", field=test.field)
+        valid = _CHOICE_LOOKUPS if spec.choices else _LOOKUPS_OF[spec.kind]
+        if test.op not in valid:
+            raise ValidationError(
+                f"{test.field}__{test.op}: {test.field} can be tested with {', '.join(valid) or 'nothing'} only",
+                reason="UNKNOWN_LOOKUP",
+                field=test.field,
+            )
+
     def _related(self, test: Test) -> Expression:
         if test.op == "isnull":
             keys = sa.select(_edge.c.child if test.field == "parents" else _edge.c.parent)
             inside = _job.c.key.in_(keys)
             return sa.not_(inside) if test.values[0] else inside
-        if test.op not in ("exact", "in", "contains", "icontains"):
-            raise ValidationError(f"{test.field} can be tested with exact, in and isnull only", field=test.field)
-        return self._resource.related[test.field]([check_id(value, test.field) for value in test.values])
+        if test.op not in ("exact", "in", "contains", "icontains") or test.path:
+            raise ValidationError(
+                f"{test.field} can be tested with exact, in and isnull only", reason="UNKNOWN_LOOKUP", field=test.field
+            )
+        ids = [check_id(value, test.field) for value in test.values]
+        return self._resource.related[test.field](among(_job.c.job_id, ids, sqlite=self._sqlite))
 
     def _uuid_test(self, test: Test, column: Expression) -> Expression:
         return self._lookup(test, sa.cast(column, sa.Text), [str(value) for value in test.values])
@@ -193,9 +216,7 @@ class Compiler:
     def _value(self, test: Test, value: Any) -> Any:
         """A value as the column holds it."""
         if test.op in _TEXT_LOOKUPS:
-            if not isinstance(value, str):
-                raise _bad_value(test, value, "a text")
-            return value
+            return _text_value(test, value)
         spec = self._resource.fields[test.field]
         if value is None:
             return None
@@ -207,187 +228,118 @@ class Compiler:
             return int(spec.check(value))
         if spec.kind is Kind.ID:
             return spec.check(value) if test.op in ("exact", "in") else str(value)
-        wanted: tuple[type, ...] = (int, float) if spec.kind in (Kind.INTEGER, Kind.NUMBER, Kind.TIME) else (str,)
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            raise _bad_value(test, value, "a text" if str in wanted else "a number")
-        if isinstance(value, int) and abs(value) >= 2**63:
-            raise _bad_value(test, value, "a number of 64 bits")
-        return value
+        if spec.kind in (Kind.INTEGER, Kind.NUMBER, Kind.TIME):
+            return _number_value(test, value)
+        return _text_value(test, value)
 
     def _lookup(self, test: Test, column: Expression, values: list[Any]) -> Expression:
         op = test.op
         if op in ("exact", "in"):
             if len(values) == 1 and op == "exact":
                 return column.is_(None) if values[0] is None else column == values[0]
-            return column.in_(values)
+            return among(column, values, sqlite=self._sqlite)
         if op == "range":
             return column.between(values[0], values[1])
         if op in _COMPARISONS:
             return _COMPARISONS[op](column, values[0])
-        if test.field == "state":
-            raise ValidationError(f"state can be tested with exact, in and isnull only, not {op}", field="state")
-        text = column if isinstance(column.type, (sa.Text, sa.String)) else sa.cast(column, sa.Text)
-        return self._text_lookup(op, text, values[0], test)
+        return self._text_lookup(op, column, values[0], test)
 
     def _text_lookup(self, op: str, text: Expression, value: str, test: Test) -> Expression:
         if op == "regex":
-            if len(value) > MAX_REGEX:
-                raise ValidationError(f"a regular expression may have {MAX_REGEX} characters at most", field=test.field)
-            return sa.func.regexp(value, text) if self._sqlite else text.op("~")(value)
+            self.regex = _checked_regex(test, value)
+            return sa.func.regexp(value, text) if self._sqlite else text.regexp_match(value)
         if op == "glob":
             return text.op("GLOB")(sqlite_glob(value)) if self._sqlite else text.like(like_pattern(value))
+        wanted: Any = value
         if op.startswith("i"):
-            op, text, value = op[1:], sa.func.lower(text), value.lower()
-        if op == "exact":
-            return text == value
+            op, text = op[1:], self._lower(text)
+            value = value.lower()
+            wanted = value if self._sqlite else self._lower(sa.literal(value))
         if op == "contains":
-            return (sa.func.instr(text, value) if self._sqlite else sa.func.strpos(text, value)) > 0
+            return (sa.func.instr(text, wanted) if self._sqlite else sa.func.strpos(text, wanted)) > 0
         if op == "startswith":
-            return sa.func.substr(text, 1, len(value)) == value
-        if not value:
+            text = sa.func.substr(text, 1, len(value))
+        if op == "endswith" and value:
+            text = sa.func.substr(text, -len(value)) if self._sqlite else sa.func.right(text, len(value))
+        elif op == "endswith":
             return text.is_not(None)
-        return (sa.func.substr(text, -len(value)) if self._sqlite else sa.func.right(text, len(value))) == value
+        return _equal(text, wanted)
+
+    def _lower(self, text: Expression) -> Expression:
+        return sa.func.lower(sa.collate(text, self._lowering) if self._lowering else text)
 
     # JSON paths
 
-    def json_value(self, column: Expression, path: Sequence[str]) -> Expression:
-        """The JSON value at a path, in a form that compares and sorts."""
-        if self._sqlite:
-            return sa.func.json_extract(column, _sqlite_path(path))
-        return column.op("#>")(sa.cast(list(path), sa.ARRAY(sa.Text)))
-
-    def _json_test(self, test: Test, column: Expression) -> Expression:
-        if self._resource.fields[test.field].kind is not Kind.JSON:
+    def _json_at(self, name: str, path: Sequence[str]) -> JsonAt:
+        column = self.column(name)
+        if self._resource.fields[name].kind is not Kind.JSON:
             raise ValidationError(
-                f"{test.field}__{test.path[0]}: {test.field} holds no JSON, and {test.path[0]!r} is not a lookup "
+                f"{name}__{path[0]}: {name} holds no JSON, and {path[0]!r} is not a lookup "
                 f"(lookups: {', '.join(LOOKUPS)})",
                 reason="UNKNOWN_LOOKUP",
-                field=test.field,
+                field=name,
             )
+        return JsonAt(column, path, sqlite=self._sqlite)
+
+    def _json_test(self, test: Test) -> Expression:
+        at = self._json_at(test.field, test.path)
         if test.op == "isnull":
-            if self._sqlite:
-                value: Expression = sa.func.json_type(column, _sqlite_path(test.path))
-            else:
-                value = self.json_value(column, test.path)
-            return value.is_(None) if test.values[0] else value.is_not(None)
+            return at.kind.is_(None) if test.values[0] else at.kind.is_not(None)
         if test.op in _TEXT_LOOKUPS:
-            return self._text_lookup(test.op, self._json_text(column, test.path), str(test.values[0]), test)
-        alternatives = [self._json_compare(test, column, value) for value in test.values]
+            return self._text_lookup(test.op, at.text, _text_value(test, test.values[0]), test)
+        if test.op in ("exact", "in"):
+            return self._json_equals(test, at)
         if test.op == "range":
-            low = self._json_compare(Test(test.field, "gte", (), test.path), column, test.values[0])
-            return sa.and_(low, self._json_compare(Test(test.field, "lte", (), test.path), column, test.values[1]))
-        return sa.or_(sa.false(), *alternatives)
+            low, high = test.values
+            return sa.and_(self._json_compare(test, "gte", at, low), self._json_compare(test, "lte", at, high))
+        return self._json_compare(test, test.op, at, test.values[0])
 
-    def _json_text(self, column: Expression, path: Sequence[str]) -> Expression:
-        if self._sqlite:
-            kind = sa.func.json_type(column, _sqlite_path(path))
-            return sa.case((kind == "text", sa.func.json_extract(column, _sqlite_path(path))), else_=None)
-        value = self.json_value(column, path)
-        return sa.case((sa.func.jsonb_typeof(value) == "string", value.op("#>>", return_type=sa.Text())(sa.text("'{}'"))), else_=None)
+    def _json_equals(self, test: Test, at: JsonAt) -> Expression:
+        """Whether one of the values is there: true is not 1, and null is not a missing key."""
+        texts = [_text_value(test, value) for value in test.values if isinstance(value, str)]
+        numbers = [
+            _number_value(test, v) for v in test.values if isinstance(v, (int, float)) and not isinstance(v, bool)
+        ]
+        conditions = [at.is_boolean(value) for value in (True, False) if any(v is value for v in test.values)]
+        if any(value is None for value in test.values):
+            conditions.append(at.kind == "null")
+        if texts:
+            conditions.append(among(at.text, texts, sqlite=self._sqlite))
+        if numbers:
+            conditions.append(among(at.number, numbers, sqlite=self._sqlite))
+        return sa.or_(sa.false(), *conditions)
 
-    def _json_number(self, column: Expression, path: Sequence[str]) -> Expression:
-        if self._sqlite:
-            kind = sa.func.json_type(column, _sqlite_path(path))
-            return sa.case(
-                (kind.in_(["integer", "real"]), sa.func.json_extract(column, _sqlite_path(path))), else_=None
-            )
-        value = self.json_value(column, path)
-        number = sa.cast(value.op("#>>", return_type=sa.Text())(sa.text("'{}'")), sa.Numeric)
-        return sa.case((sa.func.jsonb_typeof(value) == "number", number), else_=None)
+    def _json_compare(self, test: Test, op: str, at: JsonAt, value: Any) -> Expression:
+        compare = _COMPARISONS[op]
+        if isinstance(value, str):
+            return compare(at.text, _text_value(test, value))
+        if value is None or isinstance(value, bool):
+            raise _bad_value(test, value, "a text or a number")
+        return compare(at.number, at.bound_number(_number_value(test, value)))
 
-    def _json_kind(self, column: Expression, path: Sequence[str]) -> Expression:
-        if self._sqlite:
-            return sa.func.json_type(column, _sqlite_path(path))
-        return sa.func.jsonb_typeof(self.json_value(column, path))
+    # Order and groups
 
-    def _json_compare(self, test: Test, column: Expression, value: Any) -> Expression:
-        compare = _COMPARISONS.get(test.op, _equal)
-        if value is None:
-            return self._json_kind(column, test.path) == "null"
-        if isinstance(value, bool):
-            if self._sqlite:
-                return self._json_kind(column, test.path) == ("true" if value else "false")
-            return self.json_value(column, test.path) == sa.cast(sa.literal(json.dumps(value)), schema.Json)
-        if isinstance(value, (int, float)):
-            return compare(self._json_number(column, test.path), value)
-        return compare(self._json_text(column, test.path), value)
-
-    # Order and pages
-
-    def order(self, orders: Sequence[Order]) -> list[tuple[Expression, bool, bool]]:
-        """(expression, descending, nullable) of each sort key; the key of the row comes last.
+    def order(self, orders: Sequence[Order]) -> list[SortKey]:
+        """The sort keys; the key of the row comes last.
 
         Raises:
-            ValidationError: a field does not exist.
+            ValidationError: a field does not exist, or has no order.
         """
-        keys = []
-        for order in orders:
-            column = self.column(order.field)
-            if order.path:
-                column = self.json_value(column, order.path)
-            keys.append((column, order.descending, bool(order.path) or order.field in _NULLABLE))
-        return [*keys, (self._resource.key, False, False)]
+        keys = [self._sort_key(order) for order in orders]
+        return [*keys, SortKey(self._resource.key)]
 
+    def _sort_key(self, order: Order) -> SortKey:
+        if not order.path:
+            return SortKey(self.plain_column(order.field), order.descending, order.field in _NULLABLE)
+        at = self._json_at(order.field, order.path)
+        return SortKey(at.sort_value, order.descending, nullable=True, json=True)
 
-def order_clauses(keys: Sequence[tuple[Expression, bool, bool]]) -> list[Expression]:
-    """The ORDER BY of sort keys; null sorts as the smallest."""
-    clauses: list[Expression] = []
-    for expression, descending, nullable in keys:
-        if nullable:
-            present: Expression = sa.case((expression.is_(None), 0), else_=1)
-            clauses.append(present.desc() if descending else present.asc())
-        clauses.append(expression.desc() if descending else expression.asc())
-    return clauses
-
-
-def after_condition(keys: Sequence[tuple[Expression, bool, bool]], values: Sequence[Any]) -> Expression:
-    """The rows behind one whose sort keys have these values."""
-    alternatives: list[Expression] = []
-    equal: list[Expression] = []
-    for (expression, descending, nullable), value in zip(keys, values, strict=True):
-        bound = sa.cast(sa.literal(json.dumps(value)), expression.type) if _is_jsonb(expression) else value
-        behind: Expression
-        same: Expression
-        if value is None:
-            behind = sa.false() if descending else expression.is_not(None)
-            same = expression.is_(None)
-        else:
-            behind = expression < bound if descending else expression > bound
-            if nullable and descending:
-                behind = sa.or_(behind, expression.is_(None))
-            same = expression == bound
-        alternatives.append(sa.and_(*equal, behind))
-        equal.append(same)
-    return sa.or_(*alternatives)
-
-
-def _is_jsonb(expression: Expression) -> bool:
-    return expression.type.__class__.__name__ == "JSONB"
-
-
-def pack_token(values: Sequence[Any]) -> str:
-    """A page token: the sort keys of the page's last row."""
-    return base64.urlsafe_b64encode(json.dumps(list(values)).encode()).decode()
-
-
-def unpack_token(token: str, count: int) -> list[Any]:
-    """The sort keys behind a page token. Raises ValidationError if it is none of ours."""
-    try:
-        values = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, binascii.Error):
-        values = None
-    if not isinstance(values, list) or len(values) != count:
-        raise ValidationError("page_token is not one of this query's; ask for the first page", field="page_token")
-    return values
-
-
-def _sqlite_path(path: Sequence[str]) -> str:
-    parts = []
-    for part in path:
-        if '"' in part:
-            raise ValidationError(f"the key {part!r} of a JSON path holds a quote", field="path")
-        parts.append(f"[{part}]" if part.isdecimal() else f'."{part}"')
-    return "$" + "".join(parts)
+    def plain_column(self, name: str) -> Expression:
+        """The expression of a field that can be sorted and grouped by. Raises ValidationError."""
+        spec = self._resource.fields.get(name)
+        if name in self._resource.related or (spec is not None and spec.kind in (Kind.JSON, Kind.ENVIRON)):
+            raise ValidationError(f"{name} cannot be sorted or grouped by; name a plain field", field=name)
+        return self.column(name)
 
 
 def _check_count(test: Test) -> None:
@@ -402,6 +354,40 @@ def _check_count(test: Test) -> None:
 
 def _bad_value(test: Test, value: Any, wanted: str) -> ValidationError:
     return ValidationError(f"{test.field}__{test.op} = {value!r}: must be {wanted}", field=test.field)
+
+
+def _text_value(test: Test, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _bad_value(test, value, "a text")
+    if "\0" in value:
+        raise ValidationError(f"{test.field}__{test.op} = {value!r}: holds a NUL character", field=test.field)
+    return value
+
+
+def _number_value(test: Test, value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        raise _bad_value(test, value, "a number")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise _bad_value(test, value, "a number of 64 bits")
+    return value
+
+
+def _checked_regex(test: Test, value: str) -> str:
+    if len(value) > MAX_REGEX:
+        raise ValidationError(f"a regular expression may have {MAX_REGEX} characters at most", field=test.field)
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValidationError(f"{value!r} is not a regular expression: {error}", field=test.field) from None
+    return value
+
+
+def _grouped(join: Callable[..., Expression], members: list[Expression]) -> list[Expression]:
+    """Conditions in groups, where they are so many that a row of them is too deep for SQLite."""
+    while len(members) > _MOST_JOINED:
+        groups = [members[i : i + _MOST_JOINED] for i in range(0, len(members), _MOST_JOINED)]
+        members = [sa.case((join(*group), 1), else_=0) == 1 for group in groups]
+    return members
 
 
 def _equal(a: Any, b: Any) -> Expression:
@@ -430,3 +416,15 @@ _TEXT_LOOKUPS = frozenset(
 )
 LOOKUPS = ("exact", "in", *_COMPARISONS, "range", "isnull", *sorted(_TEXT_LOOKUPS))
 """The lookups there are."""
+_CHOICE_LOOKUPS = ("exact", "in", "isnull")
+_ORDER_LOOKUPS = (*_CHOICE_LOOKUPS, *_COMPARISONS, "range")
+_LOOKUPS_OF: dict[Kind, tuple[str, ...]] = {
+    Kind.TEXT: LOOKUPS,
+    Kind.ID: LOOKUPS,
+    Kind.INTEGER: _ORDER_LOOKUPS,
+    Kind.NUMBER: _ORDER_LOOKUPS,
+    Kind.TIME: _ORDER_LOOKUPS,
+    Kind.BOOLEAN: _CHOICE_LOOKUPS,
+    Kind.STATE: _CHOICE_LOOKUPS,
+    Kind.ENVIRON: (),
+}

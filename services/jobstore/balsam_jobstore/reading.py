@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from balsam.errors import ValidationError
 from balsam.fields import JOB_FIELDS, check_id, unknown_field
 from balsam_jobstore import schema
+from balsam_jobstore.database import regex_bounded
+from balsam_jobstore.paging import order_clauses, pack_token, rows_after
 from balsam_jobstore.query import (
     APPLICATION_COLUMNS,
     APPLICATIONS,
@@ -19,15 +21,21 @@ from balsam_jobstore.query import (
     Compiler,
     Node,
     Order,
-    after_condition,
-    order_clauses,
-    pack_token,
-    unpack_token,
+    Resource,
 )
 
 PAGE_SIZE = 1000
 MAX_PAGE_SIZE = 10_000
 _job, _detail, _edge = schema.job, schema.job_detail, schema.edge
+
+
+def _compiler(connection: sa.Connection, resource: Resource, sqlite: bool) -> Compiler:
+    return Compiler(resource, sqlite=sqlite, lowering=connection.info.get("lowering", ""))
+
+
+def _all(connection: sa.Connection, compiler: Compiler, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    with regex_bounded(connection, compiler.regex):
+        return connection.execute(query).all()
 
 
 def page_size(asked: int) -> int:
@@ -55,16 +63,16 @@ def list_jobs(
     fields: Sequence[str],
 ) -> tuple[list[dict[str, Any]], str]:
     """A page of jobs as field -> value, and the token of the next page."""
-    compiler = Compiler(JOBS, sqlite=sqlite)
+    compiler = _compiler(connection, JOBS, sqlite)
     keys = compiler.order(orders)
     columns = [JOB_COLUMNS[name].label(name) for name in fields if name in JOB_COLUMNS]
-    query = sa.select(*columns, *(key[0].label(f"sort_{i}") for i, key in enumerate(keys)))
+    query = sa.select(*columns, *(key.expression.label(f"sort_{i}") for i, key in enumerate(keys)))
     if node is not None:
         query = query.where(compiler.where(node))
     if token:
-        query = query.where(after_condition(keys, unpack_token(token, len(keys))))
+        query = query.where(rows_after(keys, token))
     query = query.select_from(_source(compiler.used | set(fields)))
-    rows = connection.execute(query.order_by(*order_clauses(keys)).limit(size + 1)).all()
+    rows = _all(connection, compiler, query.order_by(*order_clauses(keys)).limit(size + 1))
     more = len(rows) > size
     rows = rows[:size]
     count = len(columns)
@@ -119,11 +127,11 @@ def count_jobs(
     connection: sa.Connection, sqlite: bool, node: Node | None, group_by: Sequence[str]
 ) -> tuple[int, list[tuple[Any, ...]]]:
     """How many jobs match; and (values..., count) by the values of some fields."""
-    compiler = Compiler(JOBS, sqlite=sqlite)
+    compiler = _compiler(connection, JOBS, sqlite)
     where = compiler.where(node) if node is not None else sa.true()
-    columns = [compiler.column(name) for name in group_by]
+    columns = [compiler.plain_column(name) for name in group_by]
     query = sa.select(*columns, sa.func.count()).select_from(_source(compiler.used))
-    rows = connection.execute(query.where(where).group_by(*columns).order_by(*columns)).all()
+    rows = _all(connection, compiler, query.where(where).group_by(*columns).order_by(*columns))
     if not group_by:
         return int(rows[0][0]), []
     return sum(row[-1] for row in rows), [tuple(row) for row in rows]
@@ -131,7 +139,7 @@ def count_jobs(
 
 def select_keys(connection: sa.Connection, sqlite: bool, node: Node, after: int, limit: int) -> list[int]:
     """Keys of the jobs that match, behind a key, in order."""
-    compiler = Compiler(JOBS, sqlite=sqlite)
+    compiler = _compiler(connection, JOBS, sqlite)
     where = compiler.where(node)
     query = (
         sa.select(_job.c.key)
@@ -140,22 +148,22 @@ def select_keys(connection: sa.Connection, sqlite: bool, node: Node, after: int,
         .order_by(_job.c.key)
         .limit(limit)
     )
-    return list(connection.execute(query).scalars())
+    return [key for (key,) in _all(connection, compiler, query)]
 
 
 def list_applications(
     connection: sa.Connection, sqlite: bool, node: Node | None, orders: Sequence[Order], size: int, token: str
 ) -> tuple[list[dict[str, Any]], str]:
     """A page of applications as field -> value, and the token of the next page."""
-    compiler = Compiler(APPLICATIONS, sqlite=sqlite)
+    compiler = _compiler(connection, APPLICATIONS, sqlite)
     keys = compiler.order(orders or [Order("name")])
     columns = [expression.label(name) for name, expression in APPLICATION_COLUMNS.items()]
-    query = sa.select(*columns, *(key[0].label(f"sort_{i}") for i, key in enumerate(keys)))
+    query = sa.select(*columns, *(key.expression.label(f"sort_{i}") for i, key in enumerate(keys)))
     if node is not None:
         query = query.where(compiler.where(node))
     if token:
-        query = query.where(after_condition(keys, unpack_token(token, len(keys))))
-    rows = connection.execute(query.order_by(*order_clauses(keys)).limit(size + 1)).all()
+        query = query.where(rows_after(keys, token))
+    rows = _all(connection, compiler, query.order_by(*order_clauses(keys)).limit(size + 1))
     more = len(rows) > size
     count = len(columns)
     found = [dict(zip(APPLICATION_COLUMNS, row[:count], strict=True)) for row in rows[:size]]

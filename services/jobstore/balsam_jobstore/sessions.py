@@ -79,7 +79,7 @@ class Sessions:
         if session.kind == SCHEDULER:
             # There is one scheduler a site, by its lock: an older session's process is dead.
             for other in self._by_id.values():
-                if other.kind == SCHEDULER and other.host == session.host and other.key != session.key:
+                if other.kind == SCHEDULER and other.host == session.host and other.key < session.key:
                     other.deadline = min(other.deadline, time.monotonic() + GUARD_SECONDS)
         session.deadline = time.monotonic() + self.lease_seconds
         self._by_id[session.session_id] = session
@@ -124,7 +124,10 @@ class Sessions:
 
 
 def insert(tx: Tx, session: Session) -> Session:
-    """Writes a new session."""
+    """Writes a new session; gives the one that the same request has opened before, if there is one."""
+    known = next((other for other in load(tx) if other.request_id == session.request_id), None)
+    if known is not None:
+        return known
     values = [getattr(session, name) for name in _COLUMNS]
     tx.sql.insert("session", _COLUMNS, [values])
     (session.key,) = tx.sql.run("SELECT key FROM session WHERE session_id = :id", id=session.session_id)[0]

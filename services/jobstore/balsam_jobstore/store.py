@@ -50,10 +50,7 @@ class Store:
     async def start(self) -> None:
         """Takes up where the process before stopped."""
         self.writer.start()
-        known, live, sequence = await self.writer.do(_read_state)
-        self.sessions.restore(known)
-        self.tokens.live.update(live)
-        self.hub.sequence = sequence
+        self.sessions.restore(await self.writer.do(sessions.load))
 
     def stop(self) -> None:
         """Commits what is queued and closes the database."""
@@ -92,6 +89,10 @@ class Store:
     def committed(self, outcome: Outcome) -> None:
         """Tells everybody who waits what has happened."""
         live = self.tokens.live
+        if outcome.position is not None:
+            live.clear()
+            live.update(outcome.position.leases)
+            self.hub.catch_up(outcome.position.sequence)
         for key in outcome.released:
             live.pop(key, None)
         for key, fence, job_id in outcome.granted:
@@ -104,6 +105,11 @@ class Store:
                 stream.deliver(leases.Delivery(stops=[(key, fence)]))
         self.hub.publish(outcome.events)
 
+    def disconnected(self) -> None:
+        """Closes every line: what the last commit granted is told, or taken back, when they are opened again."""
+        for stream in list(self.streams.values()):
+            stream.deliver(leases.CLOSED)
+
     # Sessions
 
     async def open_session(self, session: Session) -> Session:
@@ -112,12 +118,19 @@ class Store:
         if before is not None:
             return before
         opened = await self.writer.do(lambda tx: sessions.insert(tx, session))
+        before = self.sessions.by_request(session.request_id)  # the same request may have come twice at once
+        if before is not None:
+            return before
         self.sessions.adopt(opened)
         log.info("session %s opened: %s", opened.session_id, opened.label)
         return opened
 
     async def end_session(self, session: Session, reason: str) -> int:
-        """Ends a session: its line is cut, its rules are void, its jobs are given back."""
+        """Ends a session: its line is cut, its rules are void, its jobs are given back.
+
+        Raises:
+            Unavailable: there is no database now; the session is ended when it is back.
+        """
 
         def command(tx: Tx) -> int:
             self.streams.pop(session.key, None)
@@ -127,7 +140,11 @@ class Store:
             return sessions.end(tx, session, reason)
 
         self.sessions.remove(session)
-        released = await self.writer.do(command)
+        try:
+            released = await self.writer.do(command)
+        except BalsamError:
+            self.sessions.adopt(session)
+            raise
         if self._rules_of is session:
             self._rules_of = None
         log.info("session %s ended (%s): %s; %d jobs given back", session.session_id, session.label, reason, released)
@@ -136,13 +153,11 @@ class Store:
     async def sweep(self) -> None:
         """Ends the sessions that were not renewed, for ever."""
         while True:
-            await asyncio.sleep(self.sessions.seconds_to_next())
+            await asyncio.sleep(min(self.sessions.seconds_to_next(), sessions.GUARD_SECONDS))
             for session in self.sessions.expired():
                 try:
                     await self.end_session(session, "was not heard of any more")
                 except BalsamError as error:
-                    # The database is away: the session stays, and is swept when it is back.
-                    self.sessions.adopt(session)
                     log.warning("could not end session %s: %s", session.session_id, error)
 
     async def register_rules(self, session: Session, rules: list[Rule]) -> int:
@@ -161,12 +176,6 @@ class Store:
             moved += count
             if not after:
                 return moved
-
-
-def _read_state(tx: Tx) -> tuple[list[Session], dict[int, tuple[int, str]], int]:
-    leased = tx.sql.run("SELECT key, fence, job_id FROM job WHERE session IS NOT NULL")
-    ((sequence,),) = tx.sql.run("SELECT event_sequence FROM counter WHERE id = 1")
-    return sessions.load(tx), {key: (fence, job_id) for key, fence, job_id in leased}, sequence
 
 
 def _catch_up(tx: Tx, after: int) -> tuple[int, int]:
@@ -190,7 +199,7 @@ def attach_stream(store: Store, tx: Tx, stream: Stream, held: list[tuple[int, in
     store.sessions.get(stream.session.session_id)
     old = store.streams.get(stream.session.key)
     if old is not None:
-        tx.outcome.after_commit.append(lambda: old.deliver(leases.Delivery(grants_sent=-1)))
+        tx.outcome.after_commit.append(lambda: old.deliver(leases.CLOSED))
     store.streams[stream.session.key] = stream
     delivery = leases.attach(tx, stream, held)
     tx.outcome.after_commit.append(lambda: stream.deliver(delivery))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from balsam.errors import InvalidStateError
 from balsam.states import END, RUNNABLE, WAITING, Actor, State, allowed, names
@@ -44,7 +45,12 @@ _COLUMNS = "key, job_id, revision, " + ", ".join(MUTABLE)
 _LOAD_CHUNK = 5000
 _END, _RUNNABLE, _WAITING = (frozenset(int(s) for s in group) for group in (END, RUNNABLE, WAITING))
 _FINISHED, _FAILED, _KILLED = int(State.JOB_FINISHED), int(State.FAILED), int(State.USER_KILLED)
+_AWAITING = int(State.AWAITING_PARENTS)
 _NO_WAIT, _PARENTS, _CHILDREN = int(Needs.NO_WAIT), int(Needs.PARENTS), int(Needs.CHILDREN)
+
+
+RECALLED = -1
+"""`tries` of a lease that was taken back though nobody has moved the job: what is done under it does not count."""
 
 
 class Row:
@@ -88,7 +94,7 @@ class Row:
     @property
     def label(self) -> str:
         """How messages name the job: its name and the start of its id."""
-        return f"{self.name or 'job'} ({self.job_id[:8]})"
+        return job_label(self.name, self.job_id)
 
 
 _SLOTS = ("key", "job_id", "revision", *MUTABLE)
@@ -112,6 +118,15 @@ class EventRecord:
     record_us: int = 0
 
 
+@dataclass(frozen=True)
+class Position:
+    """What a process must know of the database to go on from there."""
+
+    sequence: int
+    leases: Mapping[int, tuple[int, str]]
+    """Key -> (fence, job id)."""
+
+
 @dataclass
 class Outcome:
     """What others are told once the transaction is durable."""
@@ -125,6 +140,8 @@ class Outcome:
     """Keys whose leases ended."""
     after_commit: list[Callable[[], None]] = field(default_factory=list)
     """Called in the loop, in order."""
+    position: Position | None = None
+    """Where the database was, if this is the first transaction on a new connection."""
 
 
 class Tx:
@@ -141,6 +158,12 @@ class Tx:
         self._touched: dict[int, Row] = {}
         self._ended: list[Row] = []
         self._details: dict[int, dict[str, object]] = {}
+
+    def read_position(self) -> None:
+        """A new connection: what the last commit on the one before has done may not be known."""
+        leased = self.sql.run("SELECT key, fence, job_id FROM job WHERE session IS NOT NULL")
+        ((sequence,),) = self.sql.run("SELECT event_sequence FROM counter WHERE id = 1")
+        self.outcome.position = Position(sequence, {key: (fence, job_id) for key, fence, job_id in leased})
 
     # Rows
 
@@ -194,12 +217,13 @@ class Tx:
         exit_code: int | None = None,
     ) -> None:
         """Moves a job through states that the caller has checked, with one event."""
-        self._moves_from(row, row.state, path[-1])
+        source = row.state
         row.state = path[-1]
         row.tries = 0
         if exit_code is not None:
             row.exit_code = exit_code
         self.record(row, path, actor, message, time_us=time_us, exit_code=exit_code)
+        self._moved_from(row, source)
         self._touched[row.key] = row
 
     def checked_move(self, row: Row, target: int, actor: Actor, message: str = "") -> None:
@@ -212,17 +236,35 @@ class Tx:
             raise InvalidStateError(_not_allowed(row, target, actor), field="state")
         self.move(row, (target,), actor, message)
 
-    def _moves_from(self, row: Row, source: int, target: int) -> None:
+    def _moved_from(self, row: Row, source: int) -> None:
         """What leaving a state takes back."""
-        if source == _FINISHED and row.needs & _CHILDREN:
-            self._hold_children(row)
-        if source == _FAILED:
-            row.failed_parent = None
-            if row.needs & _CHILDREN:
-                self._revive_children(row)
-        if source in _END and target not in _END:
+        if source in _END and row.state not in _END:
             row.restarts = 0
             row.lost = 0
+        if source not in _WAITING and row.state in _WAITING:
+            self.look_at_parents(row)
+        elif source == _FAILED:
+            row.failed_parent = None
+        if row.needs & _CHILDREN:
+            if source == _FINISHED:
+                self._hold_children(row)
+            if source == _FAILED:
+                self._revive_children(row)
+
+    def look_at_parents(self, row: Row) -> None:
+        """Counts anew which parents a job waits for, and sees whether one of them has failed."""
+        row.unmet, row.failed_parent = 0, None
+        if not row.needs & _PARENTS:
+            return
+        marks = dict(self.sql.run("SELECT parent, met FROM edge WHERE child = :child ORDER BY parent", child=row.key))
+        for parent in self.load(marks):
+            met = is_met(parent)
+            if met != bool(marks[parent.key]):
+                text = "UPDATE edge SET met = :met WHERE child = :child AND parent = :parent"
+                self.sql.run(text, met=int(met), child=row.key, parent=parent.key)
+            row.unmet += not met
+            if row.failed_parent is None and not row.needs & _NO_WAIT and has_failed(parent):
+                row.failed_parent = parent.key
 
     def record(
         self,
@@ -253,11 +295,14 @@ class Tx:
         """Whoever works on the job must stop; the lease lasts until they say that they have."""
         if row.session is not None:
             self.outcome.stops.append((row.session, row.key, row.fence))
+            if row.tries > 0:
+                row.tries = RECALLED
 
     def release(self, row: Row) -> None:
         """Nobody works on the job any more: what follows from its state may happen."""
         if row.session is not None:
             row.session = None
+            row.tries = max(row.tries, 0)
             self.outcome.released.append(row.key)
             self._touched[row.key] = row
 
@@ -335,25 +380,30 @@ class Tx:
 
     def _hold_children(self, row: Row) -> None:
         """A finished parent was reset: children that have not started wait for it again."""
-        for child in self.children(row.key, met=1):
-            if child.state in _WAITING:
-                self.sql.run(
-                    "UPDATE edge SET met = 0 WHERE parent = :parent AND child = :child",
-                    parent=row.key,
-                    child=child.key,
-                )
-                child.unmet += 1
-                self._touched[child.key] = child
-                if child.session is not None:
-                    self.stop_work(child)
+        held = [child for child in self.children(row.key, met=1) if child.state in _WAITING]
+        if held:
+            text = "UPDATE edge SET met = 0 WHERE parent = :parent AND child = {children}"
+            self.sql.run(text, parent=row.key, children=[child.key for child in held])
+        for child in held:
+            child.unmet += 1
+            self._touched[child.key] = child
+            if not child.needs & _NO_WAIT:
+                self.stop_work(child)
 
     def _revive_children(self, row: Row) -> None:
         """A failed parent was reset: children that failed only because of it come back, and theirs."""
-        for child in self.children(row.key):
-            if child.state == _FAILED and child.failed_parent == row.key:
-                self.move(child, (int(State.AWAITING_PARENTS),), Actor.JOBSTORE, f"{row.label} was reset")
-            elif child.failed_parent == row.key:
-                child.failed_parent = None
+        reset = [row]
+        while reset:
+            parent = reset.pop()
+            for child in self.children(parent.key):
+                if child.failed_parent != parent.key:
+                    continue
+                self.look_at_parents(child)
+                if child.state == _FAILED and child.failed_parent is None:
+                    child.state = _AWAITING
+                    child.tries = 0
+                    self.record(child, (_AWAITING,), Actor.JOBSTORE, f"{parent.label} was reset")
+                    reset.append(child)
                 self._touched[child.key] = child
 
     # The end
@@ -395,6 +445,28 @@ class Tx:
             event.sequence = sequence
             event.record_us = self.now_us
         self.sql.insert("event", EVENT_COLUMNS, [event_values(event) for event in events])
+
+
+class Parent(Protocol):
+    """What a child needs to know of its parent."""
+
+    state: int
+    session: int | None
+
+
+def is_met(parent: Parent) -> bool:
+    """Whether a parent holds its children no longer (one that a script still works on does)."""
+    return parent.state == _FINISHED and parent.session is None
+
+
+def has_failed(parent: Parent) -> bool:
+    """Whether a parent has ended without finishing; a failure that a script sets counts when the script has ended."""
+    return parent.state == _KILLED or (parent.state == _FAILED and parent.session is None)
+
+
+def job_label(name: str, job_id: str) -> str:
+    """How messages name a job: its name and the start of its id."""
+    return f"{name or 'job'} ({job_id[:8]})"
 
 
 def parent_label(label: str, state: int) -> str:

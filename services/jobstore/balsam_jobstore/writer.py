@@ -41,6 +41,9 @@ class Hooks(Protocol):
     def committed(self, outcome: Outcome) -> None:
         """In the loop, after the commit, before the callers are answered: tells those who wait."""
 
+    def disconnected(self) -> None:
+        """In the loop: the database is away, and what the last commit did is not known."""
+
 
 class Writer:
     """The thread that writes."""
@@ -52,6 +55,7 @@ class Writer:
         self._hooks = hooks
         self._queue: queue.SimpleQueue[tuple[Command[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._connection: sa.Connection | None = None
+        self._is_new = True
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -117,14 +121,18 @@ class Writer:
         try:
             if self._connection is None:
                 self._connection = self._database.writer()
+                self._is_new = True
             with self._connection.begin():
                 tx = Tx(Sql(self._connection, self._database.is_sqlite), self.rules)
+                if self._is_new:
+                    tx.read_position()
                 results = [command(tx) for command in commands]
                 tx.settle()
                 tx.flush()
                 take_back = self._hooks.before_commit(tx)
                 tx.flush()
                 tx.write_events()
+            self._is_new = False
             return results, tx.outcome
         except Exception as error:
             if take_back:
@@ -154,8 +162,9 @@ class Writer:
             if not future.done():
                 future.set_result(result)
 
-    @staticmethod
-    def _fail(group: list[tuple[Command[Any], asyncio.Future[Any]]], error: Exception) -> None:
+    def _fail(self, group: list[tuple[Command[Any], asyncio.Future[Any]]], error: Exception) -> None:
+        if isinstance(error, Unavailable) and error.reason == "NO_DATABASE":
+            self._hooks.disconnected()
         for _, future in group:
             if not future.done():
                 future.set_exception(error)

@@ -40,7 +40,7 @@ class ApplicationService(ApplicationServiceServicer):
 
     async def GetApplication(self, request: pb.GetApplicationRequest, context: Any) -> application_pb2.Application:
         """One application."""
-        name = request.name
+        name = _name(request.name)
         sqlite = self._store.database.is_sqlite
 
         def read(connection: Any) -> application_pb2.Application:
@@ -77,7 +77,7 @@ class ApplicationService(ApplicationServiceServicer):
             raise ValidationError(f"{fixed} of an application cannot be changed", field=fixed)
         if not values.get("executable", "x").strip():
             raise ValidationError("executable is empty: an application needs one", field="executable")
-        name = request.application.name
+        name = _name(request.application.name)
         updated = await self._store.writer.do(lambda tx: applications.update(tx, name, values))
         self._store.program_revisions[updated.key] = updated.revision
         return convert.application_message(updated)
@@ -86,5 +86,10 @@ class ApplicationService(ApplicationServiceServicer):
         self, request: pb.DeleteApplicationRequest, context: Any
     ) -> pb.DeleteApplicationResponse:
         """Removes an application."""
-        await self._store.writer.do(lambda tx: applications.delete(tx, request.name))
+        name = _name(request.name)
+        await self._store.writer.do(lambda tx: applications.delete(tx, name))
         return pb.DeleteApplicationResponse()
+
+
+def _name(name: str) -> str:
+    return convert.plain_text(name, "name")

@@ -20,6 +20,7 @@ from balsam_jobstore.jobs import NewJob, Refused
 from balsam_jobstore.query import Group, Node, Order, Test
 from balsam_jobstore.tx import EventRecord
 
+MAX_MESSAGE = 8000
 _TIME_FIELDS = frozenset({"create_time"})
 _CHECKS = {name: field.check for name, field in JOB_FIELDS.items()}
 _GIVEN = frozenset(name for name, field in JOB_FIELDS.items() if field.phase is not Phase.NEVER) - {"state", "job_id"}
@@ -102,6 +103,20 @@ def state(number: int) -> State:
         raise ValidationError(
             f"state = {number}: must be one of {', '.join(State.__members__)}", field="state"
         ) from None
+
+
+def plain_text(text: str, field: str, most: int = 1000) -> str:
+    """A text that is no field of a resource. Raises ValidationError if it holds a NUL character, or is too long."""
+    if "\0" in text:
+        raise ValidationError(f"{field} = {text[:80]!r}: holds a NUL character", field=field)
+    if len(text) > most:
+        raise ValidationError(f"{field} has {len(text)} characters; at most {most} are allowed", field=field)
+    return text
+
+
+def event_text(message: str) -> str:
+    """A message for the history; a long one is cut. Raises ValidationError if it holds a NUL character."""
+    return plain_text(message[:MAX_MESSAGE], "message", MAX_MESSAGE)
 
 
 def _state_name(number: int) -> str:

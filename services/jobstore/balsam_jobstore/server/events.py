@@ -72,6 +72,6 @@ def _filter(message: pb.EventFilter) -> EventFilter:
         raise ValidationError(f"job_ids has more than {MAX_JOB_IDS} ids; watch by workflow instead", field="job_ids")
     return EventFilter(
         frozenset(check_id(job_id, "job_ids") for job_id in message.job_ids),
-        message.workflow if message.HasField("workflow") else None,
+        convert.plain_text(message.workflow, "workflow") if message.HasField("workflow") else None,
         frozenset(int(convert.state(state)) for state in message.states),
     )

@@ -119,10 +119,12 @@ class JobService(JobServiceServicer):
             try:
                 job_id = check_id(item.job.job_id)
                 values = convert.changes(item.job, item.update_mask)
-                items.append((index, job_id, values, item.expected_revision, item.message))
+                message = convert.event_text(item.message)
+                items.append((index, job_id, values, item.expected_revision, message))
             except BalsamError as error:
                 response.refusals.append(convert.refusal_message(jobs.refused(item.job.job_id, index, error)))
         revisions = [0] * len(request.updates)
+        actor = Actor.SCRIPT if CALLER.get().job_id else Actor.USER
         for index, job_id, values, expected, message in items:
 
             def command(
@@ -133,7 +135,7 @@ class JobService(JobServiceServicer):
                 message: str = message,
             ) -> Row:
                 row = _one(tx, job_id)
-                jobs.update(tx, row, values, expected_revision=expected, message=message)
+                jobs.update(tx, row, values, expected_revision=expected, actor=actor, message=message)
                 return row
 
             try:
@@ -167,10 +169,11 @@ class JobService(JobServiceServicer):
         """Moves jobs."""
         target = convert.state(request.state)
         actor = Actor.SCRIPT if CALLER.get().job_id else Actor.USER
+        message = convert.event_text(request.message)
 
         def move(tx: Tx, row: Row) -> None:
             if row.state != target:
-                jobs.set_state(tx, row, target, actor, request.message)
+                jobs.set_state(tx, row, target, actor, message)
 
         done, refusals = await self._each(request.selector, move)
         return pb.SetJobStateResponse(updated=done, refusals=convert.refusal_messages(refusals), refused=len(refusals))
@@ -179,7 +182,7 @@ class JobService(JobServiceServicer):
         """Kills jobs, all of them in one transaction."""
         selector = _Selector(request.selector)
         actor = Actor.SCRIPT if CALLER.get().job_id else Actor.USER
-        message = request.message or ("killed by a script" if actor is Actor.SCRIPT else "killed by a user")
+        message = convert.event_text(request.message) or ("killed by a script" if actor is Actor.SCRIPT else "killed by a user")
         sqlite = self._store.database.is_sqlite
 
         def command(tx: Tx) -> tuple[jobs.Killed, list[Refused]]:

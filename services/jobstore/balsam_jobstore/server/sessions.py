@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -44,13 +45,8 @@ class SessionService(SessionServiceServicer):
             raise ValidationError(f"kind = {given.kind}: must be SCHEDULER or LAUNCHER", field="kind")
         if given.kind == sessions.LAUNCHER and given.job_mode not in MODES:
             raise ValidationError(f"job_mode = {given.job_mode!r}: must be one of {', '.join(MODES)}", field="job_mode")
-        for name, text in (
-            ("host", given.host),
-            ("workflow_filter", given.workflow_filter),
-            ("address", given.address),
-        ):
-            if len(text) > 1000 or "\0" in text:
-                raise ValidationError(f"{name} is too long or holds a NUL character", field=name)
+        for name in ("host", "job_mode", "workflow_filter", "address"):
+            convert.plain_text(getattr(given, name), name)
         session = Session(
             session_id=sessions.new_id(),
             request_id=_uuid(request.request_id, "request_id"),
@@ -278,12 +274,15 @@ def _report(message: lease_pb2.Report) -> Report:
         message.lease.token,
         [(int(convert.state(passage.state)), passage.time_us) for passage in message.passages],
         message.exit_code if message.HasField("exit_code") else None,
-        message.message.replace("\0", "")[:8000],
+        message.message.replace("\0", "")[: convert.MAX_MESSAGE],
         message.release,
     )
 
 
 def _credit(message: pb.WorkRequest.Credit) -> Credit:
+    for name in ("nodes", "minutes"):
+        if math.isnan(getattr(message, name)):
+            raise ValidationError(f"{name} = nan: must be a number", field=name)
     return Credit(
         nodes=message.nodes,
         jobs=message.jobs,
@@ -300,7 +299,8 @@ def _rule(index: int, message: pb.Rule) -> Rule:
         if number not in Condition._value2member_map_:
             raise ValidationError(f"rules[{index}]: {number} is not a condition", field="rules")
     path = tuple(int(convert.state(number)) for number in message.path)
-    rule = Rule(int(source), frozenset(int(n) for n in message.when), path, message.message)
+    text = convert.plain_text(message.message, "rules")
+    rule = Rule(int(source), frozenset(int(n) for n in message.when), path, text)
     if rule.problem():
         raise ValidationError(f"rules[{index}] {rule.problem()}, which the graph does not allow", field="rules")
     return rule

@@ -1,0 +1,46 @@
+# make demo   a scientific campaign through Balsam, from nothing
+# make test   the tests; `make test-all` adds the slow ones
+# make check  style, types, layers, and that the generated code is current
+#
+# Everything is installed into .venv, once, and again when pyproject.toml changes.
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+.PHONY: help demo test test-all check gen bench venv clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+demo: .venv/.installed-demo
+	@.venv/bin/python examples/equation_of_state/run.py $(ARGS)
+
+test: .venv/.installed-dev
+	.venv/bin/pytest -n $(WORKERS) -m "not slow" $(ARGS)
+
+test-all: test
+	.venv/bin/pytest -n $(WORKERS) -m slow $(ARGS)
+
+check: .venv/.installed-dev
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/python scripts/check_imports.py
+	bash scripts/gen.sh --check
+
+gen:
+	bash scripts/gen.sh
+
+bench: .venv/.installed-dev
+	@for file in benchmarks/*.py; do \
+		[ -e "$$file" ] || { echo "there are no benchmarks yet"; break; }; \
+		.venv/bin/python "$$file" $(ARGS) || exit 1; \
+	done
+
+venv: .venv/.installed-dev
+
+.venv/.installed-%: pyproject.toml scripts/venv.sh
+	@PYTHON="$(PYTHON)" bash scripts/venv.sh $*
+
+clean:
+	rm -rf .venv .venv-gen build dist demo-site .pytest_cache .mypy_cache .ruff_cache .hypothesis

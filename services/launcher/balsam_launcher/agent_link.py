@@ -1,0 +1,137 @@
+"""The launcher's end of the line to its node agent: starts it, speaks with it, and notices its death."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from balsam.processes import process_table, send
+from balsam_launcher.frames import Decoder, encode
+
+_EXIT_SECONDS = 5.0
+_KILL_SECONDS = 2.0
+
+
+class AgentLink(asyncio.Protocol):
+    """One agent process on this host.
+
+    Args:
+        log_file: takes what the agent's Python may print when it fails.
+        on_notices: called in the loop with the notices of each frame or several.
+        on_lost: called in the loop when the agent is gone without having been told to go.
+    """
+
+    def __init__(
+        self, log_file: Path, on_notices: Callable[[list[tuple[Any, ...]]], None], on_lost: Callable[[], None]
+    ) -> None:
+        self._log_file = log_file
+        self._on_notices = on_notices
+        self._on_lost = on_lost
+        self._decoder = Decoder()
+        self._orders: list[tuple[Any, ...]] = []
+        self._transport: asyncio.Transport | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closing = False
+
+    @property
+    def pid(self) -> int:
+        """Process id of the agent; 0: there is none."""
+        return self._process.pid if self._process else 0
+
+    async def start(self, environ: Mapping[str, str]) -> None:
+        """Starts the agent, with the environment that it hands on to runs."""
+        ours, theirs = socket.socketpair()
+        with theirs, open(self._log_file, "ab") as log:
+            # A session of its own: what a terminal or a batch system sends to our group is for us to handle.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "balsam_launcher.agent", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=dict(environ),
+                start_new_session=True,
+            )
+        loop = asyncio.get_running_loop()
+        ours.setblocking(False)
+        await loop.create_connection(lambda: self, sock=ours)
+
+    def order(self, *order: Any) -> None:
+        """Something for the agent to do; goes out with `flush`."""
+        self._orders.append(order)
+
+    def flush(self) -> None:
+        """Sends the orders there are, in one frame."""
+        if self._orders and self._transport is not None:
+            self._transport.write(encode(self._orders))
+        self._orders.clear()
+
+    async def close(self) -> None:
+        """Lets the agent go, with whatever it still runs, and waits for it."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+        if self._process is None:
+            return
+        try:
+            await asyncio.to_thread(self._process.wait, _EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is ready."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Something came from the agent."""
+        notices = list(self._decoder.feed(data))
+        if notices:
+            self._on_notices(notices)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The agent is gone."""
+        self._transport = None
+        if self._closing or self._process is None:
+            return
+        self._process.kill()  # it may hang with its socket closed
+        self._process.wait()
+        self._on_lost()
+
+
+def kill_leftovers(keep: Collection[int]) -> int:
+    """Kills every process below this one, collects the exits of those that are its children; returns how many.
+
+    For a launcher whose agent has died: it is a subreaper, so the agent's runs have become its own children. Blocks
+    until they are gone, at most two seconds.
+
+    Args:
+        keep: children that were there before the first agent.
+    """
+    killed: set[int] = set()
+    give_up = time.monotonic() + _KILL_SECONDS
+    while time.monotonic() < give_up:
+        table = process_table()
+        children = [pid for pid in table.children(os.getpid()) if pid not in keep]
+        if not children:
+            break
+        alive = [pid for pid in table.descendants(children) if table.alive(pid)]
+        killed.update(alive)
+        send(alive, signal.SIGKILL)
+        for pid in children:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.002)
+    return len(killed)

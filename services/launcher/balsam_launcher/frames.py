@@ -1,0 +1,79 @@
+"""What a launcher and a node agent say to each other: batches of small tuples, in length-prefixed frames.
+
+The encoding is `marshal`: both ends are the same installation, started by one another, and it is the fastest there is.
+"""
+
+from __future__ import annotations
+
+import marshal
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+_LENGTH = struct.Struct("<I")
+
+
+class Order:
+    """First item of what a launcher sends."""
+
+    START = 0
+    """`Start`."""
+    STOP = 1
+    """run id, grace [s]: SIGTERM to its whole tree, SIGKILL to what is left after the grace."""
+
+
+class Notice:
+    """First item of what an agent sends."""
+
+    STARTED = 0
+    """run id, pid, start time [µs]: comes only for runs that have lasted `agent.ANNOUNCE_SECONDS`."""
+    ENDED = 1
+    """run id, return code (-n: by signal n), start and end time [µs], why, whether it was stopped. Nothing is left."""
+    REFUSED = 2
+    """run id, exit code, time [µs], why: the run cannot be started."""
+    DROPPED = 3
+    """run id: it was stopped before it was started."""
+    LOG = 4
+    """A sentence for the launcher's log."""
+
+
+class Start(NamedTuple):
+    """What an agent is told to start."""
+
+    order: int
+    run_id: int
+    argv: list[str]
+    variables: dict[str, str]
+    """Beside those of the agent's own environment."""
+    directory: str
+    """Absolute; made if it is not there."""
+    output: str
+    """Name of the file in it that takes stdout and stderr."""
+    needs: str
+    """A command that must exist though it is not the first word (an MPI run command stands there); or empty."""
+    ignore_sigpipe: bool
+    """Start it with SIGPIPE ignored."""
+
+
+def encode(messages: Sequence[tuple[Any, ...]]) -> bytes:
+    """One frame."""
+    body = marshal.dumps([tuple(message) for message in messages])
+    return _LENGTH.pack(len(body)) + body
+
+
+class Decoder:
+    """Takes bytes as they come, gives the messages of every complete frame."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[Any, ...]]:
+        """The messages that are complete with `data`."""
+        self._data += data
+        while len(self._data) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._data)[0]
+            if len(self._data) < end:
+                return
+            body = bytes(memoryview(self._data)[_LENGTH.size : end])
+            del self._data[:end]
+            yield from marshal.loads(body)

@@ -1,0 +1,422 @@
+"""The launcher: takes work from the job store, has it run by its node agent, and reports what became of it.
+
+Plain callbacks in one asyncio loop: messages of the work stream and notices of the agent come in, orders and reports go
+out in batches. What to do is decided in `pool`, `appetite`, `prepare` and `reports`; here it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from balsam.commands import NOT_STARTED_CODE, base_environment
+from balsam.errors import ValidationError
+from balsam.processes import become_subreaper, process_table
+from balsam.site import Site
+from balsam.v1 import lease_pb2, session_pb2
+from balsam.work import Credit, Response, Worker
+from balsam_launcher import reports
+from balsam_launcher.agent_link import AgentLink, kill_leftovers
+from balsam_launcher.appetite import Appetite
+from balsam_launcher.frames import Notice, Order
+from balsam_launcher.leased import Ending, LeasedJob
+from balsam_launcher.mpi import Mpi, NoMpi
+from balsam_launcher.nodes import Node
+from balsam_launcher.options import LauncherOptions
+from balsam_launcher.placement import need_of
+from balsam_launcher.pool import Pool
+from balsam_launcher.prepare import Surroundings, make_start
+
+log = logging.getLogger("balsam.launcher")
+
+_MOST_JOBS = 10_000  # held at once
+_REFRESH_SECONDS = 15.0  # so often a credit with a time limit is said again
+_AGENT_PAUSE_SECONDS = 1.0  # before another agent follows one that died young
+_SECOND_GRACE_SECONDS = 1.0
+_STOP_PATIENCE_SECONDS = 10.0
+
+
+class Launcher:
+    """One launcher, from `open` to `close`.
+
+    Args:
+        site: the site.
+        options: how it was started.
+        nodes: the nodes that it uses.
+        mpi: the MPI run command.
+        address: gRPC address of its own server.
+    """
+
+    def __init__(
+        self, site: Site, options: LauncherOptions, nodes: Sequence[Node], mpi: Mpi | NoMpi, address: str = ""
+    ) -> None:
+        self.site = site
+        self.options = options
+        self.nodes = list(nodes)
+        self.done = asyncio.Event()
+        """Nothing runs any more and nothing more is wanted: time to `close`."""
+        self.pool = Pool(len(nodes))
+        self.ended = 0
+        self.errors = 0
+        self.draining = False
+        self._grace = site.settings.kill_grace_seconds
+        self._environ = base_environment(os.environ)
+        self._around = Surroundings(site.path, self._environ, [n.name for n in nodes], options.job_mode, mpi)
+        self._appetite = Appetite(len(nodes))
+        self._programs: dict[int, lease_pb2.Program] = {}
+        self._run_ids = itertools.count(1)
+        self._began = time.monotonic()
+        self._stopping = ""
+        self._asked_drained = False
+        self._was_trusted = True
+        self._reports: list[lease_pb2.Report] = []
+        self._credit_said: Credit | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._agent: AgentLink | None = None
+        self._agent_start: asyncio.Task[None] | None = None
+        self._agent_began = 0.0
+        self._keep = process_table().children(os.getpid())
+        self.worker = Worker(
+            site,
+            session_pb2.Session(
+                kind=session_pb2.Session.LAUNCHER,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                nodes=len(nodes),
+                job_mode=options.job_mode,
+                workflow_filter=options.workflow_filter,
+                address=address,
+            ),
+            on_response=self._on_response,
+            on_lost=self._on_lost,
+            on_session=lambda session_id: log.info("session %s", session_id),
+        )
+
+    # Life
+
+    async def open(self) -> None:
+        """Starts the agent and opens the session; from then on work comes.
+
+        Raises:
+            BalsamError: the job store refuses, or is not there.
+        """
+        become_subreaper()
+        await self._start_agent()
+        await self.worker.start()
+        limit = self.options.time_limit_minutes
+        if limit is not None:
+            self._later(limit * 60, lambda: self.stop("the launcher's time limit is reached"))
+            self._refresh()
+        self._watch_trust()
+        self._settle()
+
+    async def close(self) -> None:
+        """Ends the session, which gives back what is still held, and the agent, which kills what still runs."""
+        for timer in self._timers:
+            timer.cancel()
+        if self._agent_start is not None:
+            self._agent_start.cancel()
+        await self.worker.close()
+        if self._agent is not None:
+            await self._agent.close()
+
+    def stop(self, reason: str) -> None:
+        """Stops all runs, gives back the rest; `done` follows. A second call shortens the grace."""
+        grace = min(self._grace, _SECOND_GRACE_SECONDS) if self._stopping else self._grace
+        log.info("stopping: %s (%d runs)", reason, len(self.pool.running))
+        self._stopping = self._stopping or reason
+        self._give_back_waiting()
+        for leased in self.pool.running.values():
+            self._stop_run(leased, Ending.TIMED_OUT, f"stopped: {self._stopping}", grace)
+        self._later(grace + _STOP_PATIENCE_SECONDS, self.done.set)
+        self._settle()
+
+    def drain(self) -> None:
+        """Starts nothing more; `done` follows when what runs has ended."""
+        if not self.draining:
+            log.info("draining: %d runs go on", len(self.pool.running))
+        self.draining = True
+        self._give_back_waiting()
+        self._settle()
+
+    def stop_job(self, leased: LeasedJob) -> None:
+        """Stops one run, which ends as RUN_TIMEOUT."""
+        self._stop_run(leased, Ending.TIMED_OUT, "stopped at a user's request", self._grace)
+        self._settle()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the time limit; None: there is none."""
+        limit = self.options.time_limit_minutes
+        return None if limit is None else max(0.0, self._began + limit * 60 - time.monotonic())
+
+    @property
+    def utilization(self) -> float:
+        """Share of the nodes in use, 0 to 1."""
+        return min(1.0, self.pool.placement.used / len(self.nodes))
+
+    # What the job store says
+
+    def _on_response(self, response: Response) -> None:
+        for program in response.programs:
+            self._programs[program.program_id] = program
+        for lease in response.ack.refused:
+            self._revoke(lease)
+        for lease in response.stops:
+            self._kill(lease)
+        for grant in response.grants:
+            self._take(grant)
+            self._credit_said = None  # it counts against what we said, and what is not sent yet knows nothing of it
+        if response.drained:
+            self._asked_drained = False
+            if not self.pool and not self.options.persistent:
+                log.info("nothing more to do")
+                self.draining = True  # what is granted from now on goes back at once
+        self._settle()
+
+    def _take(self, grant: lease_pb2.Grant) -> None:
+        lease, job = grant.lease, grant.job
+        held = self.pool.find(lease.handle)
+        if held is not None and held.lease.token == lease.token:
+            return  # said twice
+        if held is not None:
+            self._let_go(held, Ending.REVOKED, "the job was granted anew", 0.0)
+        need = need_of(job.num_nodes, job.ranks_per_node, job.node_packing_count, self.options.job_mode)
+        if need is None or need.nodes > len(self.nodes):
+            self._reports.append(lease_pb2.Report(lease=lease, release=True))
+            return
+        program = self._programs.get(grant.program_id) if grant.program_id else None
+        leased = LeasedJob(next(self._run_ids), lease, job, program, grant.token, need, after=held)
+        if self._stopping or self.draining:
+            self._reports.append(reports.given_back(leased))
+        else:
+            self.pool.add(leased)
+
+    def _kill(self, lease: lease_pb2.Lease) -> None:
+        leased = self.pool.find(lease.handle)
+        if leased is None or leased.lease.token != lease.token:
+            # It has ended meanwhile, and its report is under way; or we never had it.
+            if lease.handle not in self.worker.held:
+                self._reports.append(lease_pb2.Report(lease=lease, release=True))
+            return
+        self._let_go(leased, Ending.KILLED, "killed", self._grace)
+
+    def _revoke(self, lease: lease_pb2.Lease) -> None:
+        leased = self.pool.find(lease.handle)
+        if leased is not None and leased.lease.token == lease.token:
+            log.warning("job %s is not ours any more: stopping it", leased.job.job_id)
+            self._let_go(leased, Ending.REVOKED, "the lease was lost", 0.0)
+
+    def _on_lost(self) -> None:
+        """The session has ended: others may run our jobs already."""
+        log.warning("the session has ended: stopping %d runs", len(self.pool.running))
+        for leased in [*self.pool.waiting, *self.pool.running.values()]:
+            self._let_go(leased, Ending.REVOKED, "the session has ended", 0.0)
+        self._programs.clear()
+        self._reports.clear()
+        self._asked_drained = False
+        self._settle()
+
+    def _let_go(self, leased: LeasedJob, ending: Ending, reason: str, grace: float) -> None:
+        if leased.run_id in self.pool.running:
+            self._stop_run(leased, ending, reason, grace)
+            return
+        self.pool.remove(leased)
+        if ending is not Ending.REVOKED:
+            self._reports.append(reports.given_back(leased))
+
+    def _stop_run(self, leased: LeasedJob, ending: Ending, reason: str, grace: float) -> None:
+        # A kill stays a kill, and what is not ours any more stays so.
+        if leased.ending not in (Ending.KILLED, Ending.REVOKED) or ending is Ending.REVOKED:
+            leased.ending, leased.reason = ending, reason
+        if self._agent is not None:
+            self._agent.order(Order.STOP, leased.run_id, grace)
+
+    def _give_back_waiting(self) -> None:
+        for leased in list(self.pool.waiting):
+            self.pool.remove(leased)
+            self._reports.append(reports.given_back(leased))
+
+    # What the agent says
+
+    def _on_notices(self, notices: list[tuple[Any, ...]]) -> None:
+        now = time.monotonic()
+        for notice in notices:
+            kind = notice[0]
+            if kind == Notice.LOG:
+                log.warning("node agent: %s", notice[1])
+                continue
+            leased = self.pool.running.get(notice[1])
+            if leased is None:
+                continue
+            if kind == Notice.ENDED:
+                self._ended(leased, notice, now)
+            elif kind == Notice.STARTED:
+                self._started(leased, notice)
+            elif kind == Notice.REFUSED:
+                self._refused(leased, *notice[2:])
+            elif kind == Notice.DROPPED:
+                self._finish(leased, reports.given_back(leased))
+        self._settle()
+
+    def _started(self, leased: LeasedJob, notice: tuple[Any, ...]) -> None:
+        _, _, leased.pid, leased.start_us = notice
+        if leased.ending is not Ending.REVOKED:
+            self._reports.append(reports.running(leased))
+            leased.announced = True
+
+    def _ended(self, leased: LeasedJob, notice: tuple[Any, ...], now: float) -> None:
+        _, _, returncode, start_us, end_us, message, stopped = notice
+        self._appetite.learn((end_us - start_us) / 1e6, leased.need.total, now)
+        self.ended += 1
+        if returncode != 0 and not stopped:
+            self.errors += 1
+        report = reports.ended(leased, returncode, start_us, end_us, message, stopped=stopped)
+        self._finish(leased, report)
+
+    def _refused(self, leased: LeasedJob, code: int, time_us: int, message: str) -> None:
+        self.ended += 1
+        self.errors += 1
+        self._finish(leased, reports.refused(leased, code, time_us, message))
+
+    def _finish(self, leased: LeasedJob, report: lease_pb2.Report) -> None:
+        self.pool.remove(leased)
+        if leased.ending is not Ending.REVOKED:
+            self._reports.append(report)
+
+    # What follows from either
+
+    def _settle(self) -> None:
+        """After whatever happened: fills the nodes, says what more is wanted, and sends it all."""
+        if self._agent is not None and not self._stopping and not self.draining and self._trusted:
+            self._fill()
+        if self._agent is not None:
+            self._agent.flush()
+        self._say()
+        if (self._stopping or self.draining) and not self.pool:
+            self.done.set()
+        elif not self.pool and not self._asked_drained and not self.options.persistent:
+            self._asked_drained = True
+            self.worker.ask_drained()
+
+    def _fill(self) -> None:
+        assert self._agent is not None
+        left = self._minutes_left()
+        for leased in self.pool.startable():
+            if left is not None and leased.minutes > left:
+                self._finish(leased, reports.given_back(leased))
+                continue
+            try:
+                self._agent.order(*make_start(leased, self._around))
+            except ValidationError as error:
+                self._refused(leased, NOT_STARTED_CODE, time.time_ns() // 1000, str(error))
+            except Exception:  # one odd job must not stop the others
+                log.exception("cannot prepare the run of job %s", leased.job.job_id)
+                message = f"the launcher could not prepare this run; see its log launcher-{os.getpid()}.log"
+                self._refused(leased, NOT_STARTED_CODE, time.time_ns() // 1000, message)
+
+    def _say(self) -> None:
+        """Sends reports and new credit; they travel together."""
+        # While something waits here, no slot idles: then messages may gather.
+        urgent = not self.pool.waiting
+        credit = self._credit()
+        if credit != self._credit_said:
+            self._credit_said = credit
+            self.worker.set_credit(credit, urgent=urgent)
+        for report in self._reports:
+            self.worker.report(report, urgent=urgent)
+        self._reports.clear()
+
+    def _credit(self) -> Credit:
+        if self._stopping or self.draining or self._agent is None:
+            return Credit()
+        nodes = max(0.0, len(self.nodes) + self._appetite.nodes - self.pool.held_nodes)
+        jobs = _MOST_JOBS - len(self.pool)
+        if self.options.job_mode == "mpi":
+            jobs = int(nodes)  # the job store counts a share for a serial job: here it takes a node
+        serial_only = self.options.job_mode == "serial"
+        return Credit(
+            nodes=nodes, jobs=jobs, largest=len(self.nodes), minutes=self._minutes_left(), serial_only=serial_only
+        )
+
+    def _minutes_left(self) -> int | None:
+        seconds = self.seconds_left
+        return None if seconds is None else int(seconds / 60)
+
+    def _refresh(self) -> None:
+        self._settle()
+        self._later(_REFRESH_SECONDS, self._refresh)
+
+    # The time in which our leases certainly live
+
+    @property
+    def _trusted(self) -> bool:
+        return time.monotonic() < self.worker.trusted_until
+
+    def _watch_trust(self) -> None:
+        if self._trusted:
+            self._later(max(0.05, self.worker.trusted_until - time.monotonic()), self._watch_trust)
+            if not self._was_trusted:
+                self._was_trusted = True
+                self._settle()
+            return
+        self._later(1.0, self._watch_trust)
+        if self._was_trusted:
+            self._was_trusted = False
+            self._stop_untrusted()
+
+    def _stop_untrusted(self) -> None:
+        log.warning("no word from the job store for a lease time: stopping %d runs", len(self.pool.running))
+        grace = min(self._grace, self.worker.lease_seconds / 8)  # they must be gone before the lease ends
+        for leased in self.pool.running.values():
+            if leased.ending is None:
+                self._stop_run(leased, Ending.LOST, "stopped: the job store was out of reach for a lease time", grace)
+        if self._agent is not None:
+            self._agent.flush()
+
+    # The agent's life
+
+    async def _start_agent(self) -> None:
+        agent = AgentLink(self.site.log / f"launcher-{os.getpid()}.log", self._on_notices, self._on_agent_lost)
+        self._agent_began = time.monotonic()
+        await agent.start(self._environ)
+        self._agent = agent
+
+    def _on_agent_lost(self) -> None:
+        """Its runs have become our children, and nobody watches them: they end with it."""
+        self._agent = None
+        killed = kill_leftovers(self._keep)
+        lost = list(self.pool.running.values())
+        log.error("the node agent was lost with %d runs; %d processes killed", len(lost), killed)
+        now_us = time.time_ns() // 1000
+        for leased in lost:
+            if leased.ending is None or leased.ending is Ending.TIMED_OUT:
+                leased.reason = leased.reason or f"the node agent on {self.nodes[0].name} was lost"
+                self._finish(leased, reports.lost(leased, now_us))
+            else:
+                self._finish(leased, reports.given_back(leased))
+        self._settle()
+        self._agent_start = asyncio.get_running_loop().create_task(self._replace_agent())
+
+    async def _replace_agent(self) -> None:
+        if time.monotonic() - self._agent_began < _AGENT_PAUSE_SECONDS:
+            await asyncio.sleep(_AGENT_PAUSE_SECONDS)
+        while self._agent is None:
+            try:
+                await self._start_agent()
+            except OSError as error:
+                log.error("cannot start a node agent: %s", error)
+                await asyncio.sleep(_AGENT_PAUSE_SECONDS)
+        self._settle()
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._timers = [timer for timer in self._timers if not timer.cancelled() and timer.when() > now]
+        self._timers.append(loop.call_later(seconds, call))

@@ -1,0 +1,50 @@
+"""What a launcher can be told when it is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from balsam.errors import ValidationError
+
+JOB_MODES = ("auto", "mpi", "serial")
+
+
+@dataclass(frozen=True)
+class LauncherOptions:
+    """Options of `balsam launcher`.
+
+    Attributes:
+        job_mode: ``auto``, ``mpi`` or ``serial``.
+        workflow_filter: takes jobs of this workflow only (exact, or a glob); empty: of all.
+        time_limit_minutes: stops by itself after so long [minutes]; None: no limit.
+        limit_nodes: uses at most so many nodes; None: all.
+        offset_nodes: leaves out so many nodes at the beginning of the list.
+        gpus_per_node: GPUs of each node; None: none are assigned.
+        persistent: stays when there is nothing more to do.
+        progress: shows a live line on the terminal.
+    """
+
+    job_mode: str = "auto"
+    workflow_filter: str = ""
+    time_limit_minutes: float | None = None
+    limit_nodes: int | None = None
+    offset_nodes: int = 0
+    gpus_per_node: int | None = None
+    persistent: bool = False
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.job_mode in JOB_MODES, "job_mode", self.job_mode, f"must be one of {', '.join(JOB_MODES)}")
+        limit = self.time_limit_minutes
+        _require(limit is None or 0 < limit < float("inf"), "time_limit_minutes", limit, "must be more than 0")
+        _require(
+            self.limit_nodes is None or self.limit_nodes >= 1, "limit_nodes", self.limit_nodes, "must be at least 1"
+        )
+        _require(self.offset_nodes >= 0, "offset_nodes", self.offset_nodes, "must be at least 0")
+        gpus = self.gpus_per_node
+        _require(gpus is None or gpus >= 0, "gpus_per_node", gpus, "must be at least 0")
+
+
+def _require(condition: bool, name: str, value: object, rule: str) -> None:
+    if not condition:
+        raise ValidationError(f"{name} = {value!r}: {rule}", field=name)

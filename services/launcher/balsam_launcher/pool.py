@@ -1,0 +1,78 @@
+"""The jobs that a launcher holds: which wait, which run, and where. No I/O, no clock.
+
+Jobs start in the order in which they were granted. The first that does not fit holds the others back: a job that needs
+whole nodes would never get them if smaller ones kept slipping by.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from balsam_launcher.leased import LeasedJob
+from balsam_launcher.placement import Placement
+
+
+class Pool:
+    """Leased jobs over the nodes of a launcher.
+
+    Args:
+        nodes: how many nodes there are.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self.placement = Placement(nodes)
+        self.waiting: deque[LeasedJob] = deque()
+        self.running: dict[int, LeasedJob] = {}
+        """By run id."""
+        self._by_handle: dict[int, LeasedJob] = {}
+        self._waiting_nodes = 0.0
+
+    def __len__(self) -> int:
+        return len(self._by_handle)
+
+    @property
+    def held_nodes(self) -> float:
+        """What is held, running and waiting, in nodes."""
+        return self.placement.used + self._waiting_nodes
+
+    def find(self, handle: int) -> LeasedJob | None:
+        """The job with this handle, if it is held."""
+        return self._by_handle.get(handle)
+
+    def by_id(self, job_id: str) -> LeasedJob | None:
+        """The job with this id, if it is held."""
+        return next((leased for leased in self._by_handle.values() if leased.job.job_id == job_id), None)
+
+    def add(self, leased: LeasedJob) -> None:
+        """Takes a job; it waits."""
+        self._by_handle[leased.lease.handle] = leased
+        self.waiting.append(leased)
+        self._waiting_nodes += leased.need.total
+
+    def startable(self) -> Iterator[LeasedJob]:
+        """Moves waiting jobs onto nodes, in order, as long as they fit."""
+        while self.waiting:
+            first = self.waiting[0]
+            if first.after is not None and first.after.run_id in self.running:
+                return
+            nodes = self.placement.place(first.need)
+            if nodes is None:
+                return
+            self._leave_queue(self.waiting.popleft())
+            first.nodes = nodes
+            self.running[first.run_id] = first
+            yield first
+
+    def remove(self, leased: LeasedJob) -> None:
+        """Lets a job go, waiting or running."""
+        if self._by_handle.get(leased.lease.handle) is leased:
+            del self._by_handle[leased.lease.handle]
+        if self.running.pop(leased.run_id, None) is not None:
+            self.placement.free(leased.nodes, leased.need)
+        elif leased in self.waiting:
+            self.waiting.remove(leased)
+            self._leave_queue(leased)
+
+    def _leave_queue(self, leased: LeasedJob) -> None:
+        self._waiting_nodes = self._waiting_nodes - leased.need.total if self.waiting else 0.0

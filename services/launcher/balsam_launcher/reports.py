@@ -1,0 +1,65 @@
+"""What is told to the job store of a run: pure functions from what happened to a report."""
+
+from __future__ import annotations
+
+from balsam.commands import exit_code
+from balsam.states import State
+from balsam.v1 import lease_pb2
+from balsam_launcher.leased import Ending, LeasedJob
+
+Report = lease_pb2.Report
+Passage = lease_pb2.Passage
+
+_RUNNING, _RUN_DONE = int(State.RUNNING), int(State.RUN_DONE)
+_RUN_ERROR, _RUN_TIMEOUT = int(State.RUN_ERROR), int(State.RUN_TIMEOUT)
+
+
+def running(leased: LeasedJob) -> Report:
+    """It has been running for a while."""
+    return Report(lease=leased.lease, passages=[_passage(_RUNNING, leased.start_us)])
+
+
+def ended(leased: LeasedJob, returncode: int, start_us: int, end_us: int, message: str, *, stopped: bool) -> Report:
+    """It ran and ended.
+
+    Args:
+        leased: the job.
+        returncode: its exit code; -n: by signal n.
+        start_us: when it began, microseconds since 1970.
+        end_us: when it ended.
+        message: how it ended, for people; empty for exit code 0.
+        stopped: it ended because it was stopped (`leased.ending` says why).
+    """
+    if stopped and leased.ending is Ending.KILLED:
+        return given_back(leased)
+    if stopped and leased.ending is Ending.LOST:
+        return lost(leased, start_us)
+    if stopped:
+        state, message = _RUN_TIMEOUT, leased.reason
+    else:
+        state = _RUN_DONE if returncode == 0 else _RUN_ERROR
+    passages = [_passage(state, end_us)]
+    if not leased.announced:
+        passages.insert(0, _passage(_RUNNING, start_us))
+    return Report(lease=leased.lease, passages=passages, exit_code=exit_code(returncode), message=message, release=True)
+
+
+def refused(leased: LeasedJob, code: int, time_us: int, message: str) -> Report:
+    """It could not be started: an error of the run, which lasted no time."""
+    passages = [_passage(_RUNNING, time_us), _passage(_RUN_ERROR, time_us)]
+    return Report(lease=leased.lease, passages=passages, exit_code=code, message=message, release=True)
+
+
+def given_back(leased: LeasedJob) -> Report:
+    """It was never started, or has been moved by somebody else: the lease ends, and that is all."""
+    return Report(lease=leased.lease, release=True)
+
+
+def lost(leased: LeasedJob, time_us: int) -> Report:
+    """Something broke under it: it ends its lease in RUNNING, which the job store takes for lost."""
+    passages = [] if leased.announced else [_passage(_RUNNING, time_us)]
+    return Report(lease=leased.lease, passages=passages, message=leased.reason, release=True)
+
+
+def _passage(state: int, time_us: int) -> Passage:
+    return Passage(state=state, time_us=time_us)  # type: ignore[arg-type]

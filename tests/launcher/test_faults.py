@@ -1,0 +1,225 @@
+"""A launcher that is told to stop, or killed, or whose agent or job store is: nothing is lost, nothing runs twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balsam.processes import process_table
+from balsam.site import Site
+from balsam.states import State
+from tests.launcher.conftest import Witness
+from tests.support.agents import alive, wait_for_text, wait_gone
+from tests.support.processes import Services, launcher, running_launcher
+from tests.support.processes import services as run_services
+from tests.support.scheduling import Jobs
+from tests.support.sites import make_test_site, states, wait_for_states, wait_until
+
+SHORT, LONG = 2.0, 30.0
+"""Lease times: one that ends within a test, and one that does not."""
+
+
+@pytest.fixture(params=[SHORT])
+def site(tmp_path: Path, request: pytest.FixtureRequest) -> Site:
+    """Its leases are short, where a test does not want them long."""
+    return make_test_site(tmp_path, lease_seconds=request.param)
+
+
+long_leases = pytest.mark.parametrize("site", [LONG], indirect=True)
+
+
+@pytest.fixture
+def running(site: Site, services: Services, jobs: Jobs, witness: Witness) -> Iterator[tuple[str, int, int]]:
+    """A launcher with one run: the job's id, the launcher's pid, the run's pid."""
+    job_id = jobs.add("run", args=witness.command)
+    with running_launcher(site) as process:
+        pid = witness.wait_until_begun()
+        jobs.wait(job_id, State.RUNNING)
+        yield job_id, process.pid, pid
+
+
+def agent_of(launcher_pid: int) -> int:
+    (pid,) = process_table().children(launcher_pid)
+    return pid
+
+
+def launcher_log(site: Site) -> str:
+    return "".join(path.read_text() for path in sorted(site.log.glob("launcher-*.log")))
+
+
+@pytest.fixture
+def plain_signals() -> Iterator[None]:
+    """What is started gets signals as from a terminal, even if these tests run in the background of a script."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("plain_signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_told_to_stop_it_stops_its_runs_and_exits_with_0(
+    site: Site, services: Services, jobs: Jobs, witness: Witness, number: signal.Signals
+) -> None:
+    job_id = jobs.add("run", args=witness.command)
+    with running_launcher(site) as process:
+        pid = witness.wait_until_begun()
+        waiting = jobs.add("waiting", args="true")
+        jobs.wait(waiting, State.PREPROCESSED)
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    assert not alive(pid)
+    assert witness.lines()[-1] == "term"
+    wait_for_states(site, {"run": "RESTART_READY", "waiting": "PREPROCESSED"})
+    assert jobs.history(job_id)[-3:] == ["RUNNING", "RUN_TIMEOUT", "RESTART_READY"]
+    assert jobs.get(waiting).attempt == 0
+    assert not list(site.run.glob("launcher-*"))
+
+
+def test_under_nohup_it_outlives_the_terminal(site: Site, services: Services, jobs: Jobs, witness: Witness) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        job_id = jobs.add("run", args=witness.command)
+        with running_launcher(site) as process:
+            witness.wait_until_begun()
+            process.send_signal(signal.SIGHUP)
+            witness.let_go()
+            assert process.wait(30) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert jobs.get(job_id).state == State.JOB_FINISHED
+
+
+def test_a_second_signal_shortens_the_grace(tmp_path: Path) -> None:
+    site = make_test_site(tmp_path, kill_grace_seconds=300.0)
+    jobs = Jobs(site)
+    stubborn = f"trap '' TERM; echo $$ > {tmp_path}/pid; while true; do sleep 0.05; done"
+    with run_services(site), running_launcher(site, "--persistent") as process:
+        job_id = jobs.add("run", args=f'bash -c "{stubborn}"')
+        pid = int(wait_for_text(tmp_path / "pid", "\n"))
+        process.terminate()
+        wait_until(lambda: "stopping: SIGTERM" in launcher_log(site))
+        assert alive(pid)
+        process.terminate()
+        assert process.wait(30) == 0
+        assert not alive(pid)
+        jobs.wait(job_id, State.RESTART_READY)
+    jobs.close()
+
+
+def test_a_run_that_ends_with_0_on_term_has_timed_out_all_the_same(
+    site: Site, services: Services, jobs: Jobs, tmp_path: Path
+) -> None:
+    saving = f"trap 'exit 0' TERM; touch {tmp_path}/up; while true; do sleep 0.02; done"
+    job_id = jobs.add("run", args=f'bash -c "{saving}"')
+    with running_launcher(site) as process:
+        wait_until((tmp_path / "up").exists)
+        process.terminate()
+        assert process.wait(30) == 0
+    assert "RUN_TIMEOUT" in jobs.history(job_id)
+    assert "RUN_DONE" not in jobs.history(job_id)
+
+
+def test_when_the_launcher_is_killed_its_runs_end_and_another_one_takes_over(
+    site: Site, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, launcher_pid, run_pid = running
+    os.kill(launcher_pid, signal.SIGKILL)
+    assert wait_gone(run_pid) < 10  # two seconds, on a machine that does nothing else
+    jobs.wait(job_id, State.RESTART_READY)
+    witness.let_go()
+    launcher(site)
+    job = jobs.get(job_id)
+    assert (job.state, job.attempt, job.restarts) == (State.JOB_FINISHED, 2, 1)
+    assert not witness.overlapped
+
+
+def test_when_the_agent_is_killed_its_runs_end_and_the_launcher_goes_on(
+    site: Site, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, launcher_pid, run_pid = running
+    os.kill(agent_of(launcher_pid), signal.SIGKILL)
+    wait_gone(run_pid)
+    witness.wait_until_begun(2)
+    witness.let_go()
+    assert jobs.wait(job_id, State.JOB_FINISHED).attempt == 2
+    assert not witness.overlapped
+    assert "the node agent was lost with 1 runs" in launcher_log(site)
+
+
+@long_leases
+def test_a_run_outlives_a_job_store_that_is_killed_and_started_again(
+    site: Site, services: Services, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, _, _ = running
+    services.kill("jobstore", "scheduler")
+    services.start("jobstore", "scheduler")
+    witness.let_go()
+    job = jobs.wait(job_id, State.JOB_FINISHED)
+    assert (job.attempt, job.restarts) == (1, 0)
+    assert [line.split()[0] for line in witness.lines()] == ["begin", "end"]
+
+
+@long_leases
+def test_what_ends_while_the_job_store_is_away_is_reported_later(
+    site: Site, services: Services, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, _, run_pid = running
+    services.kill("jobstore")
+    witness.let_go()
+    wait_gone(run_pid)
+    services.start("jobstore")
+    job = jobs.wait(job_id, State.JOB_FINISHED)
+    assert (job.attempt, job.restarts) == (1, 0)
+
+
+def test_without_word_from_the_job_store_it_stops_its_runs_before_its_lease_ends(
+    site: Site, services: Services, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, _, run_pid = running
+    services.kill("jobstore")
+    wait_gone(run_pid)
+    services.start("jobstore")
+    witness.wait_until_begun(2)
+    witness.let_go()
+    jobs.wait(job_id, State.JOB_FINISHED)
+    assert not witness.overlapped
+    assert "no word from the job store for a lease time" in launcher_log(site)
+
+
+def test_a_launcher_that_slept_through_its_lease_drops_its_jobs_and_goes_on(
+    site: Site, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, launcher_pid, _ = running
+    os.kill(launcher_pid, signal.SIGSTOP)
+    try:
+        jobs.wait(job_id, State.RESTART_READY)
+    finally:
+        os.kill(launcher_pid, signal.SIGCONT)
+    witness.wait_until_begun(2)
+    assert not witness.overlapped
+    witness.let_go()
+    job = jobs.wait(job_id, State.JOB_FINISHED)
+    assert (job.attempt, job.restarts) == (2, 1)
+
+
+def test_short_jobs_survive_the_death_of_everything_once(site: Site, services: Services, jobs: Jobs) -> None:
+    names = [f"job{number}" for number in range(60)]
+    for name in names:
+        jobs.add(name, args="sleep 0.05", node_packing_count=4)
+    with running_launcher(site) as process:
+        wait_until(lambda: "JOB_FINISHED" in states(site).values())
+        services.kill("jobstore")
+        services.start("jobstore")
+        os.kill(agent_of(process.pid), signal.SIGKILL)
+        wait_until(lambda: list(states(site).values()).count("JOB_FINISHED") > 20, 60)
+        services.kill("scheduler")
+        services.start("scheduler")
+        process.kill()
+        process.wait()
+    launcher(site)
+    assert states(site) == dict.fromkeys(names, "JOB_FINISHED")

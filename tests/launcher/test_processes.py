@@ -1,0 +1,165 @@
+"""Process trees: found with all that belongs to them, and ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balsam.processes import Tree, mark_of, oom_kills, process_table, read_process, stop
+from tests.support.agents import alive, clean_environ, wait_for_text, wait_gone
+
+MARK = {"BALSAM_JOB_ID": "some-job", "BALSAM_ATTEMPT": "2"}
+
+# Starts: a child; one in a group of its own; one in a session of its own; and a daemon, whose parent has ended.
+FAMILY = """
+echo $$ >> pids
+sleep 300 & echo $! >> pids
+timeout 300 sleep 300 & echo $! >> pids
+setsid sleep 300 & echo $! >> pids
+(setsid bash -c 'sleep 300 & echo $! >> pids; disown; echo done > daemon')
+%s
+echo ready > ready
+wait
+"""
+
+
+class Family:
+    """A shell with descendants of every kind."""
+
+    def __init__(self, directory: Path, extra: str = "") -> None:
+        self.process = subprocess.Popen(
+            ["bash", "-c", FAMILY % extra], cwd=directory, env=clean_environ(**MARK), start_new_session=True
+        )
+        wait_for_text(directory / "ready", "ready")
+        wait_for_text(directory / "daemon", "done")
+        self.pids = {int(line) for line in (directory / "pids").read_text().split()}
+        self.tree = Tree(self.process.pid, "some-job", 2)
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Family]:
+    family = Family(tmp_path)
+    yield family
+    stop(family.tree, 0)
+    family.process.wait()
+
+
+def test_a_tree_has_all_its_descendants_and_what_detached_itself(family: Family) -> None:
+    assert len(family.pids) == 5
+    assert family.pids <= set(family.tree.members())
+
+
+def test_without_its_mark_a_daemon_is_not_found(family: Family) -> None:
+    assert len(family.pids - set(Tree(family.process.pid).members())) == 1
+    assert len(family.pids - set(Tree(family.process.pid, "some-job", 3).members())) == 1
+
+
+def test_stopping_ends_all_of_it_by_term(family: Family) -> None:
+    assert stop(family.tree, 20) == []
+    assert not [pid for pid in family.pids if alive(pid)]
+    assert family.process.wait() == -15
+
+
+def test_what_ignores_term_is_killed_after_the_grace(tmp_path: Path) -> None:
+    family = Family(tmp_path, extra="trap '' TERM; sleep 300 &")
+    began = time.monotonic()
+    assert stop(family.tree, 0.3) == []
+    assert 0.3 <= time.monotonic() - began < 10
+    family.process.wait()
+
+
+def test_a_stopped_process_hears_of_its_end(tmp_path: Path) -> None:
+    family = Family(tmp_path)
+    os.kill(family.process.pid, 19)
+    assert stop(family.tree, 20) == []
+    assert family.process.wait() == -15
+
+
+def test_a_run_that_keeps_forking_ends(tmp_path: Path) -> None:
+    script = "trap '' TERM; echo x > ready; while true; do (sleep 0.05; sleep 300) & sleep 0.002; done"
+    process = subprocess.Popen(["bash", "-c", script], cwd=tmp_path, start_new_session=True)
+    wait_for_text(tmp_path / "ready", "x")
+    assert stop(Tree(process.pid), 0.1) == []
+    process.wait()
+
+
+def test_marks_are_read_from_the_environment() -> None:
+    process = subprocess.Popen(["sleep", "300"], env=clean_environ(**MARK))
+    plain = subprocess.Popen(["sleep", "300"])
+    try:
+        assert mark_of(process.pid) == ("some-job", 2)
+        assert mark_of(plain.pid) is None
+    finally:
+        for each in (process, plain):
+            each.kill()
+            each.wait()
+    assert mark_of(process.pid) is None
+
+
+def test_the_table_knows_parents_sessions_and_zombies() -> None:
+    process = subprocess.Popen(["true"], start_new_session=True)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    table = process_table()
+    assert process.pid in table.children(os.getpid())
+    assert table.sessions[process.pid] == [process.pid]
+    assert not table.alive(process.pid)
+    assert table.alive(os.getpid())
+    process.wait()
+    assert read_process(process.pid) is None
+
+
+def test_a_name_with_brackets_is_no_trap(tmp_path: Path) -> None:
+    program = tmp_path / "a) Z (b"
+    program.symlink_to("/bin/sleep")
+    process = subprocess.Popen([program, "300"])
+    try:
+        found = read_process(process.pid)
+        assert found is not None
+        assert (found.parent, found.zombie) == (os.getpid(), False)
+    finally:
+        process.kill()
+        process.wait()
+
+
+SUBREAPER = """
+import os, subprocess, sys, time
+from balsam.processes import become_subreaper, process_table, reap_orphans
+assert become_subreaper()
+subprocess.run(["bash", "-c", "sleep 300 & disown; sleep 0.05 & disown"])
+(living,) = [pid for pid in reap_orphans([]) if "300" in open(f"/proc/{pid}/cmdline").read()]
+os.kill(living, 9)
+while reap_orphans([]):
+    time.sleep(0.01)
+print(process_table().children(os.getpid()))
+"""
+
+
+def test_a_subreaper_gets_the_orphans_and_collects_them() -> None:
+    done = subprocess.run([sys.executable, "-c", SUBREAPER], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_process_can_die_with_its_parent(tmp_path: Path) -> None:
+    child = (
+        "import os, time, balsam.processes as p\np.die_with_parent(); print(os.getpid(), flush=True); time.sleep(300)"
+    )
+    parent = (
+        "import subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, '-c', {child!r}], stdout=open('pid', 'w'))\n"
+        "time.sleep(300)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path)
+    pid = int(wait_for_text(tmp_path / "pid", "\n"))
+    process.kill()
+    process.wait()
+    wait_gone(pid)
+
+
+def test_kills_for_lack_of_memory_are_counted() -> None:
+    assert oom_kills() >= 0

@@ -1,0 +1,72 @@
+"""Which of the jobs that are held may start."""
+
+from __future__ import annotations
+
+import itertools
+
+from balsam.v1 import job_pb2, lease_pb2
+from balsam_launcher.leased import LeasedJob
+from balsam_launcher.placement import need_of
+from balsam_launcher.pool import Pool
+
+numbers = itertools.count(1)
+
+
+def job(*, nodes: int = 1, ranks: int = 1, packing: int = 1, handle: int = 0) -> LeasedJob:
+    need = need_of(nodes, ranks, packing, "auto")
+    assert need is not None
+    number = next(numbers)
+    lease = lease_pb2.Lease(handle=handle or number, token=number)
+    return LeasedJob(number, lease, job_pb2.Job(job_id=f"job-{number}"), None, "", need)
+
+
+def pool_of(nodes: int, *jobs: LeasedJob) -> Pool:
+    pool = Pool(nodes)
+    for leased in jobs:
+        pool.add(leased)
+    return pool
+
+
+def test_jobs_start_in_the_order_of_their_grants_as_long_as_they_fit() -> None:
+    jobs = [job(packing=2) for _ in range(5)]
+    pool = pool_of(2, *jobs)
+    assert list(pool.startable()) == jobs[:4]
+    assert list(pool.waiting) == jobs[4:]
+
+
+def test_a_small_job_does_not_slip_past_one_that_waits_for_a_whole_node() -> None:
+    small, large, later = job(packing=4), job(ranks=2), job(packing=4)
+    pool = pool_of(1, small, large, later)
+    assert list(pool.startable()) == [small]
+    pool.remove(small)
+    assert list(pool.startable()) == [large]
+
+
+def test_what_is_held_counts_running_and_waiting() -> None:
+    pool = pool_of(1, job(packing=2), job(packing=4), job(ranks=2))
+    assert pool.held_nodes == 1.75
+    list(pool.startable())
+    assert pool.held_nodes == 1.75
+    for leased in [*pool.waiting, *pool.running.values()]:
+        pool.remove(leased)
+    assert (pool.held_nodes, len(pool)) == (0, 0)
+
+
+def test_a_job_that_was_granted_anew_waits_for_its_earlier_run_to_be_gone() -> None:
+    old = job(packing=2)
+    pool = pool_of(1, old)
+    list(pool.startable())
+    new = job(packing=2, handle=old.lease.handle)
+    new.after = old
+    pool.add(new)
+    assert list(pool.startable()) == []
+    pool.remove(old)
+    assert pool.find(old.lease.handle) is new
+    assert list(pool.startable()) == [new]
+
+
+def test_jobs_are_found_by_id() -> None:
+    leased = job()
+    pool = pool_of(1, leased)
+    assert pool.by_id(leased.job.job_id) is leased
+    assert pool.by_id("none") is None
