@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from balsam.site import Site
 from balsam.states import State
 from tests.launcher.conftest import Witness
 from tests.support.agents import alive, wait_for_text, wait_gone
-from tests.support.processes import Services, launcher, running_launcher
+from tests.support.processes import Services, launcher, launcher_command, running_launcher
 from tests.support.processes import services as run_services
 from tests.support.scheduling import Jobs
 from tests.support.sites import make_test_site, states, wait_for_states, wait_until
@@ -148,7 +151,24 @@ def test_when_the_agent_is_killed_its_runs_end_and_the_launcher_goes_on(
     witness.let_go()
     assert jobs.wait(job_id, State.JOB_FINISHED).attempt == 2
     assert not witness.overlapped
-    assert "the node agent was lost with 1 runs" in launcher_log(site)
+    assert "1 runs were lost with the node agent" in launcher_log(site)
+
+
+def test_when_no_agent_stays_up_it_gives_up_and_says_so(
+    site: Site, services: Services, jobs: Jobs, witness: Witness
+) -> None:
+    job_id = jobs.add("run", args=witness.command)
+    process = subprocess.Popen(launcher_command(site), stderr=subprocess.PIPE, text=True)
+    while process.poll() is None:
+        for pid in process_table().children(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    assert process.stderr is not None
+    with process.stderr as stream:
+        assert "the node agent does not stay up" in stream.read()
+    assert process.returncode == 1
+    wait_until(lambda: not jobs.get(job_id).leased, what="the job is given back")
 
 
 @long_leases

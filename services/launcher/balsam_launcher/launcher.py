@@ -17,12 +17,11 @@ from typing import Any
 
 from balsam.commands import NOT_STARTED_CODE, base_environment
 from balsam.errors import ValidationError
-from balsam.processes import become_subreaper, process_table
 from balsam.site import Site
 from balsam.v1 import lease_pb2, session_pb2
 from balsam.work import Credit, Response, Worker
 from balsam_launcher import reports
-from balsam_launcher.agent_link import AgentLink, kill_leftovers
+from balsam_launcher.agent_keeper import AgentKeeper
 from balsam_launcher.appetite import Appetite
 from balsam_launcher.frames import Notice, Order
 from balsam_launcher.leased import Ending, LeasedJob
@@ -32,12 +31,12 @@ from balsam_launcher.options import LauncherOptions
 from balsam_launcher.placement import need_of
 from balsam_launcher.pool import Pool
 from balsam_launcher.prepare import Surroundings, make_start
+from balsam_launcher.trust import TrustWatch
 
 log = logging.getLogger("balsam.launcher")
 
 _MOST_JOBS = 10_000  # held at once
 _REFRESH_SECONDS = 15.0  # so often a credit with a time limit is said again
-_AGENT_PAUSE_SECONDS = 1.0  # before another agent follows one that died young
 _SECOND_GRACE_SECONDS = 1.0
 _STOP_PATIENCE_SECONDS = 10.0
 
@@ -65,23 +64,28 @@ class Launcher:
         self.ended = 0
         self.errors = 0
         self.draining = False
+        self.failure = ""
+        """Why it cannot go on, once it cannot."""
         self._grace = site.settings.kill_grace_seconds
-        self._environ = base_environment(os.environ)
-        self._around = Surroundings(site.path, self._environ, [n.name for n in nodes], options.job_mode, mpi)
+        environ = base_environment(os.environ)
+        self._around = Surroundings(site.path, environ, [n.name for n in nodes], options.job_mode, mpi)
         self._appetite = Appetite(len(nodes))
         self._programs: dict[int, lease_pb2.Program] = {}
         self._run_ids = itertools.count(1)
         self._began = time.monotonic()
         self._stopping = ""
         self._asked_drained = False
-        self._was_trusted = True
         self._reports: list[lease_pb2.Report] = []
         self._credit_said: Credit | None = None
         self._timers: list[asyncio.TimerHandle] = []
-        self._agent: AgentLink | None = None
-        self._agent_start: asyncio.Task[None] | None = None
-        self._agent_began = 0.0
-        self._keep = process_table().children(os.getpid())
+        self._agent = AgentKeeper(
+            environ,
+            site.log / f"launcher-{os.getpid()}.log",
+            on_notices=self._on_notices,
+            on_lost=self._on_agent_lost,
+            on_back=self._settle,
+            on_hopeless=self._on_hopeless,
+        )
         self.worker = Worker(
             site,
             session_pb2.Session(
@@ -97,6 +101,7 @@ class Launcher:
             on_lost=self._on_lost,
             on_session=lambda session_id: log.info("session %s", session_id),
         )
+        self._trust = TrustWatch(lambda: self.worker.trusted_until, on_end=self._on_untrusted, on_return=self._settle)
 
     # Life
 
@@ -106,25 +111,22 @@ class Launcher:
         Raises:
             BalsamError: the job store refuses, or is not there.
         """
-        become_subreaper()
-        await self._start_agent()
+        await self._agent.start()
         await self.worker.start()
         limit = self.options.time_limit_minutes
         if limit is not None:
             self._later(limit * 60, lambda: self.stop("the launcher's time limit is reached"))
             self._refresh()
-        self._watch_trust()
+        self._trust.start()
         self._settle()
 
     async def close(self) -> None:
         """Ends the session, which gives back what is still held, and the agent, which kills what still runs."""
         for timer in self._timers:
             timer.cancel()
-        if self._agent_start is not None:
-            self._agent_start.cancel()
+        self._trust.stop()
         await self.worker.close()
-        if self._agent is not None:
-            await self._agent.close()
+        await self._agent.close()
 
     def stop(self, reason: str) -> None:
         """Stops all runs, gives back the rest; `done` follows. A second call shortens the grace."""
@@ -235,8 +237,7 @@ class Launcher:
         # A kill stays a kill, and what is not ours any more stays so.
         if leased.ending not in (Ending.KILLED, Ending.REVOKED) or ending is Ending.REVOKED:
             leased.ending, leased.reason = ending, reason
-        if self._agent is not None:
-            self._agent.order(Order.STOP, leased.run_id, grace)
+        self._agent.order(Order.STOP, leased.run_id, grace)
 
     def _give_back_waiting(self) -> None:
         for leased in list(self.pool.waiting):
@@ -294,10 +295,9 @@ class Launcher:
 
     def _settle(self) -> None:
         """After whatever happened: fills the nodes, says what more is wanted, and sends it all."""
-        if self._agent is not None and not self._stopping and not self.draining and self._trusted:
+        if self._agent.serves and not self._stopping and not self.draining and self._trust.holds:
             self._fill()
-        if self._agent is not None:
-            self._agent.flush()
+        self._agent.flush()
         self._say()
         if (self._stopping or self.draining) and not self.pool:
             self.done.set()
@@ -306,7 +306,6 @@ class Launcher:
             self.worker.ask_drained()
 
     def _fill(self) -> None:
-        assert self._agent is not None
         left = self._minutes_left()
         for leased in self.pool.startable():
             if left is not None and leased.minutes > left:
@@ -334,7 +333,7 @@ class Launcher:
         self._reports.clear()
 
     def _credit(self) -> Credit:
-        if self._stopping or self.draining or self._agent is None:
+        if self._stopping or self.draining or not self._agent.serves:
             return Credit()
         nodes = max(0.0, len(self.nodes) + self._appetite.nodes - self.pool.held_nodes)
         jobs = _MOST_JOBS - len(self.pool)
@@ -353,67 +352,31 @@ class Launcher:
         self._settle()
         self._later(_REFRESH_SECONDS, self._refresh)
 
-    # The time in which our leases certainly live
+    # What breaks
 
-    @property
-    def _trusted(self) -> bool:
-        return time.monotonic() < self.worker.trusted_until
-
-    def _watch_trust(self) -> None:
-        if self._trusted:
-            self._later(max(0.05, self.worker.trusted_until - time.monotonic()), self._watch_trust)
-            if not self._was_trusted:
-                self._was_trusted = True
-                self._settle()
-            return
-        self._later(1.0, self._watch_trust)
-        if self._was_trusted:
-            self._was_trusted = False
-            self._stop_untrusted()
-
-    def _stop_untrusted(self) -> None:
+    def _on_untrusted(self) -> None:
         log.warning("no word from the job store for a lease time: stopping %d runs", len(self.pool.running))
         grace = min(self._grace, self.worker.lease_seconds / 8)  # they must be gone before the lease ends
         for leased in self.pool.running.values():
             if leased.ending is None:
                 self._stop_run(leased, Ending.LOST, "stopped: the job store was out of reach for a lease time", grace)
-        if self._agent is not None:
-            self._agent.flush()
-
-    # The agent's life
-
-    async def _start_agent(self) -> None:
-        agent = AgentLink(self.site.log / f"launcher-{os.getpid()}.log", self._on_notices, self._on_agent_lost)
-        self._agent_began = time.monotonic()
-        await agent.start(self._environ)
-        self._agent = agent
+        self._agent.flush()
 
     def _on_agent_lost(self) -> None:
-        """Its runs have become our children, and nobody watches them: they end with it."""
-        self._agent = None
-        killed = kill_leftovers(self._keep)
         lost = list(self.pool.running.values())
-        log.error("the node agent was lost with %d runs; %d processes killed", len(lost), killed)
+        log.error("%d runs were lost with the node agent", len(lost))
         now_us = time.time_ns() // 1000
         for leased in lost:
-            if leased.ending is None or leased.ending is Ending.TIMED_OUT:
-                leased.reason = leased.reason or f"the node agent on {self.nodes[0].name} was lost"
-                self._finish(leased, reports.lost(leased, now_us))
-            else:
+            if leased.ending is Ending.KILLED:
                 self._finish(leased, reports.given_back(leased))
+            else:
+                leased.reason = f"the node agent on {self.nodes[0].name} was lost"
+                self._finish(leased, reports.lost(leased, now_us))
         self._settle()
-        self._agent_start = asyncio.get_running_loop().create_task(self._replace_agent())
 
-    async def _replace_agent(self) -> None:
-        if time.monotonic() - self._agent_began < _AGENT_PAUSE_SECONDS:
-            await asyncio.sleep(_AGENT_PAUSE_SECONDS)
-        while self._agent is None:
-            try:
-                await self._start_agent()
-            except OSError as error:
-                log.error("cannot start a node agent: %s", error)
-                await asyncio.sleep(_AGENT_PAUSE_SECONDS)
-        self._settle()
+    def _on_hopeless(self) -> None:
+        self.failure = f"the node agent does not stay up; see {self.site.log}/launcher-{os.getpid()}.log"
+        self.stop(self.failure)
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()

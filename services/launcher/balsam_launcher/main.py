@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 
+from balsam.errors import BalsamError
 from balsam.logs import open_log
 from balsam.serving import Service, owner_only
 from balsam.site import Site
@@ -27,7 +28,7 @@ def run(site: Site, options: LauncherOptions) -> int:
     """Is a launcher, until there is nothing to do, its time is up, or it is told to stop; returns the exit status.
 
     Raises:
-        BalsamError: it cannot start: an option is wrong, or the job store is not there or refuses.
+        BalsamError: it cannot start (an option is wrong, the job store is not there or refuses), or cannot go on.
     """
     nodes = _nodes(options)
     command = _mpi(site)
@@ -94,6 +95,8 @@ async def _serve(site: Site, options: LauncherOptions, nodes: list[Node], comman
         await launcher.close()
         await service.stop()
     log.info("%d runs ended, %d with errors", launcher.ended, launcher.errors)
+    if launcher.failure:
+        raise BalsamError(launcher.failure)
 
 
 def _progress(launcher: Launcher) -> contextlib.AbstractAsyncContextManager[None]:
