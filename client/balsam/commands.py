@@ -313,6 +313,18 @@ def describe_exit(returncode: int, *, out_of_memory: bool = False) -> str:
 
 
 _LAST_COMMON_SIGNAL = 31
+_RANK_KILLED = re.compile(r"TERMINATED WITH THE EXIT STRING: .*\(signal (\d+)\)")
+
+
+def rank_signal(returncode: int, tail: str) -> int:
+    """The return code of an MPI run whose rank was killed: MPICH's run command gives the bare number of the signal.
+
+    Args:
+        returncode: what the run command ended with.
+        tail: the end of its output, in which it says so.
+    """
+    said = _RANK_KILLED.search(tail)
+    return -returncode if said and int(said[1]) == returncode else returncode
 
 
 def signal_name(number: int) -> str:

@@ -71,6 +71,11 @@ STATUS_CODES: tuple[tuple[type[errors.BalsamError], str], ...] = (
 _BY_CODE = {code: cls for cls, code in STATUS_CODES}
 
 ERROR_DOMAIN = "balsam"
+NOT_RUNNING = "NOT_RUNNING"
+"""Reason of an Unavailable where nobody listens at all, which is more than silence."""
+
+_REFUSED = ("Connection refused", "No such file or directory")
+_WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING})
 
 
 def error_for(reason: str, message: str, field: str = "", code: str = "") -> errors.BalsamError:
@@ -118,7 +123,10 @@ def unpack_error(error: grpc.RpcError, service: str = "the job store") -> errors
                 if packed.Unpack(info):
                     return error_for(info.reason, status.message, info.metadata.get("field", ""), code)
     if code == "UNAVAILABLE":
-        return errors.Unavailable(f"{service} is not running; start it with `balsam up`")
+        refused = any(sign in details for sign in _REFUSED)
+        return errors.Unavailable(
+            f"{service} is not running; start it with `balsam up`", reason=NOT_RUNNING if refused else ""
+        )
     if code == "DEADLINE_EXCEEDED":
         return errors.Unavailable(f"{service} did not answer in time; see `balsam status`", reason="DEADLINE")
     if code == "UNAUTHENTICATED":
@@ -180,7 +188,7 @@ class Connection:
                 return callee(request() if callable(request) else request, timeout=timeout, metadata=self._metadata)
             except grpc.RpcError as error:
                 problem = unpack_error(error, self._described())
-                if problem.reason != "UNAVAILABLE" or time.monotonic() + delay > give_up or not self._expected():
+                if problem.reason not in _WORTH_WAITING or time.monotonic() + delay > give_up or not self._expected():
                     raise problem from None
             time.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, 0.5)

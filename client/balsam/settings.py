@@ -38,7 +38,7 @@ class Settings:
     )
     stop_margin_seconds: float = _setting(60.0, "A launcher stops so long before its allocation ends [s].", least=0)
     mpi_command: str = _setting(
-        "auto", "How MPI runs are started: `auto`, or a name that `balsam launcher --help` lists."
+        "auto", "How MPI runs are started: auto, mpich, openmpi, intelmpi, srun, aprun, jsrun or pals."
     )
     log_level: str = _setting("INFO", "What the services log.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     log_max_bytes: int = _setting(100_000_000, "A log file is rotated at this size [bytes].", least=10_000)

@@ -101,7 +101,7 @@ class Worker:
         self._task = asyncio.create_task(self._run())
 
     async def ended(self) -> None:
-        """Waits for the end of the line, and raises what ended it: a job store that refuses us, or a mistake of ours."""
+        """Waits for the end of the line, and raises what ended it: a refusal of the job store, or our own mistake."""
         if self._task:
             await asyncio.wait((self._task,))
             if not self._task.cancelled():
@@ -188,8 +188,8 @@ class Worker:
             try:
                 await self._open_session()
                 return
-            except Unavailable as error:
-                log.debug("no job store: %s", error)
+            except BalsamError as error:
+                log.log(logging.DEBUG if isinstance(error, Unavailable) else logging.ERROR, "no session: %s", error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, _RECONNECT_SECONDS[1])
 
@@ -356,5 +356,8 @@ class _Renewal(threading.Thread):
                 self._on_end()
                 break
             except BalsamError as error:
+                if error.reason == rpc.NOT_RUNNING:
+                    # A job store that starts ends no session for one lease time.
+                    self.trusted_until = sent + self._lease_seconds - self._margin
                 log.debug("could not renew the session: %s", error)
         self._connection.close()

@@ -201,14 +201,30 @@ def test_without_word_from_the_job_store_it_stops_its_runs_before_its_lease_ends
     site: Site, services: Services, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
 ) -> None:
     job_id, _, run_pid = running
-    services.kill("jobstore")
-    wait_gone(run_pid)
-    services.start("jobstore")
+    os.kill(services.pid("jobstore"), signal.SIGSTOP)  # silence, behind which our lease may have ended
+    try:
+        wait_gone(run_pid)
+    finally:
+        os.kill(services.pid("jobstore"), signal.SIGCONT)
     witness.wait_until_begun(2)
     witness.let_go()
     jobs.wait(job_id, State.JOB_FINISHED)
     assert not witness.overlapped
     assert "no word from the job store for a lease time" in launcher_log(site)
+
+
+def test_runs_go_on_while_the_job_store_certainly_does_not_run(
+    services: Services, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, _, run_pid = running
+    services.kill("jobstore")
+    time.sleep(2 * SHORT)  # twice the lease: a job store that starts ends no session for one more
+    assert alive(run_pid)
+    services.start("jobstore")
+    witness.let_go()
+    job = jobs.wait(job_id, State.JOB_FINISHED)
+    assert (job.attempt, job.restarts) == (1, 0)
+    assert not witness.overlapped
 
 
 def test_a_launcher_that_slept_through_its_lease_drops_its_jobs_and_goes_on(

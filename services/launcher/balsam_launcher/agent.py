@@ -17,7 +17,7 @@ import traceback
 from collections import deque
 from typing import Any
 
-from balsam.commands import ENV_ATTEMPT, ENV_JOB_ID, NOT_STARTED_CODE, describe_exit, read_tail
+from balsam.commands import ENV_ATTEMPT, ENV_JOB_ID, NOT_STARTED_CODE, describe_exit, rank_signal, read_tail
 from balsam.processes import become_subreaper, oom_kills
 from balsam_launcher.frames import Decoder, Notice, Order, Start, encode
 from balsam_launcher.reaping import Reaper, Run
@@ -173,8 +173,9 @@ class Agent:
         if run.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
             before, self._oom_kills = self._oom_kills, oom_kills()
             out_of_memory = self._oom_kills > before and not run.stopped
-        text = describe_exit(run.returncode, out_of_memory=out_of_memory)
         tail = read_tail(os.path.join(run.directory, run.output), since=run.output_start)
+        run.returncode = rank_signal(run.returncode, tail)
+        text = describe_exit(run.returncode, out_of_memory=out_of_memory)
         return f"{text}\n{tail}" if tail else text
 
     def _announce(self) -> None:

@@ -306,7 +306,7 @@ class Launcher:
             self.worker.ask_drained()
 
     def _fill(self) -> None:
-        left = self._minutes_left()
+        left = self.minutes_left
         for leased in self.pool.startable():
             if left is not None and leased.minutes > left:
                 self._finish(leased, reports.given_back(leased))
@@ -341,10 +341,12 @@ class Launcher:
             jobs = int(nodes)  # the job store counts a share for a serial job: here it takes a node
         serial_only = self.options.job_mode == "serial"
         return Credit(
-            nodes=nodes, jobs=jobs, largest=len(self.nodes), minutes=self._minutes_left(), serial_only=serial_only
+            nodes=nodes, jobs=jobs, largest=len(self.nodes), minutes=self.minutes_left, serial_only=serial_only
         )
 
-    def _minutes_left(self) -> int | None:
+    @property
+    def minutes_left(self) -> int | None:
+        """Whole minutes until the time limit; None: there is none."""
         seconds = self.seconds_left
         return None if seconds is None else int(seconds / 60)
 

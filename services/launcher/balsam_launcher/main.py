@@ -7,13 +7,14 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 
 from balsam.errors import BalsamError
 from balsam.logs import open_log
 from balsam.serving import Service, owner_only
 from balsam.site import Site
 from balsam.v1.launcher_service_pb2_grpc import add_LauncherServiceServicer_to_server
-from balsam_launcher import mpi
+from balsam_launcher import leftover, mpi, traces
 from balsam_launcher.launcher import Launcher
 from balsam_launcher.nodes import Node, find_nodes, select
 from balsam_launcher.options import LauncherOptions
@@ -33,6 +34,7 @@ def run(site: Site, options: LauncherOptions) -> int:
     nodes = _nodes(options)
     command = _mpi(site)
     site.make_run()
+    traces.tidy(site)
     open_log(site, f"launcher-{os.getpid()}")
     log.info(
         "nodes: %s; mode %s; MPI: %s", ", ".join(node.name for node in nodes), options.job_mode, _mpi_text(command)
@@ -97,6 +99,10 @@ async def _serve(site: Site, options: LauncherOptions, nodes: list[Node], comman
     log.info("%d runs ended, %d with errors", launcher.ended, launcher.errors)
     if launcher.failure:
         raise BalsamError(launcher.failure)
+    limits = leftover.Limits(len(nodes), launcher.minutes_left, options.job_mode == "serial")
+    for line in await asyncio.to_thread(leftover.find, site, options, limits):
+        log.warning("%s", line)
+        print(f"balsam launcher: {line}", file=sys.stderr)
 
 
 def _progress(launcher: Launcher) -> contextlib.AbstractAsyncContextManager[None]:
