@@ -90,9 +90,9 @@ def run_jobs(site: Site, count: int, workflow: str) -> None:
         for i in range(count)
     ]
     client.BalsamJob.objects.bulk_create(new)
-    for job in balsam.as_completed(new):
-        if job.state != "JOB_FINISHED":
-            raise RuntimeError(f"job {job.cute_id} is {job.state}")
+    ended = balsam.wait([balsam.FutureTask(job, print) for job in new], return_when="ALL_COMPLETED")
+    if len(ended.done) != count:
+        raise RuntimeError(f"{len(ended.failed)} jobs failed")
 
 
 def raw_rate(directory: Path, count: int) -> float:

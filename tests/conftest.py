@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,14 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.sites",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_directory_for_sockets() -> Iterator[None]:
+    """Paths of pytest are too long for sockets: sites put theirs here, and nothing of them stays."""
+    with tempfile.TemporaryDirectory(prefix="balsam-run-") as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", directory)
+        yield
 
 
 @pytest.fixture(autouse=True)

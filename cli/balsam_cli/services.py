@@ -161,6 +161,7 @@ def _console(site: Site, service: Service, foreground: bool) -> Iterator[IO[byte
         yield None
         return
     # What is printed before the log is open: an import error, a missing library.
+    site.log.mkdir(exist_ok=True)
     with open(console_file(site, service), "wb") as file:
         yield file
 

@@ -33,3 +33,4 @@ def open_log(site: Site, service: str, *, echo: bool = False) -> None:
     logging.basicConfig(level=settings.log_level, handlers=handlers, force=True)
     # A full disk under log/ must not stop a service, nor fill its stderr.
     logging.raiseExceptions = False
+    logging.getLogger("grpc").setLevel(logging.WARNING)

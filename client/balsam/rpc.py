@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from balsam import errors
@@ -36,7 +36,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 # Reason in ErrorInfo -> class to raise. What is not here falls back on the status code.
-_BY_REASON: dict[str, type[errors.BalsamError]] = {
+_BY_REASON: Mapping[str, type[errors.BalsamError]] = {
     cls.reason: cls
     for cls in (
         errors.ValidationError,
@@ -113,7 +113,8 @@ def unpack_error(error: grpc.RpcError, service: str = "the job store") -> errors
     """The exception for a failed call."""
     code = error.code().name
     details = error.details() or ""
-    for key, value in error.trailing_metadata() or ():
+    trailer: Any = error.trailing_metadata() or ()
+    for key, value in trailer:
         if key == "grpc-status-details-bin":
             from google.rpc import error_details_pb2, status_pb2
 

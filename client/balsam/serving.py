@@ -32,6 +32,7 @@ log = logging.getLogger("balsam.serving")
 
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 STOP_SECONDS = 2.0
+WATCH_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,8 @@ class Service:
         self.site = site
         self.name = name
         self.stopping = asyncio.Event()
+        self._info: dict[str, Any] = {}
+        self._watch: asyncio.Task[None] | None = None
         # A second server must not bind the same port silently.
         options = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", 2000))
         self._interceptor = Interceptor(authorize)
@@ -259,15 +262,29 @@ class Service:
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         if ready:
             await self.set_ready()
-        self.site.write_info(
-            self.name,
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            version=VERSION,
-            start_time=time.time(),
-            address=self.site.address(self.name),
+        self._info = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "version": VERSION,
+            "start_time": time.time(),
+            "address": self.site.address(self.name),
             **info,
-        )
+        }
+        self.site.write_info(self.name, **self._info)
+        self._watch = asyncio.create_task(self._look_after_files())
+
+    async def _look_after_files(self) -> None:
+        """Somebody may clean up the run directory. What we say of ourselves is written again; without its socket
+        a service cannot be reached any more, so it ends, and the next one can start."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if not self.site.socket(self.name).exists():
+                log.error("the socket %s was removed: ending", self.site.socket(self.name))
+                self.stopping.set()
+                return
+            if self.site.read_info(self.name) != self._info:
+                log.warning("%s.json was damaged or removed: writing it again", self.name)
+                self.site.write_info(self.name, **self._info)
 
     async def set_ready(self) -> None:
         """The health check says SERVING from now on."""
@@ -281,6 +298,8 @@ class Service:
 
     async def stop(self) -> None:
         """Answers what is under way, then closes the socket."""
+        if self._watch is not None:
+            self._watch.cancel()
         await self._health.enter_graceful_shutdown()
         self._interceptor.end_streams()
         await self.server.stop(STOP_SECONDS)

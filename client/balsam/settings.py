@@ -17,6 +17,9 @@ def _setting(default: Any, doc: str, *, least: float | None = None, choices: tup
     return dataclasses.field(default=default, metadata={"doc": doc, "least": least, "choices": choices})
 
 
+MPI_COMMANDS = ("auto", "mpich", "openmpi", "intelmpi", "srun", "aprun", "jsrun", "pals")
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a site can be told. Times are in seconds, sizes in bytes, unless a name says otherwise."""
@@ -38,7 +41,9 @@ class Settings:
     )
     stop_margin_seconds: float = _setting(60.0, "A launcher stops so long before its allocation ends [s].", least=0)
     mpi_command: str = _setting(
-        "auto", "How MPI runs are started: auto, mpich, openmpi, intelmpi, srun, aprun, jsrun or pals."
+        "auto",
+        "How MPI runs are started: auto, mpich, openmpi, intelmpi, srun, aprun, jsrun or pals.",
+        choices=MPI_COMMANDS,
     )
     log_level: str = _setting("INFO", "What the services log.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     log_max_bytes: int = _setting(100_000_000, "A log file is rotated at this size [bytes].", least=10_000)

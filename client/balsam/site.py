@@ -88,8 +88,10 @@ class Site:
         """
         self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         info = os.lstat(self.run)
-        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
-            raise SiteError(f"{self.run} must be a directory of your own with mode 0700; remove it and try again")
+        if info.st_uid != os.getuid():
+            raise SiteError(f"{self.run} belongs to {owner_name(self.run)}: the services of a site are its owner's")
+        if not stat.S_ISDIR(info.st_mode) or info.st_mode & 0o077:
+            raise SiteError(f"{self.run} must be a directory with mode 0700; set that with `chmod 700 {self.run}`")
         return self.run
 
     def socket(self, service: str) -> Path:
@@ -125,7 +127,22 @@ def open_site(path: str | os.PathLike[str]) -> Site:
     site = Site(Path(path).expanduser().absolute())
     if not (site.path / SETTINGS_FILE).is_file():
         raise SiteError(f"{site.path} is not a Balsam site; make one with `balsam init {site.path}`")
+    if not os.access(site.path / SETTINGS_FILE, os.R_OK):
+        raise SiteError(
+            f"the site {site.path} belongs to {owner_name(site.path / SETTINGS_FILE)}, who alone may use it"
+        )
     return site
+
+
+def owner_name(path: Path) -> str:
+    """Name of the user whose file this is."""
+    import pwd
+
+    uid = path.stat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def find_site(path: str | os.PathLike[str] | None = None) -> Site:

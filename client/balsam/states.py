@@ -75,7 +75,7 @@ def _with_failure(moves: dict[State, set[State]]) -> dict[State, frozenset[State
     return {s: frozenset(moves.get(s, set()) | ({State.FAILED} if s not in END else set())) for s in State}
 
 
-_USER = {
+_USER: dict[State, frozenset[State]] = {
     source: frozenset(
         target
         for target in State

@@ -69,11 +69,9 @@ def test_a_child_is_a_clone_that_waits(in_job: BalsamJob) -> None:
         dag.spawn_child(walltime_minutes=3)
 
 
-def test_jobs_inherit_the_launch_that_the_current_job_is_bound_to(in_job: BalsamJob) -> None:
-    in_job.queued_launch = "17"
-    in_job.save()
-    assert saved("a").queued_launch == "17"
-    assert saved("b", queued_launch="18").queued_launch == "18"
+def test_a_job_cannot_be_bound_to_a_launch_that_does_not_exist() -> None:
+    with pytest.raises(errors.NotFound, match="queued_launch = '17': there is no such launch"):
+        saved("a", queued_launch="17")
 
 
 def test_a_clone_is_new() -> None:

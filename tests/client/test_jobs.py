@@ -111,7 +111,7 @@ def test_saving_the_same_job_twice_adds_it_once() -> None:
 
 def test_a_refused_job_stays_new_and_can_be_corrected() -> None:
     job = BalsamJob(application="nope")
-    with pytest.raises(errors.NotFound, match="no such application") as refused:
+    with pytest.raises(errors.NotFound, match="does not exist") as refused:
         job.save()
     assert not isinstance(refused.value, BalsamJob.DoesNotExist)
     job.application = ""

@@ -270,7 +270,7 @@ def test_in_bulk(jobs: QuerySet[BalsamJob]) -> None:
 
 def test_many_jobs_are_added_all_or_none(store: Client) -> None:
     good = [BalsamJob(name=f"g{i}") for i in range(3)]
-    with pytest.raises(errors.NotFound, match="job 1 of 3: application = 'nope': no such application") as refused:
+    with pytest.raises(errors.NotFound, match="job 1 of 3: application 'nope' does not exist") as refused:
         BalsamJob.objects.bulk_create([good[0], BalsamJob(application="nope"), good[1]])
     assert "no job was added" in str(refused.value)
     assert BalsamJob.objects.count() == 0

@@ -465,13 +465,13 @@ def test_a_count_without_groups_is_one_number(both: Both) -> None:
 
 def test_many_values_are_looked_up_at_once(both: Both) -> None:
     ids = tuple(str(uuid.uuid4()) for _ in range(40_000))
-    names = tuple(f"name {i}" for i in range(40_000))
+    names = tuple(f"name {i}" for i in range(5000))
     wanted = both.jobs[7]
     for node in (
         Compare("job_id", "in", (*ids, wanted["job_id"])),
-        Compare("parents", "in", (*ids, wanted["job_id"])),
+        Compare("parents", "in", (*ids[:5000], wanted["job_id"])),
         Compare("name", "in", (*names, "abc")),
-        Compare("priority", "in", (*range(40_000), -2000)),
+        Compare("priority", "in", (*range(5000), -2000)),
         Compare("data", "in", (*names[:900], "abc"), ("x",)),
         Group("not", (Compare("name", "in", (*names, "abc")),)),
     ):

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
 
 from balsam.states import WAITING, Actor, State, path_is_allowed
-from balsam_jobstore.rules import Needs
+from balsam_jobstore.rules import Needs, RuleSet
 from balsam_jobstore.tx import EventRecord, unpack_states
 
 Rows = list[dict[str, Any]]
 
 
-def violations(connection: sa.Connection, published: Sequence[EventRecord] | None = None) -> list[str]:
-    """What does not hold; `published`: all that was ever told to subscribers, to be compared with what is stored."""
+def violations(
+    connection: sa.Connection, published: Sequence[EventRecord] | None = None, rules: RuleSet | None = None
+) -> list[str]:
+    """What does not hold.
+
+    Args:
+        connection: to the database.
+        published: all that was ever told to subscribers, to be compared with what is stored.
+        rules: those in force; what follows by them has followed.
+    """
     tables = {
         name: [dict(row) for row in connection.execute(sa.text(f"SELECT * FROM {name}")).mappings()]
         for name in ("job", "job_detail", "edge", "event", "session", "application", "counter")
@@ -27,6 +36,7 @@ def violations(connection: sa.Connection, published: Sequence[EventRecord] | Non
         *_leases(tables),
         *_details(tables),
         *_sequences(tables, published),
+        *_unfollowed(tables, rules or RuleSet()),
     ]
 
 
@@ -72,6 +82,21 @@ def _edges(tables: dict[str, Rows]) -> Iterator[str]:
     for job in jobs.values():
         if job["unmet"] != unmet[job["key"]]:
             yield f"{job['name']}: unmet = {job['unmet']}, but {unmet[job['key']]} edges are"
+
+
+def _unfollowed(tables: dict[str, Rows], rules: RuleSet) -> Iterator[str]:
+    """Nothing waits that could go on, and nothing waits for what has failed."""
+    jobs = {job["key"]: job for job in tables["job"]}
+    for job in tables["job"]:
+        if job["session"] is None and (move := rules.next_move(SimpleNamespace(**job))):
+            yield f"{job['name']} is {State(job['state']).name} and could go to {State(move.path[-1]).name}"
+    if not rules.rules:
+        return
+    for edge in tables["edge"]:
+        child, parent = jobs[edge["child"]], jobs[edge["parent"]]
+        failed = parent["state"] == State.USER_KILLED or (parent["state"] == State.FAILED and parent["session"] is None)
+        if failed and child["state"] == State.AWAITING_PARENTS and child["session"] is None:
+            yield f"{child['name']} waits for {parent['name']}, which is {State(parent['state']).name}"
 
 
 def _leases(tables: dict[str, Rows]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,15 +27,15 @@ def make_test_site(directory: Path, database: str = "sqlite", **settings: Any) -
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path) -> Site:
     """A site over SQLite; its services do not run."""
-    yield from _removed_after(make_test_site(tmp_path))
+    return make_test_site(tmp_path)
 
 
 @pytest.fixture
-def any_site(tmp_path: Path, any_database: str) -> Iterator[Site]:
+def any_site(tmp_path: Path, any_database: str) -> Site:
     """A site, over SQLite and then over PostgreSQL; its services do not run."""
-    yield from _removed_after(make_test_site(tmp_path, any_database))
+    return make_test_site(tmp_path, any_database)
 
 
 @pytest.fixture(name="services")
@@ -44,12 +43,6 @@ def running_services(site: Site) -> Iterator[Services]:
     """The services of the fixture `site`, running."""
     with services(site) as running:
         yield running
-
-
-def _removed_after(site: Site) -> Iterator[Site]:
-    yield site
-    if not site.run.is_relative_to(site.path):
-        shutil.rmtree(site.run, ignore_errors=True)
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 30.0, what: str = "", *, site: Site | None = None) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -74,6 +74,18 @@ class Bench:
         """Gives the writer's connection back."""
         self.writer._drop_connection()
         self._runner.close()
+
+    def run(self, work: Awaitable[T]) -> T:
+        """Runs something asynchronous, and meanwhile what has been started."""
+
+        async def wait() -> T:
+            return await work
+
+        return self._runner.run(wait())
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Starts something asynchronous; it goes on during `run`."""
+        return self._runner.get_loop().create_task(work)
 
     # Commands
 
@@ -184,7 +196,7 @@ class Bench:
     def schedule(self, *, states: Iterable[int] = SLOW_STATES, jobs: int = 0) -> Worker:
         """A scheduler: its session with its rules in force, and credit for so many scripts and stagings."""
         worker = self.worker(SCHEDULER, states=states)
-        self._runner.run(self.store.register_rules(worker.session, RULE_SET))
+        self.run(self.store.register_rules(worker.session, RULE_SET))
         if jobs:
             worker.give(nodes=1e9, jobs=jobs)
         return worker
@@ -212,11 +224,11 @@ class Bench:
             workflow_filter=workflow_filter,
             address="",
         )
-        return Worker(self, self._runner.run(self.store.open_session(session)), states)
+        return Worker(self, self.run(self.store.open_session(session)), states)
 
     def end(self, worker: Worker, reason: str = "was not heard of any more") -> int:
         """Ends a session; gives how many jobs it gave back."""
-        return self._runner.run(self.store.end_session(worker.session, reason))
+        return self.run(self.store.end_session(worker.session, reason))
 
 
 class Worker:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from balsam.errors import BalsamError, NotFound, TaskFailed, ValidationError
@@ -194,8 +194,8 @@ class FutureTask:
         return self._job
 
 
-def _completed(futures: Iterable[FutureTask], timeout: float | None) -> Iterator[FutureTask]:
-    """The futures, as their jobs end."""
+def _completed(futures: Iterable[FutureTask], timeout: float | None) -> Iterator[list[FutureTask]]:
+    """The futures, as their jobs end: each time all that have ended since the last."""
     pending = list(dict.fromkeys(futures))
     outcomes: _Outcomes = queue.SimpleQueue()
     give_up = None if timeout is None else time.monotonic() + timeout
@@ -204,8 +204,13 @@ def _completed(futures: Iterable[FutureTask], timeout: float | None) -> Iterator
             stream.sync()
         for future in pending:
             future._report_to(outcomes)
-        for missing in range(len(pending), 0, -1):
-            yield _next(outcomes, give_up, missing, timeout)
+        missing = len(pending)
+        while missing:
+            group = [_next(outcomes, give_up, missing, timeout)]
+            while not outcomes.empty():
+                group.append(_next(outcomes, give_up, missing, timeout))
+            missing -= len(group)
+            yield group
     finally:
         for future in pending:
             future._forget(outcomes)
@@ -265,8 +270,20 @@ def as_completed(jobs: Iterable[Any], timeout: float | None = None) -> Iterator[
     for job in jobs:
         is_future = isinstance(job, FutureTask)
         given[job if is_future else FutureTask(job, _nothing)] = is_future
-    for future in _completed(given, timeout):
-        yield future if given[future] else future._refreshed()
+    for group in _completed(given, timeout):
+        # One query for all that ended together: many short jobs would cost more to look at than to run.
+        fresh = _fetched([future._job for future in group if not given[future]])
+        for future in group:
+            yield future if given[future] else fresh[future._job]
+
+
+def _fetched(jobs: Sequence[BalsamJob]) -> dict[BalsamJob, BalsamJob]:
+    """Jobs as the store holds them now, by what we know of them; one that was deleted stays as we know it."""
+    found = {job: job for job in jobs}
+    for kind in {type(job) for job in jobs}:
+        ids = [job.pk for job in jobs if type(job) is kind]
+        found |= {job: job for job in kind.objects.filter(pk__in=ids)}
+    return found
 
 
 def _nothing(job: BalsamJob) -> None:

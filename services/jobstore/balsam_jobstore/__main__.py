@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 
-from balsam.errors import BalsamError
+from balsam.errors import BalsamError, SiteError
 from balsam.logs import open_log
 from balsam.serving import Service, ServiceLock
 from balsam.site import Site, open_site
@@ -29,6 +29,7 @@ from balsam_jobstore.server.site import SiteService
 from balsam_jobstore.store import Store
 
 NAME = "jobstore"
+DATABASE_WATCH_SECONDS = 2.0
 log = logging.getLogger("balsam.jobstore")
 
 
@@ -38,15 +39,19 @@ def main() -> int:
     parser.add_argument("--site", required=True, help="path of the site")
     parser.add_argument("--echo", action="store_true", help="log to stderr as well")
     options = parser.parse_args()
+    has_log = False
     try:
         site = open_site(options.site)
         site.make_run()
         ServiceLock(site.run / f"{NAME}.lock").acquire("job store")
         open_log(site, NAME, echo=options.echo)
+        has_log = True
         asyncio.run(serve(site))
     except (BalsamError, OSError) as error:
-        log.error("%s", error)
-        print(f"balsam job store: {error}", file=sys.stderr)
+        if has_log:  # without one, logging would write to stderr as well
+            log.error("%s", error)
+        if not (has_log and options.echo):
+            print(f"balsam job store: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -66,18 +71,34 @@ async def serve(site: Site) -> None:
         add_EventServiceServicer_to_server(EventService(store), service.server)
         add_SessionServiceServicer_to_server(SessionService(store), service.server)
         service.stop_on_signals()
-        sweeper = asyncio.create_task(store.sweep())
+        tasks = [asyncio.create_task(store.sweep())]
+        if cluster is not None:
+            tasks.append(asyncio.create_task(keep_running(cluster, site)))
         await service.start(database=database.name)
         log.info("the job store serves %s (pid %d, %s)", site.path, os.getpid(), database.name)
         await service.stopping.wait()
         log.info("stopping")
-        sweeper.cancel()
+        for task in tasks:
+            task.cancel()
         await service.stop()
         store.stop()
     finally:
         database.close()
         if cluster is not None:
             cluster.stop()
+
+
+async def keep_running(cluster: Cluster, site: Site) -> None:
+    """Starts the site's own database server again whenever it has died, for ever."""
+    while True:
+        await asyncio.sleep(DATABASE_WATCH_SECONDS)
+        if cluster.pid() is not None:
+            continue
+        log.error("the database server has ended: starting it again")
+        try:
+            await asyncio.to_thread(cluster.start, site.log / "postgres.log")
+        except SiteError as error:
+            log.error("%s", error)
 
 
 def open_database(site: Site) -> tuple[Cluster | None, Database]:

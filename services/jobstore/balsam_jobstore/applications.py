@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from balsam.errors import Conflict, NotAllowed, NotFound
+from balsam.errors import Conflict, NotAllowed
 from balsam.states import END
-from balsam_jobstore.jobs import script_needs
+from balsam_jobstore.jobs import application_names, script_needs, unknown_application
 from balsam_jobstore.rules import Needs
 from balsam_jobstore.tx import Tx
 
@@ -53,14 +53,8 @@ def get(tx: Tx, name: str) -> Application:
     """
     rows = tx.sql.run(f"SELECT {', '.join(COLUMNS)} FROM application WHERE name = :name", name=name)
     if not rows:
-        raise not_found(name, [row[0] for row in tx.sql.run("SELECT name FROM application ORDER BY name LIMIT 20")])
+        raise unknown_application(name, application_names(tx))
     return Application(*rows[0])
-
-
-def not_found(name: str, known: list[str]) -> NotFound:
-    """The error for an application that does not exist."""
-    there = f"there are: {', '.join(known)}" if known else "there is none yet, add it with `balsam app`"
-    return NotFound(f"application {name!r} does not exist ({there})", field="application")
 
 
 def by_keys(tx: Tx, keys: list[int]) -> list[Application]:

@@ -38,7 +38,7 @@ class Database:
 
     def __init__(self, url: sa.URL | str) -> None:
         try:
-            self.url = sa.make_url(url)
+            self.url = _with_driver(sa.make_url(url))
             self.is_sqlite = self.url.get_backend_name() == "sqlite"
             self.engine = self._make_engine()
         except ModuleNotFoundError as error:
@@ -46,7 +46,7 @@ class Database:
                 f"the database {self.url.render_as_string()} needs the Python package {error.name}; "
                 "install Balsam with its [postgres] extra"
             ) from None
-        except sa.exc.ArgumentError as error:
+        except (sa.exc.ArgumentError, ValueError) as error:
             raise SiteError(f"the database URL is not valid: {error}") from None
 
     @property
@@ -87,6 +87,15 @@ class Database:
     def close(self) -> None:
         """Closes every connection."""
         self.engine.dispose()
+
+
+def _with_driver(url: sa.URL) -> sa.URL:
+    """The URL with the driver that we use, where it names none."""
+    if url.drivername in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg2")
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise SiteError(f"the database {url.render_as_string()} is neither SQLite nor PostgreSQL")
+    return url
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
@@ -199,7 +208,11 @@ def translate_error(error: Exception) -> BalsamError | None:
         return ValidationError(text, field="regex")
     if ("full" in text and "disk" in text) or "No space left" in text:
         return ResourceExhausted("no room on the disk of the database; make some and try again")
-    if kind in ("OperationalError", "InterfaceError", "AdminShutdown", "CrashShutdown"):
+    if getattr(original, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR:
+        return None  # it does not understand us
+    # Without a code of PostgreSQL: what libpq says of a connection that broke. 57P: it stops, starts, or has crashed.
+    code = getattr(original, "pgcode", None) or ""
+    if kind in ("OperationalError", "InterfaceError", "DatabaseError") or code.startswith(("08", "57P", "53")):
         return Unavailable(f"no database: {text}", reason="NO_DATABASE")
     return None
 

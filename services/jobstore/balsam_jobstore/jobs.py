@@ -152,7 +152,8 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
             continue
         try:
             parents = [_parent(parent, job, fresh, parent_rows) for parent in job.parents]
-            application = _application(applications, job.values.get("application", ""))
+            application = _application(tx, applications, job.values.get("application", ""))
+            _check_launch(job.values)
         except BalsamError as error:
             outcome.refusals.append(refused(job.job_id, job.index, error))
             continue
@@ -204,16 +205,29 @@ def script_needs(preprocess: str, postprocess: str) -> int:
     return int((Needs.PREPROCESS if preprocess else 0) | (Needs.POSTPROCESS if postprocess else 0))
 
 
-def _application(known: Mapping[str, tuple[int, int]], name: str) -> tuple[int | None, int]:
+def _application(tx: Tx, known: Mapping[str, tuple[int, int]], name: str) -> tuple[int | None, int]:
     if not name:
         return None, 0
     if name not in known:
-        raise NotFound(
-            f"application = {name!r}: no such application; see `balsam ls apps`, add it with `balsam app`",
-            reason="NOT_FOUND",
-            field="application",
-        )
+        raise unknown_application(name, application_names(tx))
     return known[name]
+
+
+def _check_launch(values: Mapping[str, Any]) -> None:
+    """Binding a job to a launch that does not exist would hold it for ever."""
+    if values.get("queued_launch"):
+        raise NotFound(f"queued_launch = {values['queued_launch']!r}: there is no such launch", field="queued_launch")
+
+
+def application_names(tx: Tx) -> list[str]:
+    """The first names of applications, for an error."""
+    return [name for (name,) in tx.sql.run("SELECT name FROM application ORDER BY name LIMIT 20")]
+
+
+def unknown_application(name: str, known: Sequence[str]) -> NotFound:
+    """The error for an application that does not exist; names those that do."""
+    there = f"there are: {', '.join(known)}" if known else "there is none yet, add it with `balsam app`"
+    return NotFound(f"application {name!r} does not exist ({there})", field="application")
 
 
 def _parent(parent: str, job: NewJob, fresh: Mapping[str, _Fresh], rows: Mapping[str, Row]) -> _Fresh | Row:
@@ -403,6 +417,12 @@ def update(
     if fixed:
         raise ValidationError(f"{fixed} cannot be changed ({JOB_FIELDS[fixed].phase.value})", field=fixed)
     plain = {name: value for name, value in changes.items() if name not in ("state", "parents")}
+    if "name" in changes and row.attempt and changes["name"] != row.name:
+        raise NotAllowed(
+            f"the name of job {row.label} cannot change any more: it has run, and its output file has that name",
+            field="name",
+        )
+    _check_launch(plain)
     _change_fields(tx, row, plain)
     if "parents" in changes:
         edges.replace_parents(tx, row, changes["parents"])
@@ -416,7 +436,7 @@ def _change_fields(tx: Tx, row: Row, changes: Mapping[str, Any]) -> None:
     detail: dict[str, object] = {}
     if "application" in changes:  # first: it may be refused, and nothing must have changed then
         wanted = changes["application"]
-        row.application, bits = _application(_applications(tx, {wanted} if wanted else ()), wanted)
+        row.application, bits = _application(tx, _applications(tx, {wanted} if wanted else ()), wanted)
         row.needs = (row.needs & ~_SCRIPTS) | bits
     for name, value in changes.items():
         if name == "application":

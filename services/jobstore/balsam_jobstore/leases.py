@@ -380,6 +380,7 @@ def _give_back(tx: Tx, row: Row, report: Report) -> None:
     """A launcher ends a lease: a run that never started was no attempt; one that was stopped under us goes on."""
     if row.state == _RUNNING:
         row.lost = 1
+        row.restarts += 1
         tx.move(row, (int(State.RUN_TIMEOUT),), Actor.LAUNCHER, report.message or "the run was stopped")
     elif row.tries != 0 and row.state in RUNNABLE and not report.passages:
         row.attempt -= 1

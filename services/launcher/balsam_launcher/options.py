@@ -42,7 +42,7 @@ class LauncherOptions:
         )
         _require(self.offset_nodes >= 0, "offset_nodes", self.offset_nodes, "must be at least 0")
         gpus = self.gpus_per_node
-        _require(gpus is None or gpus >= 0, "gpus_per_node", gpus, "must be at least 0")
+        _require(not gpus, "gpus_per_node", gpus, "this version assigns no GPUs yet; leave it out")
 
 
 def _require(condition: bool, name: str, value: object, rule: str) -> None:

@@ -46,6 +46,8 @@ def make_start(leased: LeasedJob, around: Surroundings) -> Start:
         ValidationError: the job cannot be run here; says why.
     """
     job = leased.job
+    if job.gpus_per_rank:
+        raise ValidationError(f"gpus_per_rank = {job.gpus_per_rank:g}: this launcher has no GPUs to assign")
     names = [around.nodes[node] for node in leased.nodes]
     variables = job_variables(
         job, site_path=around.site_path, attempt=job.attempt, token=leased.token, path=around.base["PATH"]

@@ -10,6 +10,7 @@ from balsam.serving import CALLER
 from balsam.v1 import application_pb2, application_service_pb2
 from balsam.v1.application_service_pb2_grpc import ApplicationServiceServicer
 from balsam_jobstore import applications, reading
+from balsam_jobstore.jobs import unknown_application
 from balsam_jobstore.query import Test
 from balsam_jobstore.server import convert
 from balsam_jobstore.store import Store
@@ -48,7 +49,7 @@ class ApplicationService(ApplicationServiceServicer):
             found, _ = reading.list_applications(connection, sqlite, test, [], 1, "")
             if not found:
                 known, _ = reading.list_applications(connection, sqlite, None, [], 20, "")
-                raise applications.not_found(name, [values["name"] for values in known])
+                raise unknown_application(name, [values["name"] for values in known])
             return convert.application_message(found[0])
 
         return await self._store.read(read)

@@ -182,7 +182,9 @@ class JobService(JobServiceServicer):
         """Kills jobs, all of them in one transaction."""
         selector = _Selector(request.selector)
         actor = Actor.SCRIPT if CALLER.get().job_id else Actor.USER
-        message = convert.event_text(request.message) or ("killed by a script" if actor is Actor.SCRIPT else "killed by a user")
+        message = convert.event_text(request.message) or (
+            "killed by a script" if actor is Actor.SCRIPT else "killed by a user"
+        )
         sqlite = self._store.database.is_sqlite
 
         def command(tx: Tx) -> tuple[jobs.Killed, list[Refused]]:

@@ -114,7 +114,9 @@ class SessionService(SessionServiceServicer):
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await reader
-            self._store.writer.submit(lambda tx: detach_stream(self._store, line.stream))
+            line.stream.credit = Credit()  # now: without a database the command fails
+            detached = self._store.writer.submit(lambda tx: detach_stream(self._store, line.stream))
+            detached.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 class _Line:
