@@ -20,6 +20,7 @@ _RUNNABLE_LIST = ", ".join(str(int(s)) for s in sorted(RUNNABLE))
 _DUE = f"state IN ({_RUNNABLE_LIST}) AND session IS NULL AND (unmet = 0 OR (needs & {int(Needs.NO_WAIT)}) <> 0)"
 _RUNNING = int(State.RUNNING)
 _MOST_GRANTS = 500
+_LEAST_REACH = 16
 _EPSILON = 1e-9
 _DAY_US = 86_400_000_000
 
@@ -116,7 +117,14 @@ class Stream:
         self.asks_drained = False
         self.dry = False
         """The last look found nothing more: no need to look again until something becomes due."""
+        self.reach = _LEAST_REACH
+        """How many jobs it looks at: adapts to how many it takes."""
         self._unseen: deque[tuple[int, float]] = deque()
+
+    @property
+    def wants_more(self) -> bool:
+        """It has credit, and there may be work for it."""
+        return not self.dry and self.jobs_left > 0 and self.nodes_left > _EPSILON
 
     def set_credit(self, credit: Credit, grants_seen: int) -> None:
         """Takes new credit; grants that the session had not seen when it gave it count against it."""
@@ -147,16 +155,20 @@ class Stream:
         self.dry = False
 
 
-def share_of(row: Row) -> float:
+def share_of(num_nodes: int, ranks_per_node: int, node_packing_count: int) -> float:
     """How much of its launcher's nodes a job takes."""
-    if row.num_nodes == 1 and row.ranks_per_node == 1:
-        return 1.0 / row.node_packing_count
-    return float(row.num_nodes)
+    if num_nodes == 1 and ranks_per_node == 1:
+        return 1.0 / node_packing_count
+    return float(num_nodes)
 
 
-def _share(stream: Stream, row: Row) -> float:
-    """What a job takes of a session's credit in nodes; a scheduler's is in jobs only."""
-    return share_of(row) if stream.session.kind == LAUNCHER else 0.0
+def _share(stream: Stream, *shape: int) -> float:
+    """What a job takes of a stream's credit in nodes; a scheduler's work takes none."""
+    return share_of(*shape) if stream.session.kind == LAUNCHER else 0.0
+
+
+def _shape(row: Row) -> tuple[int, int, int]:
+    return row.num_nodes, row.ranks_per_node, row.node_packing_count
 
 
 def dispatch(tx: Tx, streams: Sequence[Stream]) -> Callable[[], None]:
@@ -168,11 +180,11 @@ def dispatch(tx: Tx, streams: Sequence[Stream]) -> Callable[[], None]:
     for stream in streams:
         if tx.runnable:
             stream.dry = False
-        if stream.dry or stream.jobs_left <= 0 or stream.nodes_left <= _EPSILON:
-            continue
-        rows = _due(tx, stream)
-        if rows:
+        granted = 0
+        # A large credit is served over several commits: the credit that answers the grants brings the next.
+        while granted < _MOST_GRANTS and stream.wants_more and (rows := _due(tx, stream)):
             grants = [_grant(tx, stream, row) for row in rows]
+            granted += len(grants)
             taken.append((stream, len(grants)))
             tx.flush()
             _complete(tx, grants)
@@ -194,29 +206,28 @@ def _after_commit(tx: Tx, stream: Stream, delivery: Delivery) -> None:
 
 
 def _due(tx: Tx, stream: Stream) -> list[Row]:
-    """Jobs for a stream, in the order in which they should start; as many as its credit holds."""
-    limit = min(stream.jobs_left, _MOST_GRANTS)
+    """Jobs for a stream, in the order in which they should start; as many as its credit holds, or a part of them."""
+    limit = min(stream.jobs_left, stream.reach, _MOST_GRANTS)
     if stream.session.kind == LAUNCHER:
         condition, parameters = _fitting(tx, stream)
-        text = f"""SELECT key FROM job WHERE {_DUE}{condition}
+        text = f"""SELECT key, num_nodes, ranks_per_node, node_packing_count FROM job WHERE {_DUE}{condition}
                    ORDER BY priority DESC, num_nodes DESC, wall_time_minutes DESC, key LIMIT :limit"""
     else:
         states = ", ".join(map(str, stream.states)) or "0"
-        text = f"SELECT key FROM job WHERE state IN ({states}) AND session IS NULL ORDER BY key LIMIT :limit"
+        text = f"SELECT key, 0, 0, 0 FROM job WHERE state IN ({states}) AND session IS NULL ORDER BY key LIMIT :limit"
         parameters = {}
-    keys = [key for (key,) in tx.sql.run(text, limit=limit, **parameters)]
-    stream.dry = len(keys) < limit
-    left = stream.nodes_left
-    due = []
-    for row in tx.load(keys):
-        share = _share(stream, row)
-        if share > left + _EPSILON:
-            # Nothing smaller goes before it: the nodes that it needs must become free.
-            stream.dry = False
-            break
-        left -= share
-        due.append(row)
-    return due
+    found = tx.sql.run(text, limit=limit, **parameters)
+    left = stream.nodes_left + _EPSILON
+    due: list[int] = []
+    for key, *shape in found:
+        left -= _share(stream, *shape)
+        if left < 0:
+            break  # nothing smaller goes before it: the nodes that it needs must become free
+        due.append(key)
+    stream.dry = len(due) == len(found) < limit
+    # Rows that are looked at for nothing cost; so does looking again.
+    stream.reach = min(2 * stream.reach, _MOST_GRANTS) if len(due) == limit else max(_LEAST_REACH, 2 * len(due))
+    return tx.load(due)
 
 
 def _fitting(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:
@@ -248,7 +259,7 @@ def _grant(tx: Tx, stream: Stream, row: Row) -> Grant:
         row.attempt += 1
         row.tries = 1
         row.lost = 0
-    stream.count(_share(stream, row))
+    stream.count(_share(stream, *_shape(row)))
     tx.outcome.granted.append((row.key, row.fence, row.job_id))
     return grant_of(row, lost)
 
@@ -404,7 +415,7 @@ def attach(tx: Tx, stream: Stream, held: Sequence[tuple[int, int]]) -> Delivery:
                 delivery.stops.append((row.key, row.fence))
         elif row.tries > 0 and row.state != _RUNNING:
             unknown.append(grant_of(row, row.lost))
-            stream.count(_share(stream, row))
+            stream.count(_share(stream, *_shape(row)))
         else:
             if row.state == _RUNNING:
                 row.lost = 1
