@@ -8,8 +8,8 @@ import uuid
 import pytest
 
 from balsam.states import Actor, State
+from balsam_jobstore.creation import NotAllCreated
 from balsam_jobstore.database import Database
-from balsam_jobstore.jobs import NotAllCreated
 from tests.support.store import Bench, job
 
 S = State
@@ -38,11 +38,11 @@ def test_a_job_twice_in_one_batch_is_created_once(bench: Bench) -> None:
 
 
 def test_two_commands_of_one_transaction_create_a_job_once(bench: Bench) -> None:
-    from balsam_jobstore import jobs
+    from balsam_jobstore import creation
 
     new = job("a")
     made = bench.writer.do_together(
-        *[lambda tx: jobs.create(tx, [new], owner="me", actor=Actor.USER, atomic=False)] * 2
+        *[lambda tx: creation.create(tx, [new], owner="me", actor=Actor.USER, atomic=False)] * 2
     )
     assert [outcome.created for outcome in made] == [1, 0]
 

@@ -15,10 +15,10 @@ from balsam.errors import ValidationError
 from balsam.serving import CALLER, Caller
 from balsam.states import Actor, State
 from balsam.v1 import event_service_pb2
-from balsam_jobstore import jobs
+from balsam_jobstore import creation
 from balsam_jobstore.events import EventFilter, read_events
+from balsam_jobstore.history import EventRecord
 from balsam_jobstore.server.events import EventService
-from balsam_jobstore.tx import EventRecord
 from tests.support.store import Bench, job
 
 S = State
@@ -212,7 +212,7 @@ def test_a_commit_that_nobody_was_told_of_is_seen_after_the_next(small_ring: Ben
     subscriber = Subscriber(bench, bench.store.hub.sequence)
     subscriber.caught_up()
     new = job("unheard of")
-    create = functools.partial(jobs.create, jobs=[new], owner="me", actor=Actor.USER, atomic=False)
+    create = functools.partial(creation.create, jobs=[new], owner="me", actor=Actor.USER, atomic=False)
     _, outcome = bench.writer.transact([create])
     assert subscriber.caught_up() == []
     bench.add("b")

@@ -141,17 +141,30 @@ def test_grants_that_were_not_seen_yet_count_against_new_credit(bench: Bench) ->
     assert len(launcher.grants) == 5
 
 
-def test_a_large_credit_is_served_in_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("balsam_jobstore.leases._MOST_GRANTS", 4)
-    bench.create(*[job(f"j{i}") for i in range(9)])
-    launcher = bench.launcher(jobs=9)
-    for expected in (4, 8, 9):
-        assert len(launcher.grants) == expected
-        bench.do(lambda tx: None)
+def test_a_large_credit_is_served_at_once_and_in_order(bench: Bench) -> None:
+    bench.create(*[job(f"j{i}", priority=-i) for i in range(130)])
+    launcher = bench.launcher(jobs=125, nodes=200.0)
+    assert launcher.names == [f"j{i}" for i in range(125)]
+    launcher.give(jobs=99)
+    assert launcher.names[125:] == [f"j{i}" for i in range(125, 130)]
 
 
-def test_a_commit_that_fails_takes_its_grants_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher = bench.launcher(jobs=1)
+def test_a_launcher_that_was_short_of_nodes_gets_the_rest_when_they_are_free(bench: Bench) -> None:
+    bench.create(*[job(f"j{i}", num_nodes=1 + i % 3) for i in range(60)])
+    launcher = bench.launcher(jobs=100, nodes=7.0)
+    sizes = {grant.name: grant.num_nodes for grant in launcher.grants}
+    assert sum(sizes.values()) == 6  # twice three; another three do not fit, and nothing smaller overtakes them
+    rounds = 0
+    while len(launcher.grants) < 60:
+        rounds += 1
+        launcher.give(jobs=100, nodes=7.0)
+    assert [grant.num_nodes for grant in launcher.grants] == [3] * 20 + [2] * 20 + [1] * 20
+    assert rounds < 30
+
+
+@pytest.mark.parametrize("count", [1, 70])
+def test_a_commit_that_fails_takes_its_grants_back(bench: Bench, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    launcher = bench.launcher(jobs=count)
 
     def fails(tx: Tx) -> None:
         raise OSError("no room")
@@ -159,13 +172,12 @@ def test_a_commit_that_fails_takes_its_grants_back(bench: Bench, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(Tx, "write_events", fails)
         with pytest.raises(OSError, match="no room"):
-            bench.add("lost")
+            bench.create(*[job("lost") for _ in range(count)])
     assert launcher.grants == []
     assert bench.sql("SELECT count(*) FROM job") == [(0,)]
 
-    bench.add("a")
-    assert launcher.names == ["a"]
-    assert launcher.stream.sent == 1
+    bench.create(*[job(f"j{i}") for i in range(count)])
+    assert len(launcher.grants) == launcher.stream.sent == count
 
 
 # The scheduler's work

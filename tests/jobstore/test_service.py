@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import subprocess
 import sys
@@ -362,12 +363,15 @@ def test_the_token_of_a_run_works_while_it_runs_and_never_for_applications(share
     run = Client(shared, grant.token)
     assert run.call("JobService/GetJob", jobs_pb.GetJobRequest(job_id=mine.job_id)).state == S.RUNNING
     child = new_job("child", parents=[mine.job_id])
-    assert create(run, child).created == 1
+    gone = new_job("gone")
+    assert create(run, child, gone).created == 2
     update = jobs_pb.UpdateJobsRequest()
     update.updates.add(job=job_pb2.Job(job_id=child.job_id, priority=4)).update_mask.paths.append("priority")
     assert run.call("JobService/UpdateJobs", update).updated == 1
-    events = client.call("EventService/ListEvents", _events_of(child.job_id)).events
-    assert events[0].actor == events[0].SCRIPT
+    assert run.call("JobService/DeleteJobs", jobs_pb.DeleteJobsRequest(selector=by_id(gone.job_id))).deleted == 1
+    for job_id in (child.job_id, gone.job_id):
+        event = client.call("EventService/ListEvents", _events_of(job_id)).events[0]
+        assert event.actor == event.SCRIPT
 
     for method in (
         "ApplicationService/CreateApplication",
@@ -399,6 +403,97 @@ def _report(grant: lease_pb2.Grant, state: State, *, release: bool = False) -> l
 
 def _events_of(*job_ids: str) -> events_pb.ListEventsRequest:
     return events_pb.ListEventsRequest(filter=events_pb.EventFilter(job_ids=job_ids))
+
+
+def test_a_grant_brings_its_program_once_and_again_when_it_has_changed(client: Client) -> None:
+    name = f"app {uuid.uuid4()}"
+    scheduler, launcher = schedule(client), open_session(client, workflow_filter=name)
+    line = Line(client, launcher)
+    line.send(credit=work_pb.WorkRequest.Credit(nodes=9, jobs=9, largest=1))
+    application = application_pb2.Application(name=name, executable="one", envscript="env.sh", python="/bin/python")
+    client.call("ApplicationService/CreateApplication", apps_pb.CreateApplicationRequest(application=application))
+
+    def programs() -> list[tuple[str, str, str]]:
+        create(client, new_job(workflow=name, application=name))
+        answer = next(answer for answer in line.answers if answer.grants)
+        assert all(grant.program_id for grant in answer.grants)
+        return [(program.executable, program.envscript, program.python) for program in answer.programs]
+
+    assert programs() == [("one", "env.sh", "/bin/python")]
+    assert programs() == []
+    application.executable = "two"
+    change = apps_pb.UpdateApplicationRequest(application=application, update_mask={"paths": ["executable"]})
+    assert client.call("ApplicationService/UpdateApplication", change).revision == 2
+    assert programs() == [("two", "env.sh", "/bin/python")]
+    line.close()
+    for session_id in (scheduler, launcher):
+        client.call("SessionService/CloseSession", work_pb.CloseSessionRequest(session_id=session_id))
+
+
+def test_a_job_comes_back_as_it_was_given(client: Client) -> None:
+    parent = new_job("parent")
+    job = new_job(
+        "whole é",
+        workflow="deep/er",
+        description="line\nline",
+        args="--x 'a b'",
+        environ_vars={"A": "1:2", "B": ""},
+        data='{"x":[1,2.5,null,{"y":"z"}]}',
+        parents=[parent.job_id],
+        wait_for_parents=False,
+        input_files="*.dat [ab]?",
+        stage_in_url="local:/in",
+        stage_out_url="scp:host:/out",
+        stage_out_files="*",
+        wall_time_minutes=0,
+        num_nodes=2,
+        coschedule_num_nodes=3,
+        ranks_per_node=4,
+        threads_per_rank=5,
+        threads_per_core=6,
+        cpu_affinity=job_pb2.Job.DEPTH,
+        mpi_flags="-x",
+        node_packing_count=7,
+        gpus_per_rank=0.25,
+        priority=-8,
+        post_error_handler=True,
+        post_timeout_handler=True,
+        auto_timeout_retry=False,
+        max_restarts=0,
+    )
+    assert create(client, parent, job).created == 2
+    found = client.call("JobService/GetJob", jobs_pb.GetJobRequest(job_id=job.job_id))
+    assert json.loads(found.data) == json.loads(job.data)
+    for field in job_pb2.Job.DESCRIPTOR.fields[:30]:
+        if field.name != "data":
+            assert getattr(found, field.name) == getattr(job, field.name), field.name
+    assert found.working_directory.endswith(f"/data/deep/er/whole_é_{job.job_id[:8]}")
+    assert (found.state, found.revision, found.leased, found.HasField("exit_code")) == (S.CREATED, 1, False, False)
+    assert found.create_time.seconds > 1_600_000_000
+
+    listed = client.call(
+        "JobService/ListJobs", jobs_pb.ListJobsRequest(filter=where("job_id", 1, text(text=job.job_id)))
+    )
+    found.ClearField("parents")
+    assert list(listed.jobs) == [found]
+    only = jobs_pb.ListJobsRequest(filter=where("children", 1, text(text=job.job_id)), read_mask={"paths": ["name"]})
+    assert list(client.call("JobService/ListJobs", only).jobs) == [job_pb2.Job(job_id=parent.job_id, name="parent")]
+
+
+def test_counts_come_by_the_values_of_fields(client: Client) -> None:
+    wf = f"wf {uuid.uuid4()}"
+    create(client, *[new_job("a", workflow=wf, post_error_handler=i > 0) for i in range(3)])
+    request = jobs_pb.CountJobsRequest(
+        filter=where("workflow", 1, text(text=wf)),
+        group_by=["state", "post_error_handler", "cpu_affinity", "num_nodes"],
+    )
+    answer = client.call("JobService/CountJobs", request)
+    shown = [
+        ([value.text or value.boolean or value.integer for value in group.values], group.count)
+        for group in answer.groups
+    ]
+    assert answer.count == 3
+    assert shown == [(["CREATED", 0, "none", 1], 1), (["CREATED", True, "none", 1], 2)]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from balsam.errors import NotFound, Unavailable
 from balsam.site import Site
 from balsam.states import Actor, State
-from balsam_jobstore import jobs, leases
+from balsam_jobstore import creation, leases
 from balsam_jobstore.access import RunTokens
 from balsam_jobstore.database import Database
 from balsam_jobstore.events import EventFilter, read_events
@@ -227,7 +227,7 @@ def test_what_a_lost_commit_granted_is_told_when_the_line_is_opened_again(
 ) -> None:
     launcher = bench.launcher(jobs=2)
     new = job("a")
-    cut_in_commit(lambda tx: jobs.create(tx, [new], owner="me", actor=Actor.USER, atomic=False))
+    cut_in_commit(lambda tx: creation.create(tx, [new], owner="me", actor=Actor.USER, atomic=False))
     assert launcher.grants == []
     assert launcher.replaced  # its line is closed
     assert bench.row(new.job_id).session == launcher.session.key

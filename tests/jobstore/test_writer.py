@@ -10,7 +10,7 @@ import pytest
 
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, Unavailable
 from balsam.states import Actor
-from balsam_jobstore import jobs
+from balsam_jobstore import creation
 from balsam_jobstore.database import Database
 from balsam_jobstore.tx import Outcome, Tx
 from balsam_jobstore.writer import Writer
@@ -73,10 +73,10 @@ def run(database: Database, work: Callable[[Writer, Counted], Awaitable[None]]) 
     return asyncio.run(main())
 
 
-def adds(name: str) -> Callable[[Tx], jobs.Created]:
+def adds(name: str) -> Callable[[Tx], creation.Created]:
     """A command that adds a job."""
     new = job(name)
-    return lambda tx: jobs.create(tx, [new], owner="me", actor=Actor.USER, atomic=False)
+    return lambda tx: creation.create(tx, [new], owner="me", actor=Actor.USER, atomic=False)
 
 
 def names(database: Database) -> list[str]:

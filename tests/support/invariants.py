@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from balsam.states import WAITING, Actor, State, path_is_allowed
+from balsam_jobstore.history import EventRecord, unpack_states
 from balsam_jobstore.rules import Needs, RuleSet
-from balsam_jobstore.tx import EventRecord, unpack_states
 
 Rows = list[dict[str, Any]]
 

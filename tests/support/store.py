@@ -13,17 +13,21 @@ import sqlalchemy as sa
 from balsam.fields import JOB_FIELDS
 from balsam.site import Site
 from balsam.states import Actor, State
-from balsam_jobstore import applications, edges, jobs, leases, reading
+from balsam_jobstore import applications, creation, edges, jobs, leases, reading
 from balsam_jobstore.access import RunTokens
+from balsam_jobstore.creation import Created, NewJob
 from balsam_jobstore.database import Database
 from balsam_jobstore.events import EventFilter, read_events
-from balsam_jobstore.jobs import Created, Killed, NewJob, Refused
+from balsam_jobstore.history import EventRecord
+from balsam_jobstore.jobs import Killed
 from balsam_jobstore.leases import Credit, Delivery, Grant, Report, Stream
 from balsam_jobstore.query import Node, Order
+from balsam_jobstore.refusals import Refused
+from balsam_jobstore.rows import Row
 from balsam_jobstore.server.sessions import _rule
 from balsam_jobstore.sessions import LAUNCHER, SCHEDULER, Session, new_id
 from balsam_jobstore.store import Store, attach_stream
-from balsam_jobstore.tx import EventRecord, Row, Tx
+from balsam_jobstore.tx import Tx
 from balsam_jobstore.writer import Writer
 from balsam_scheduler.rules import RULES, SLOW_STATES
 
@@ -102,7 +106,7 @@ class Bench:
 
     def create(self, *new: NewJob, atomic: bool = False, actor: Actor = Actor.USER) -> Created:
         """Adds jobs in one call."""
-        return self.do(lambda tx: jobs.create(tx, new, owner="me", actor=actor, atomic=atomic))
+        return self.do(lambda tx: creation.create(tx, new, owner="me", actor=actor, atomic=atomic))
 
     def add(self, name: str = "", *, parents: Iterable[str] = (), **fields: Any) -> str:
         """Adds a job; gives its id."""

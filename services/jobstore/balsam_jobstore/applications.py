@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from balsam.errors import Conflict, NotAllowed
+from balsam.errors import Conflict, NotAllowed, NotFound
 from balsam.states import END
-from balsam_jobstore.jobs import application_names, script_needs, unknown_application
 from balsam_jobstore.rules import Needs
 from balsam_jobstore.tx import Tx
 
@@ -25,7 +24,7 @@ COLUMNS = (
     "revision",
 )
 _ENDED = ", ".join(str(int(s)) for s in sorted(END))
-_SCRIPTS = int(Needs.PREPROCESS | Needs.POSTPROCESS)
+SCRIPTS = int(Needs.PREPROCESS | Needs.POSTPROCESS)
 
 
 @dataclass(slots=True)
@@ -95,7 +94,7 @@ def update(tx: Tx, name: str, changes: Mapping[str, str]) -> Application:
     if bits != script_needs(before.preprocess, before.postprocess):
         text = f"SELECT key FROM job WHERE application = :application AND state NOT IN ({_ENDED})"
         for row in tx.load([key for (key,) in tx.sql.run(text, application=after.key)]):
-            row.needs = (row.needs & ~_SCRIPTS) | bits
+            row.needs = (row.needs & ~SCRIPTS) | bits
             tx.touch(row)
     return after
 
@@ -116,3 +115,36 @@ def delete(tx: Tx, name: str) -> None:
         )
     tx.sql.run("UPDATE job SET application = NULL WHERE application = :key", key=application.key)
     tx.sql.run("DELETE FROM application WHERE key = :key", key=application.key)
+
+
+def find_needs(tx: Tx, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Name -> (key, needs) of applications."""
+    wanted = sorted(names)
+    if not wanted:
+        return {}
+    found = tx.sql.run("SELECT name, key, preprocess, postprocess FROM application WHERE name = {names}", names=wanted)
+    return {name: (key, script_needs(preprocess, postprocess)) for name, key, preprocess, postprocess in found}
+
+
+def script_needs(preprocess: str, postprocess: str) -> int:
+    """What an application's scripts add to a job's needs."""
+    return int((Needs.PREPROCESS if preprocess else 0) | (Needs.POSTPROCESS if postprocess else 0))
+
+
+def application_needs(tx: Tx, known: Mapping[str, tuple[int, int]], name: str) -> tuple[int | None, int]:
+    if not name:
+        return None, 0
+    if name not in known:
+        raise unknown_application(name, application_names(tx))
+    return known[name]
+
+
+def application_names(tx: Tx) -> list[str]:
+    """The first names of applications, for an error."""
+    return [name for (name,) in tx.sql.run("SELECT name FROM application ORDER BY name LIMIT 20")]
+
+
+def unknown_application(name: str, known: Sequence[str]) -> NotFound:
+    """The error for an application that does not exist; names those that do."""
+    there = f"there are: {', '.join(known)}" if known else "there is none yet, add it with `balsam app`"
+    return NotFound(f"application {name!r} does not exist ({there})", field="application")

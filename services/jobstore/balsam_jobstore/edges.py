@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from balsam.errors import Conflict, InvalidParentsError, InvalidStateError, NotFound
 from balsam.states import RUNNABLE, WAITING, Actor, State
+from balsam_jobstore.rows import Row, has_failed, is_met
 from balsam_jobstore.rules import Needs
-from balsam_jobstore.tx import Row, Tx, has_failed, is_met
+from balsam_jobstore.tx import Tx
 
 _PATH_SHOWN = 10
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from balsam_jobstore import schema
 from balsam_jobstore.database import among
-from balsam_jobstore.tx import EventRecord, pack_states, unpack_states
+from balsam_jobstore.history import EventRecord, pack_states, unpack_states
 
 RING = 20_000
 """Events kept in memory."""

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from balsam.states import RUNNABLE, Actor, State, path_is_allowed
+from balsam_jobstore.rows import Row
 from balsam_jobstore.rules import Needs
 from balsam_jobstore.sessions import LAUNCHER, Session
-from balsam_jobstore.tx import Row, Tx
+from balsam_jobstore.tx import Tx
 from balsam_jobstore.workflows import workflow_condition
 
 _RUNNABLE_LIST = ", ".join(str(int(s)) for s in sorted(RUNNABLE))

@@ -10,38 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from balsam.errors import InvalidStateError
 from balsam.states import END, RUNNABLE, WAITING, Actor, State, allowed, names
 from balsam_jobstore.database import Sql, now_us
+from balsam_jobstore.history import EVENT_COLUMNS, EventRecord, event_values
+from balsam_jobstore.rows import COLUMNS, MUTABLE, Row, has_failed, is_met, parent_label
 from balsam_jobstore.rules import Needs, RuleSet
 
-MUTABLE = (
-    "state",
-    "needs",
-    "unmet",
-    "failed_parent",
-    "session",
-    "fence",
-    "attempt",
-    "tries",
-    "restarts",
-    "lost",
-    "exit_code",
-    "max_restarts",
-    "priority",
-    "num_nodes",
-    "ranks_per_node",
-    "node_packing_count",
-    "wall_time_minutes",
-    "application",
-    "name",
-    "workflow",
-)
-"""Columns of `job` that change, in the order of a row's snapshot."""
-
-_COLUMNS = "key, job_id, revision, " + ", ".join(MUTABLE)
 _LOAD_CHUNK = 5000
 _END, _RUNNABLE, _WAITING = (frozenset(int(s) for s in group) for group in (END, RUNNABLE, WAITING))
 _FINISHED, _FAILED, _KILLED = int(State.JOB_FINISHED), int(State.FAILED), int(State.USER_KILLED)
@@ -51,71 +27,6 @@ _NO_WAIT, _PARENTS, _CHILDREN = int(Needs.NO_WAIT), int(Needs.PARENTS), int(Need
 
 RECALLED = -1
 """`tries` of a lease that was taken back though nobody has moved the job: what is done under it does not count."""
-
-
-class Row:
-    """A job as the store moves it: the columns of `job`."""
-
-    __slots__ = ("before", "job_id", "key", "revision", *MUTABLE)
-
-    key: int
-    job_id: str
-    revision: int
-    state: int
-    needs: int
-    unmet: int
-    failed_parent: int | None
-    session: int | None
-    fence: int
-    attempt: int
-    tries: int
-    restarts: int
-    lost: int
-    exit_code: int | None
-    max_restarts: int
-    priority: int
-    num_nodes: int
-    ranks_per_node: int
-    node_packing_count: int
-    wall_time_minutes: int
-    application: int | None
-    name: str
-    workflow: str
-
-    def __init__(self, values: Sequence[object]) -> None:
-        self.before = values[3:]
-        for name, value in zip(_SLOTS, values, strict=True):
-            setattr(self, name, value)
-
-    def snapshot(self) -> tuple[object, ...]:
-        """The values of `MUTABLE`."""
-        return tuple([getattr(self, name) for name in MUTABLE])
-
-    @property
-    def label(self) -> str:
-        """How messages name the job: its name and the start of its id."""
-        return job_label(self.name, self.job_id)
-
-
-_SLOTS = ("key", "job_id", "revision", *MUTABLE)
-
-
-@dataclass(slots=True)
-class EventRecord:
-    """One row of the history, before or after it has its sequence."""
-
-    key: int
-    job_id: str
-    workflow: str
-    states: tuple[int, ...]
-    time_us: int
-    actor: int
-    attempt: int
-    message: str = ""
-    exit_code: int | None = None
-    deleted: bool = False
-    sequence: int = 0
-    record_us: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,7 +85,7 @@ class Tx:
         lock = "" if self.sql.is_sqlite else " ORDER BY key FOR UPDATE"
         for start in range(0, len(missing), _LOAD_CHUNK):
             chunk = missing[start : start + _LOAD_CHUNK]
-            for values in self.sql.run(f"SELECT {_COLUMNS} FROM job WHERE key = {{keys}}{lock}", keys=chunk):
+            for values in self.sql.run(f"SELECT {COLUMNS} FROM job WHERE key = {{keys}}{lock}", keys=chunk):
                 self.rows[values[0]] = Row(values)
         return [self.rows[key] for key in wanted if key in self.rows]
 
@@ -445,73 +356,6 @@ class Tx:
             event.sequence = sequence
             event.record_us = self.now_us
         self.sql.insert("event", EVENT_COLUMNS, [event_values(event) for event in events])
-
-
-class Parent(Protocol):
-    """What a child needs to know of its parent."""
-
-    state: int
-    session: int | None
-
-
-def is_met(parent: Parent) -> bool:
-    """Whether a parent holds its children no longer (one that a script still works on does)."""
-    return parent.state == _FINISHED and parent.session is None
-
-
-def has_failed(parent: Parent) -> bool:
-    """Whether a parent has ended without finishing; a failure that a script sets counts when the script has ended."""
-    return parent.state == _KILLED or (parent.state == _FAILED and parent.session is None)
-
-
-def job_label(name: str, job_id: str) -> str:
-    """How messages name a job: its name and the start of its id."""
-    return f"{name or 'job'} ({job_id[:8]})"
-
-
-def parent_label(label: str, state: int) -> str:
-    """How a child's message names the parent that failed it."""
-    return f"{label}, {State(state).name},"
-
-
-EVENT_COLUMNS = (
-    "sequence",
-    "job",
-    "states",
-    "time_us",
-    "record_us",
-    "actor",
-    "attempt",
-    "exit_code",
-    "message",
-    "deleted_id",
-)
-
-
-def event_values(event: EventRecord) -> tuple[object, ...]:
-    """The row of an event."""
-    return (
-        event.sequence,
-        event.key,
-        pack_states(event.states),
-        event.time_us,
-        event.record_us,
-        event.actor,
-        event.attempt,
-        event.exit_code,
-        event.message,
-        event.job_id if event.deleted else None,
-    )
-
-
-def pack_states(states: Sequence[int]) -> str:
-    """States as letters: CREATED is A, USER_KILLED is N."""
-    return "".join([chr(64 + state) for state in states])
-
-
-def unpack_states(letters: str) -> tuple[int, ...]:
-    """The states behind letters."""
-    return tuple([ord(letter) - 64 for letter in letters])
 
 
 def _not_allowed(row: Row, target: int, actor: Actor) -> str:

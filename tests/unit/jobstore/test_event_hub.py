@@ -9,7 +9,7 @@ import pytest
 
 from balsam.states import State
 from balsam_jobstore.events import EventFilter, EventHub
-from balsam_jobstore.tx import EventRecord, pack_states, unpack_states
+from balsam_jobstore.history import EventRecord, pack_states, unpack_states
 
 S = State
 

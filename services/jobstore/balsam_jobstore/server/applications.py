@@ -10,7 +10,7 @@ from balsam.serving import CALLER
 from balsam.v1 import application_pb2, application_service_pb2
 from balsam.v1.application_service_pb2_grpc import ApplicationServiceServicer
 from balsam_jobstore import applications, reading
-from balsam_jobstore.jobs import unknown_application
+from balsam_jobstore.applications import unknown_application
 from balsam_jobstore.query import Test
 from balsam_jobstore.server import convert
 from balsam_jobstore.store import Store

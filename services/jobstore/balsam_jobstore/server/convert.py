@@ -15,10 +15,11 @@ from balsam.errors import ValidationError
 from balsam.fields import APPLICATION_FIELDS, CPU_AFFINITIES, JOB_FIELDS, Phase, check_id, unknown_field
 from balsam.states import State
 from balsam.v1 import application_pb2, event_pb2, job_pb2, job_service_pb2, query_pb2
-from balsam_jobstore import applications, jobs
-from balsam_jobstore.jobs import NewJob, Refused
+from balsam_jobstore import applications
+from balsam_jobstore.creation import NewJob
+from balsam_jobstore.history import EventRecord
 from balsam_jobstore.query import Group, Node, Order, Test
-from balsam_jobstore.tx import EventRecord
+from balsam_jobstore.refusals import MOST_REFUSALS, Refused
 
 MAX_MESSAGE = 8000
 _TIME_FIELDS = frozenset({"create_time"})
@@ -184,7 +185,7 @@ def refusal_message(item: Refused) -> job_service_pb2.Refusal:
 
 def refusal_messages(items: Iterable[Refused]) -> list[job_service_pb2.Refusal]:
     """The first refusals of a list."""
-    return [refusal_message(item) for item in list(items)[: jobs.MOST_REFUSALS]]
+    return [refusal_message(item) for item in list(items)[:MOST_REFUSALS]]
 
 
 # Queries

@@ -11,11 +11,13 @@ from balsam.serving import CALLER
 from balsam.states import Actor
 from balsam.v1 import job_pb2, job_service_pb2
 from balsam.v1.job_service_pb2_grpc import JobServiceServicer
-from balsam_jobstore import edges, jobs, reading
-from balsam_jobstore.jobs import NewJob, Refused
+from balsam_jobstore import creation, edges, jobs, reading
+from balsam_jobstore.creation import NewJob
+from balsam_jobstore.refusals import MOST_REFUSALS, Refused, refused
+from balsam_jobstore.rows import Row
 from balsam_jobstore.server import convert
 from balsam_jobstore.store import Store
-from balsam_jobstore.tx import Row, Tx
+from balsam_jobstore.tx import Tx
 
 pb = job_service_pb2
 
@@ -32,7 +34,7 @@ class JobService(JobServiceServicer):
 
     async def CreateJobs(self, request: AsyncIterator[pb.CreateJobsRequest], context: Any) -> pb.CreateJobsResponse:
         """Adds jobs."""
-        total = jobs.Created()
+        total = creation.Created()
         held: list[NewJob] = []
         atomic: bool | None = None
         index = 0
@@ -43,7 +45,7 @@ class JobService(JobServiceServicer):
                 try:
                     batch.append(convert.new_job(job, index))
                 except BalsamError as error:
-                    total.refusals.append(jobs.refused(job.job_id, index, error))
+                    total.refusals.append(refused(job.job_id, index, error))
                 index += 1
             if atomic:
                 held += batch
@@ -58,18 +60,18 @@ class JobService(JobServiceServicer):
         return pb.CreateJobsResponse(
             created=total.created,
             existing=total.existing,
-            refusals=[convert.refusal_message(item) for item in total.refusals[: jobs.MOST_REFUSALS]],
+            refusals=[convert.refusal_message(item) for item in total.refusals[:MOST_REFUSALS]],
             sequence=self._store.hub.sequence,
         )
 
-    async def _create(self, batch: list[NewJob], total: jobs.Created, *, atomic: bool) -> None:
+    async def _create(self, batch: list[NewJob], total: creation.Created, *, atomic: bool) -> None:
         caller = CALLER.get()
         actor = Actor.SCRIPT if caller.job_id else Actor.USER
         try:
             made = await self._store.writer.do(
-                lambda tx: jobs.create(tx, batch, owner=caller.user, actor=actor, atomic=atomic)
+                lambda tx: creation.create(tx, batch, owner=caller.user, actor=actor, atomic=atomic)
             )
-        except jobs.NotAllCreated as error:
+        except creation.NotAllCreated as error:
             total.refusals += error.outcome.refusals
             return
         total.created += made.created
@@ -122,7 +124,7 @@ class JobService(JobServiceServicer):
                 message = convert.event_text(item.message)
                 items.append((index, job_id, values, item.expected_revision, message))
             except BalsamError as error:
-                response.refusals.append(convert.refusal_message(jobs.refused(item.job.job_id, index, error)))
+                response.refusals.append(convert.refusal_message(refused(item.job.job_id, index, error)))
         revisions = [0] * len(request.updates)
         actor = Actor.SCRIPT if CALLER.get().job_id else Actor.USER
         for index, job_id, values, expected, message in items:
@@ -143,7 +145,7 @@ class JobService(JobServiceServicer):
                 revisions[index] = row.revision
                 response.updated += 1
             except BalsamError as error:
-                response.refusals.append(convert.refusal_message(jobs.refused(job_id, index, error)))
+                response.refusals.append(convert.refusal_message(refused(job_id, index, error)))
         response.revisions.extend(revisions)
         return response
 
@@ -206,15 +208,16 @@ class JobService(JobServiceServicer):
             return pb.DeleteJobsResponse(matched=matched, deleted=matched)
         matched = deleted = 0
         refusals: list[Refused] = []
+        actor = Actor.SCRIPT if CALLER.get().job_id else Actor.USER
         async for rows, missing in self._batches(request.selector):
 
             def command(tx: Tx, keys: list[int] = rows) -> tuple[int, list[Refused]]:
-                return jobs.delete(tx, tx.load(keys), kill_running=request.kill)
+                return jobs.delete(tx, tx.load(keys), kill_running=request.kill, actor=actor)
 
-            count, refused = await self._store.writer.do(command)
+            count, unwilling = await self._store.writer.do(command)
             matched += len(rows) + len(missing)
             deleted += count
-            refusals += missing + refused
+            refusals += missing + unwilling
         return pb.DeleteJobsResponse(
             matched=matched,
             deleted=deleted,
@@ -236,7 +239,7 @@ class JobService(JobServiceServicer):
             try:
                 await self._store.writer.do(command)
             except BalsamError as error:
-                response.refusals.append(convert.refusal_message(jobs.refused(item.child_id, index, error)))
+                response.refusals.append(convert.refusal_message(refused(item.child_id, index, error)))
             else:
                 response.added += verb is edges.add
                 response.removed += verb is edges.remove
@@ -277,18 +280,18 @@ class JobService(JobServiceServicer):
 
             def command(tx: Tx, keys: list[int] = keys) -> tuple[int, list[Refused]]:
                 count = 0
-                refused = []
+                unwilling = []
                 for row in tx.load(keys):
                     try:
                         verb(tx, row)
                         count += 1
                     except BalsamError as error:
-                        refused.append(jobs.refused(row.job_id, 0, error))
-                return count, refused
+                        unwilling.append(refused(row.job_id, 0, error))
+                return count, unwilling
 
-            count, refused = await self._store.writer.do(command)
+            count, unwilling = await self._store.writer.do(command)
             done += count
-            refusals += missing + refused
+            refusals += missing + unwilling
         return done, refusals
 
     async def _count(self, message: pb.JobSelector) -> int:

@@ -1,0 +1,53 @@
+"""Between the fields of a job and the columns of its two tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from balsam.errors import NotFound
+from balsam_jobstore.rules import Needs
+
+HOT_FIELDS = frozenset(
+    {
+        "name",
+        "workflow",
+        "application",
+        "priority",
+        "num_nodes",
+        "ranks_per_node",
+        "node_packing_count",
+        "wall_time_minutes",
+        "max_restarts",
+    }
+)
+"""Fields that are columns of `job`; the others are columns of `job_detail`."""
+NEEDS_BY_FLAG = {
+    "wait_for_parents": (Needs.NO_WAIT, False),
+    "auto_timeout_retry": (Needs.NO_TIMEOUT_RETRY, False),
+    "post_error_handler": (Needs.ERROR_HANDLER, True),
+    "post_timeout_handler": (Needs.TIMEOUT_HANDLER, True),
+    "stage_in_url": (Needs.STAGE_IN_URL, True),
+    "input_files": (Needs.INPUT_FILES, True),
+}
+"""Field -> the bit of a job's needs that it sets, when it is this."""
+
+
+def check_launch(values: Mapping[str, Any]) -> None:
+    """Binding a job to a launch that does not exist would hold it for ever."""
+    if values.get("queued_launch"):
+        raise NotFound(f"queued_launch = {values['queued_launch']!r}: there is no such launch", field="queued_launch")
+
+
+def encode(name: str, value: Any) -> Any:
+    """A field's value as its column holds it."""
+    if name == "environ_vars":
+        return json.dumps(value, ensure_ascii=False) if value else ""
+    if name == "data":
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if name == "cpu_affinity":
+        return 2 if value == "depth" else 1
+    if isinstance(value, bool):
+        return int(value)
+    return value

@@ -1,0 +1,64 @@
+"""The history: one row of `event` for the states that a job entered at one instant, by one actor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class EventRecord:
+    """One row of the history, before or after it has its sequence."""
+
+    key: int
+    job_id: str
+    workflow: str
+    states: tuple[int, ...]
+    time_us: int
+    actor: int
+    attempt: int
+    message: str = ""
+    exit_code: int | None = None
+    deleted: bool = False
+    sequence: int = 0
+    record_us: int = 0
+
+
+EVENT_COLUMNS = (
+    "sequence",
+    "job",
+    "states",
+    "time_us",
+    "record_us",
+    "actor",
+    "attempt",
+    "exit_code",
+    "message",
+    "deleted_id",
+)
+
+
+def event_values(event: EventRecord) -> tuple[object, ...]:
+    """The row of an event."""
+    return (
+        event.sequence,
+        event.key,
+        pack_states(event.states),
+        event.time_us,
+        event.record_us,
+        event.actor,
+        event.attempt,
+        event.exit_code,
+        event.message,
+        event.job_id if event.deleted else None,
+    )
+
+
+def pack_states(states: Sequence[int]) -> str:
+    """States as letters: CREATED is A, USER_KILLED is N."""
+    return "".join([chr(64 + state) for state in states])
+
+
+def unpack_states(letters: str) -> tuple[int, ...]:
+    """The states behind letters."""
+    return tuple([ord(letter) - 64 for letter in letters])
