@@ -74,8 +74,11 @@ ERROR_DOMAIN = "balsam"
 NOT_RUNNING = "NOT_RUNNING"
 """Reason of an Unavailable where nobody listens at all, which is more than silence."""
 
+NO_DATABASE = "NO_DATABASE"
+"""Reason of an Unavailable where the job store has lost its database, which it looks for again at every call."""
+
 _REFUSED = ("Connection refused", "No such file or directory")
-_WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING})
+_WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING, NO_DATABASE})
 
 
 def error_for(reason: str, message: str, field: str = "", code: str = "") -> errors.BalsamError:

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from balsam.errors import BalsamError, ResourceExhausted, SiteError, Unavailable, ValidationError
+from balsam.rpc import NO_DATABASE
 
 BUSY_SECONDS = 10.0
 CHECKPOINT_PAGES = 16_000
@@ -199,7 +200,7 @@ def translate_error(error: Exception) -> BalsamError | None:
     text = str(original).strip().split("\n")[0]
     kind = type(original).__name__
     if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return Unavailable("no database", reason="NO_DATABASE")
+        return Unavailable("no database", reason=NO_DATABASE)
     if isinstance(error, sa.exc.TimeoutError):
         return ResourceExhausted("too many reads are under way; try again shortly")
     if "user-defined function" in text or "statement timeout" in text:
@@ -213,7 +214,7 @@ def translate_error(error: Exception) -> BalsamError | None:
     # Without a code of PostgreSQL: what libpq says of a connection that broke. 57P: it stops, starts, or has crashed.
     code = getattr(original, "pgcode", None) or ""
     if kind in ("OperationalError", "InterfaceError", "DatabaseError") or code.startswith(("08", "57P", "53")):
-        return Unavailable(f"no database: {text}", reason="NO_DATABASE")
+        return Unavailable(f"no database: {text}", reason=NO_DATABASE)
     return None
 
 

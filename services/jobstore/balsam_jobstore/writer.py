@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 
 from balsam.errors import BalsamError, Unavailable
+from balsam.rpc import NO_DATABASE
 from balsam.serving import shed
 from balsam_jobstore.database import Database, Sql, translate_error
 from balsam_jobstore.rules import RuleSet
@@ -163,7 +164,7 @@ class Writer:
                 future.set_result(result)
 
     def _fail(self, group: list[tuple[Command[Any], asyncio.Future[Any]]], error: Exception) -> None:
-        if isinstance(error, Unavailable) and error.reason == "NO_DATABASE":
+        if isinstance(error, Unavailable) and error.reason == NO_DATABASE:
             self._hooks.disconnected()
         for _, future in group:
             if not future.done():
