@@ -14,11 +14,12 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
-from eos.birch_murnaghan import EquationOfState
-from eos.universal_curve import ROSE_K, scaled_energy
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+
+from eos.birch_murnaghan import EquationOfState
+from eos.universal_curve import ROSE_K, scaled_energy
 
 COLOURS = {
     "Al": "#7f7f7f",

@@ -22,18 +22,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.live import Live
+
 from eos import progress as view
 from eos import report
 from eos.campaign import WORKFLOW, Balsam, SetupFailed, add_first_jobs, make_site, register
-from rich.console import Console
-from rich.live import Live
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from eos.events import Move
-
     from balsam.launcher.dag import BalsamJob
+    from eos.events import Move
 
 RANKS = 2
 LIMIT_MINUTES = 10
@@ -106,9 +106,8 @@ def campaign(balsam: Balsam, console: Console) -> int:
 
 def follow(launcher: subprocess.Popen[bytes], site: Path, console: Console) -> view.Progress:
     """Shows the progress from the event stream until the launcher has exited."""
-    from eos.events import Watch
-
     from balsam.site import open_site
+    from eos.events import Watch
 
     progress, started = view.Progress(), time.monotonic()
     news: queue.SimpleQueue[Sequence[Move] | None] = queue.SimpleQueue()
@@ -169,9 +168,8 @@ def has_results(progress: view.Progress, job_id: str) -> bool:
 
 def catch_up(progress: view.Progress, started: float, console: Console) -> None:
     """The last moves may still be on their way when the launcher has exited: asks once for where all stand."""
-    from eos.events import Move
-
     from balsam.launcher.dag import BalsamJob
+    from eos.events import Move
 
     jobs: list[BalsamJob] = list(BalsamJob.objects.filter(workflow=WORKFLOW))
     moves = [Move(str(job.job_id), job.state, job.get_recent_state_str()) for job in jobs]

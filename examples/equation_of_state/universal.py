@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mpi4py import MPI
+
 from eos import emt
 from eos import universal_curve as uc
-from mpi4py import MPI
 
 SCALED_DISTANCES = np.linspace(-0.6, 2.0, 27)
 """Where the binding curve is computed, in lengths l of each metal from its minimum. Beyond, EMT's own cutoff

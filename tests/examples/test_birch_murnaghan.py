@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase.eos import EquationOfState as AseEquationOfState
+
 from eos import emt
 from eos.birch_murnaghan import EquationOfState, NoMinimum, fit
 from eos.units import GPA_PER_EV_PER_CUBIC_ANGSTROM, lattice_constant

@@ -6,6 +6,7 @@ import pytest
 from ase import units
 from ase.calculators.emt import EMT
 from ase.lattice.cubic import FaceCenteredCubic
+
 from eos import emt
 from eos.metals import EXPERIMENT, METALS
 from eos.units import GPA_PER_EV_PER_CUBIC_ANGSTROM

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 
-from eos.progress import Job, Progress, summary, view
 from rich.console import Console
+
+from eos.progress import Job, Progress, summary, view
 
 FOUND = {"lattice_constant": 3.5898, "bulk_modulus": 134.4}
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+
 from eos import report
 from eos.metals import METALS
-from rich.console import Console
 
 
 def fit_data(metal: str, a: float = 4.0, b: float = 100.0) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from eos import emt, rounds
 from eos.birch_murnaghan import EquationOfState
 from eos.metals import METALS

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eos import emt, rounds
 
+from eos import emt, rounds
 from tests.examples.conftest import EXAMPLE
 
 pytestmark = pytest.mark.mpi

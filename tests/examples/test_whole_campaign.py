@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from eos.metals import METALS
-from eos.report import BULK_TOLERANCE, LATTICE_TOLERANCE
 
 from balsam.site import Site
+from eos.metals import METALS
+from eos.report import BULK_TOLERANCE, LATTICE_TOLERANCE
 from tests.examples.conftest import EXAMPLE
 
 pytestmark = [pytest.mark.mpi, pytest.mark.timeout(600)]
