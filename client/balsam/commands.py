@@ -237,6 +237,9 @@ def job_variables(
 ) -> dict[str, str]:
     """The variables that a run and a script of a job have, beside those of `base_environment`.
 
+    BALSAM_PARENT_IDS is left out where the list is longer than the kernel takes (about 3,300 parents); the Python
+    API and ``balsam show`` know them all.
+
     Args:
         job: the job.
         site_path: the site.
@@ -256,7 +259,9 @@ def job_variables(
     variables[ENV_SITE] = os.fspath(site_path)
     variables[ENV_JOB_ID] = job.job_id
     variables[ENV_ATTEMPT] = str(attempt)
-    variables[ENV_PARENT_IDS] = parent_ids(job.parents)
+    ids = parent_ids(job.parents)
+    if len(ids) < _LONGEST_VARIABLE:
+        variables[ENV_PARENT_IDS] = ids
     variables[ENV_JOB_TOKEN] = token
     return variables
 
@@ -270,6 +275,10 @@ def script_variables(*, timeout: bool, error: bool) -> dict[str, str]:
     """What a post-processing script has beside `job_variables` when it is called as a handler."""
     variables = {ENV_JOB_TIMEOUT: "TRUE"} if timeout else {}
     return variables | ({ENV_JOB_ERROR: "TRUE"} if error else {})
+
+
+# The kernel takes 128 KiB for NAME=VALUE. A part of the list would be worse than none.
+_LONGEST_VARIABLE = 131_000
 
 
 def parent_ids(ids: Sequence[str]) -> str:

@@ -193,6 +193,15 @@ def test_a_run_knows_its_site_job_attempt_parents_and_credential() -> None:
     }
 
 
+def test_more_parents_than_the_kernel_takes_in_a_variable_are_left_out() -> None:
+    found = variables(Job(parents=[Job().job_id] * 10_000))
+    assert "BALSAM_PARENT_IDS" not in found
+    subprocess.run(["/bin/true"], env=found, check=True)
+    fits = variables(Job(parents=[Job().job_id] * 3_200))
+    assert "BALSAM_PARENT_IDS" in fits
+    subprocess.run(["/bin/true"], env=fits, check=True)
+
+
 def test_threads_are_told_when_there_are_several() -> None:
     assert variables(Job(threads_per_rank=4))["OMP_NUM_THREADS"] == "4"
     assert "OMP_NUM_THREADS" not in variables(Job(threads_per_rank=1))
