@@ -22,6 +22,7 @@ MAX_NAME_BYTES = 200
 MAX_TEXT_BYTES = 65_536
 MAX_ARGS_BYTES = 131_072  # the kernel's limit for one word of a command line
 MAX_DATA_BYTES = 1_048_576
+MAX_DATA_DEPTH = 200  # levels; what JSON parsers take beyond some hundred depends on who calls them from where
 MAX_PARENTS = 100_000
 MAX_INT = 2**31 - 1
 
@@ -292,6 +293,8 @@ def encode_json(field: Field, value: Mapping[str, Any]) -> str:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode())
+        if text.count("[") + text.count("{") > MAX_DATA_DEPTH:
+            _check_depth(value, MAX_DATA_DEPTH)
     except UnicodeEncodeError:
         raise field.error(value, "holds a lone surrogate, which is no text") from None
     except RecursionError:
@@ -303,6 +306,14 @@ def encode_json(field: Field, value: Mapping[str, Any]) -> str:
     if _ESCAPED_NUL.search(text):
         raise field.error(value, "holds a NUL character")
     return text
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if left == 0:
+        raise RecursionError
+    for part in value.values() if isinstance(value, Mapping) else value:
+        if isinstance(part, (Mapping, list, tuple)):
+            _check_depth(part, left - 1)
 
 
 def check_id(value: Any, field: str = "job_id") -> str:

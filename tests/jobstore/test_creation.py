@@ -7,9 +7,12 @@ import uuid
 
 import pytest
 
+from balsam.errors import ValidationError
+from balsam.fields import JOB_FIELDS, MAX_DATA_DEPTH
 from balsam.states import Actor, State
 from balsam_jobstore.creation import NotAllCreated
 from balsam_jobstore.database import Database
+from balsam_jobstore.query import Test as Compare
 from tests.support.store import Bench, job
 
 S = State
@@ -131,6 +134,19 @@ def test_values_come_back_as_they_were_given(bench: Bench) -> None:
         assert {name: found[name] for name in ("description", "args", "gpus_per_rank", "priority")} == {
             name: fields[name] for name in ("description", "args", "gpus_per_rank", "priority")
         }
+
+
+def test_data_may_be_nested_but_not_without_end(bench: Bench) -> None:
+    def nested(depth: int) -> str:
+        return '{"x":' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
+
+    job_id = bench.add("deep", data=nested(MAX_DATA_DEPTH))
+    wide = bench.add("wide", data={"x": [[] for _ in range(1000)]})
+    found, _ = bench.list(Compare("data", "isnull", (False,), ("x", "0", "0")))
+    assert [str(row["job_id"]) for row in found] == [job_id]
+    for depth in (MAX_DATA_DEPTH + 1, 900, 950, 980, 10_000):
+        with pytest.raises(ValidationError, match="nested too deeply"):
+            bench.update(wide, data=JOB_FIELDS["data"].check(nested(depth)))
 
 
 def test_working_directories_are_unique_where_eight_digits_collide(bench: Bench) -> None:

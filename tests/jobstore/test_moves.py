@@ -7,6 +7,7 @@ import pytest
 from balsam.errors import BalsamError, Conflict, InvalidStateError, NotAllowed, NotFound, ValidationError
 from balsam.states import TRANSITIONS, Actor, State, names
 from balsam_jobstore import jobs
+from balsam_jobstore.tx import Tx
 from tests.support.store import Bench, job, one
 
 S = State
@@ -466,6 +467,20 @@ def test_a_change_with_the_revision_of_before_is_refused(bench: Bench) -> None:
     with pytest.raises(Conflict, match=rf"revision {revision + 1}, yours is of {revision}"):
         bench.update(job_id, priority=2, expected_revision=revision)
     assert bench.row(job_id).priority == 1
+
+
+def test_of_two_checked_changes_in_one_transaction_the_second_is_refused(bench: Bench) -> None:
+    job_id = bench.add("a")
+
+    def command(tx: Tx) -> None:
+        assert jobs.update(tx, one(tx, job_id), {"description": "first"}, expected_revision=1) == 2
+        with pytest.raises(Conflict, match="revision 2, yours is of 1"):
+            jobs.update(tx, one(tx, job_id), {"description": "second"}, expected_revision=1)
+        assert jobs.update(tx, one(tx, job_id), {"priority": 1}) == 3
+        assert jobs.update(tx, one(tx, job_id), {"priority": 1}) == 3  # nothing changes
+
+    bench.do(command)
+    assert (bench.get(job_id)["description"], bench.row(job_id).priority, bench.row(job_id).revision) == ("first", 1, 3)
 
 
 def test_the_revision_rises_with_every_change_of_either_table(bench: Bench) -> None:

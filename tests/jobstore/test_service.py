@@ -75,6 +75,11 @@ def create(client: Client, *jobs: job_pb2.Job, atomic: bool = False) -> jobs_pb.
     return client.call("JobService/CreateJobs", jobs_pb.CreateJobsRequest(jobs=jobs, atomic=atomic))
 
 
+def rename(job: job_pb2.Job) -> jobs_pb.UpdateJobsRequest:
+    change = jobs_pb.JobUpdate(job=job_pb2.Job(job_id=job.job_id, name="new"), update_mask={"paths": ["name"]})
+    return jobs_pb.UpdateJobsRequest(updates=[change])
+
+
 def by_id(*job_ids: str) -> jobs_pb.JobSelector:
     return jobs_pb.JobSelector(ids=jobs_pb.JobSelector.Ids(job_ids=job_ids))
 
@@ -698,6 +703,7 @@ def test_a_database_that_stops_and_comes_back_is_waited_for(
                 lambda: create(client, new_job("lost")),
                 lambda: client.call("JobService/GetJob", jobs_pb.GetJobRequest(job_id=before.job_id)),
                 lambda: client.call("SessionService/ListSessions", work_pb.ListSessionsRequest()),
+                lambda: client.call("JobService/UpdateJobs", rename(before)),
                 lambda: create(client, new_job("lost")),
             ):
                 with pytest.raises(Refusal) as caught:

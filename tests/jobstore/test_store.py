@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,16 +15,19 @@ import pytest
 import sqlalchemy as sa
 
 from balsam.errors import NotFound, Unavailable
+from balsam.serving import CALLER, Caller
 from balsam.site import Site
 from balsam.states import Actor, State
+from balsam.v1 import job_service_pb2
 from balsam_jobstore import creation, leases
 from balsam_jobstore.access import RunTokens
 from balsam_jobstore.database import Database
 from balsam_jobstore.events import EventFilter, read_events
 from balsam_jobstore.leases import Report
+from balsam_jobstore.server.jobs import JobService
 from balsam_jobstore.sessions import LAUNCHER, SCHEDULER, Session, new_id
 from balsam_jobstore.store import Store
-from balsam_jobstore.tx import Tx
+from balsam_jobstore.tx import Outcome, Tx
 from tests.support.store import RULE_SET, Bench, job
 
 S = State
@@ -166,6 +170,49 @@ def test_a_restart_takes_up_sessions_leases_and_the_history(database: Database) 
     asyncio.run(main())
     with database.reader() as connection:
         assert connection.exec_driver_sql("SELECT state FROM job").all() == [(S.JOB_FINISHED,)]
+
+
+def test_changes_of_many_jobs_in_one_call_share_few_commits(database: Database) -> None:
+    async def main() -> None:
+        CALLER.set(Caller("me", "owner"))
+        async with started(database) as store:
+            store.site.data = "/data"
+            service = JobService(store)
+            ids = [new_id() for _ in range(300)]
+            made = [job(f"j{i}", job_id=job_id) for i, job_id in enumerate(ids)]
+            await store.writer.do(lambda tx: creation.create(tx, made, owner="me", actor=Actor.USER, atomic=True))
+
+            commits = 0
+            committed = store.committed
+
+            def counted(outcome: Outcome) -> None:
+                nonlocal commits
+                commits += 1
+                committed(outcome)
+
+            store.committed = counted
+            update = job_service_pb2.UpdateJobsRequest()
+            for job_id in (*ids, ids[0]):
+                update.updates.add(
+                    job={"job_id": job_id, "priority": 3 + (job_id == ids[0])}, update_mask={"paths": ["priority"]}
+                )
+            answer = await service.UpdateJobs(update, None)
+            assert (answer.updated, list(answer.revisions)) == (301, [2] * 301)
+            change = job_service_pb2.ChangeDependenciesRequest()
+            for before, after in itertools.pairwise(ids):
+                change.add.add(parent_id=before, child_id=after)
+            assert (await service.ChangeDependencies(change, None)).added == 299
+            assert commits <= 10
+
+            change.ClearField("add")
+            change.add.add(parent_id=ids[-1], child_id=ids[0])
+            change.remove.add(parent_id=ids[0], child_id=ids[1])
+            change.remove.add(parent_id=ids[0], child_id=ids[1])
+            answer = await service.ChangeDependencies(change, None)
+            assert (answer.added, answer.removed) == (0, 1)
+            assert [(item.index, item.reason) for item in answer.refusals] == [(0, "CYCLE"), (2, "NOT_FOUND")]
+
+    asyncio.run(main())
 
 
 def test_unknown_sessions_change_nothing(bench: Bench) -> None:

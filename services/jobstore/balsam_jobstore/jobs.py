@@ -27,14 +27,16 @@ def update(
     expected_revision: int = 0,
     actor: Actor = Actor.USER,
     message: str = "",
-) -> None:
-    """Changes fields of a job; `state` is a move, `parents` replaces its parents.
+) -> int:
+    """Changes fields of a job; `state` is a move, `parents` replaces its parents; gives the revision that this makes.
 
     Raises:
         Conflict: the revision is another.
         NotAllowed: a field cannot be changed now.
         ValidationError: a value is wrong.
     """
+    if tx.is_changed(row):
+        tx.flush()  # somebody else was first, in this transaction: that is a revision of its own
     if expected_revision and row.revision != expected_revision:
         raise Conflict(
             f"job {row.label} was changed meanwhile (revision {row.revision}, yours is of {expected_revision}); "
@@ -63,6 +65,7 @@ def update(
         tx.stop_work(row)  # leased with the old values: take it back
     if "state" in changes and State[changes["state"]] != row.state:
         set_state(tx, row, State[changes["state"]], actor, message)
+    return row.revision + tx.is_changed(row)
 
 
 def _change_fields(tx: Tx, row: Row, changes: Mapping[str, Any]) -> None:

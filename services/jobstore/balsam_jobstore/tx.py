@@ -105,6 +105,10 @@ class Tx:
         """Changes columns of `job_detail`."""
         self._details.setdefault(row.key, {}).update(changes)
 
+    def is_changed(self, row: Row) -> bool:
+        """Whether something about a job has changed that is not written yet."""
+        return row.key in self._details or row.snapshot() != row.before
+
     def forget(self, row: Row) -> None:
         """The row is deleted."""
         self.rows.pop(row.key, None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
-from balsam.errors import BalsamError, NotFound, ResourceExhausted, ValidationError
+from balsam.errors import BalsamError, NotFound, ResourceExhausted, Unavailable, ValidationError
 from balsam.fields import check_id
 from balsam.serving import CALLER
 from balsam.states import Actor
@@ -21,8 +23,11 @@ from balsam_jobstore.tx import Tx
 
 pb = job_service_pb2
 
+T = TypeVar("T")
+
 MAX_ATOMIC_JOBS = 200_000
 _CHUNK = 2000
+_AT_ONCE = 500
 
 
 class JobService(JobServiceServicer):
@@ -127,25 +132,17 @@ class JobService(JobServiceServicer):
                 response.refusals.append(convert.refusal_message(refused(item.job.job_id, index, error)))
         revisions = [0] * len(request.updates)
         actor = Actor.SCRIPT if CALLER.get().job_id else Actor.USER
-        for index, job_id, values, expected, message in items:
 
-            def command(
-                tx: Tx,
-                job_id: str = job_id,
-                values: dict[str, Any] = values,
-                expected: int = expected,
-                message: str = message,
-            ) -> Row:
-                row = _one(tx, job_id)
-                jobs.update(tx, row, values, expected_revision=expected, actor=actor, message=message)
-                return row
+        def change(tx: Tx, job_id: str, values: dict[str, Any], expected: int, message: str) -> int:
+            return jobs.update(tx, _one(tx, job_id), values, expected_revision=expected, actor=actor, message=message)
 
-            try:
-                row = await self._store.writer.do(command)
-                revisions[index] = row.revision
+        answers = await self._together([functools.partial(_apply, change, item[1:]) for item in items])
+        for (index, job_id, *_), answer in zip(items, answers, strict=True):
+            if isinstance(answer, BalsamError):
+                response.refusals.append(convert.refusal_message(refused(job_id, index, answer)))
+            else:
+                revisions[index] = answer
                 response.updated += 1
-            except BalsamError as error:
-                response.refusals.append(convert.refusal_message(refused(job_id, index, error)))
         response.revisions.extend(revisions)
         return response
 
@@ -231,19 +228,35 @@ class JobService(JobServiceServicer):
         """Adds and removes dependencies, each by itself."""
         response = pb.ChangeDependenciesResponse()
         items = [(edges.add, item) for item in request.add] + [(edges.remove, item) for item in request.remove]
-        for index, (verb, item) in enumerate(items):
 
-            def command(tx: Tx, verb: Callable[[Tx, Row, Row], None] = verb, item: pb.Dependency = item) -> None:
-                verb(tx, _one(tx, check_id(item.parent_id, "parent_id")), _one(tx, check_id(item.child_id, "child_id")))
+        def change(tx: Tx, verb: Callable[[Tx, Row, Row], None], item: pb.Dependency) -> None:
+            verb(tx, _one(tx, check_id(item.parent_id, "parent_id")), _one(tx, check_id(item.child_id, "child_id")))
 
-            try:
-                await self._store.writer.do(command)
-            except BalsamError as error:
-                response.refusals.append(convert.refusal_message(refused(item.child_id, index, error)))
+        answers = await self._together([functools.partial(_apply, change, item) for item in items])
+        for index, ((verb, item), answer) in enumerate(zip(items, answers, strict=True)):
+            if isinstance(answer, BalsamError):
+                response.refusals.append(convert.refusal_message(refused(item.child_id, index, answer)))
             else:
                 response.added += verb is edges.add
                 response.removed += verb is edges.remove
         return response
+
+    async def _together(self, commands: Sequence[Callable[[Tx], T]]) -> list[T | BalsamError]:
+        """Runs commands in as few commits as may be, in order; a refusal is of its command only.
+
+        Raises:
+            Unavailable: some could not be run.
+        """
+        answers: list[T | BalsamError] = []
+        for start in range(0, len(commands), _AT_ONCE):
+            group = [self._store.writer.do(command) for command in commands[start : start + _AT_ONCE]]
+            for answer in await asyncio.gather(*group, return_exceptions=True):
+                if isinstance(answer, BaseException) and (
+                    isinstance(answer, Unavailable) or not isinstance(answer, BalsamError)
+                ):
+                    raise answer
+                answers.append(answer)
+        return answers
 
     # Selections
 
@@ -272,7 +285,7 @@ class JobService(JobServiceServicer):
                 return
             after = found[-1]
 
-    async def _each(self, message: pb.JobSelector, verb: Callable[[Tx, Row], None]) -> tuple[int, list[Refused]]:
+    async def _each(self, message: pb.JobSelector, verb: Callable[[Tx, Row], object]) -> tuple[int, list[Refused]]:
         """Does something to every selected job; those that refuse do not hold up the others."""
         done = 0
         refusals: list[Refused] = []
@@ -323,6 +336,10 @@ class _Selector:
             keys += more
             if len(more) < _CHUNK:
                 return tx.load(keys), []
+
+
+def _apply(command: Callable[..., T], arguments: Iterable[Any], tx: Tx) -> T:
+    return command(tx, *arguments)
 
 
 def _one(tx: Tx, job_id: str) -> Row:
