@@ -157,7 +157,8 @@ def test_when_the_agent_is_killed_its_runs_end_and_the_launcher_goes_on(
 def test_when_no_agent_stays_up_it_gives_up_and_says_so(
     site: Site, services: Services, jobs: Jobs, witness: Witness
 ) -> None:
-    job_id = jobs.add("run", args=witness.command)
+    # Each agent takes the run with it: the job must not be given up before the launcher is.
+    job_id = jobs.add("run", args=witness.command, max_restarts=100)
     process = subprocess.Popen(launcher_command(site), stderr=subprocess.PIPE, text=True)
     while process.poll() is None:
         for pid in process_table().children(process.pid):
