@@ -122,16 +122,6 @@ def test_no_job_is_handed_out_twice(bench: Bench) -> None:
     assert [len(launcher.grants) for launcher in launchers] == [3, 3, 1]
 
 
-def test_a_job_that_waits_for_its_parents_is_not_handed_out(bench: Bench) -> None:
-    parent = bench.add("parent", num_nodes=200)
-    forced = bench.add("forced", parents=[parent])
-    bench.set_state(forced, S.RESTART_READY)
-    launcher = bench.launcher(jobs=9)
-    assert launcher.names == []
-    bench.set_state(parent, S.JOB_FINISHED)
-    assert launcher.names == ["forced"]
-
-
 def test_grants_that_were_not_seen_yet_count_against_new_credit(bench: Bench) -> None:
     bench.create(*[job(f"j{i}") for i in range(9)])
     launcher = bench.launcher(jobs=2)
@@ -580,12 +570,6 @@ def test_a_job_that_moves_holds_a_launcher(plain_bench: Bench) -> None:
 
 def test_a_job_that_only_waits_does_not_hold_a_launcher(bench: Bench) -> None:
     bench.add("child", parents=[bench.add("parent", num_nodes=200)])
-    assert drained(bench)
-
-
-def test_a_job_that_was_sent_ahead_of_its_parents_does_not_hold_a_launcher(bench: Bench) -> None:
-    child = bench.add("child", parents=[bench.add("parent", num_nodes=200)])
-    bench.set_state(child, S.RESTART_READY)
     assert drained(bench)
 
 

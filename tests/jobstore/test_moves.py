@@ -359,6 +359,17 @@ def test_children_of_a_running_job_that_is_set_to_finished_wait_until_its_run_ha
     assert bench.states(parent, child, late) == [S.JOB_FINISHED, S.PREPROCESSED, S.PREPROCESSED]
 
 
+def test_a_job_is_not_restarted_past_its_parents(bench: Bench) -> None:
+    parent, child = chain(bench, 2)
+    bench.set_state(child, S.FAILED)
+    with pytest.raises(InvalidStateError, match="waits for 1 parents that have not finished; set it to CREATED"):
+        bench.set_state(child, S.RESTART_READY)
+    bench.set_state(child, S.CREATED)
+    assert bench.state(child) is S.AWAITING_PARENTS
+    bench.set_state(parent, S.JOB_FINISHED)
+    assert bench.state(child) is S.PREPROCESSED
+
+
 def test_a_reset_starts_the_count_of_restarts_anew(bench: Bench) -> None:
     job_id = bench.add("a", max_restarts=0)
     launcher = bench.launcher(jobs=1)

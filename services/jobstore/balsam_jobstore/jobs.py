@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from balsam.errors import Conflict, NotAllowed, ValidationError
+from balsam.errors import Conflict, InvalidStateError, NotAllowed, ValidationError
 from balsam.fields import JOB_FIELDS, Phase
 from balsam.states import END, RUNNABLE, WAITING, Actor, State
 from balsam_jobstore import edges
@@ -107,8 +107,14 @@ def set_state(tx: Tx, row: Row, target: State, actor: Actor, message: str = "") 
     """Moves a job as a user or a script may; a running job's processes are stopped.
 
     Raises:
-        InvalidStateError: the graph does not allow it.
+        InvalidStateError: the graph does not allow it, or it would run before its parents have finished.
     """
+    if target is State.RESTART_READY and row.unmet and not row.needs & Needs.NO_WAIT:
+        raise InvalidStateError(
+            f"job {row.label} waits for {row.unmet} parents that have not finished; set it to CREATED, and it runs "
+            "when they have",
+            field="state",
+        )
     held_by_script = row.session is not None and row.state not in RUNNABLE and row.state != State.RUNNING
     tx.checked_move(row, target, actor, message)
     # A script that moves its own job goes on to its end, and what follows waits for that.
