@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import signal
 import sys
-
-import click
+from collections.abc import Iterator
 
 from balsam.errors import NotAllowed
 from balsam_cli.text import one_line
@@ -30,5 +33,29 @@ def must_agree(question: str, yes: bool, what: str) -> None:
         return
     if not interactive():
         raise NotAllowed(f"{what}: this is not a terminal, so nobody can be asked; add --yes to go ahead")
-    if not click.confirm(question, default=False, err=True):
+    if not _agrees(question):
         raise NotAllowed("nothing was done")
+
+
+def _agrees(question: str) -> bool:
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    with _woken_by_signals() as woken:
+        select.select([sys.stdin, woken], [], [])
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+@contextlib.contextmanager
+def _woken_by_signals() -> Iterator[int]:
+    """A descriptor that is readable once a signal has come.
+
+    Python looks for signals before it reads from a terminal, and when the read is interrupted; to one that comes between
+    the two it is deaf until something is typed. So a read begins only when there is something to read.
+    """
+    ours, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+    try:
+        yield ours
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(ours)
+        os.close(theirs)
