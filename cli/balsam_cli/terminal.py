@@ -48,8 +48,8 @@ def _agrees(question: str) -> bool:
 def _woken_by_signals() -> Iterator[int]:
     """A descriptor that is readable once a signal has come.
 
-    Python looks for signals before it reads from a terminal, and when the read is interrupted; to one that comes between
-    the two it is deaf until something is typed. So a read begins only when there is something to read.
+    Python looks for signals before it reads from a terminal, and when the read is interrupted; to one that comes in
+    between it is deaf until something is typed. So a read begins only when there is something to read.
     """
     ours, theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)

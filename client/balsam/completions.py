@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from balsam.errors import BalsamError, Unavailable
+from balsam.forks import gate
 from balsam.query import Test
 from balsam.rpc import RETRY_SECONDS, unpack_error
 from balsam.states import END, State
@@ -115,6 +116,11 @@ class Completions:
             self._stream.cancel()
         self._changed.notify_all()
 
+    def _cancel(self) -> None:
+        """The process is about to fork: the stream is opened again after that."""
+        with self._changed:
+            self._interrupt()
+
     # In the thread
 
     def _run(self) -> None:
@@ -156,12 +162,18 @@ class Completions:
 
     def _follow(self) -> Iterator[None]:
         """Listens until there are new listeners, or nobody is left; yields when something has arrived."""
+        with gate.passage(self._cancel):
+            yield from self._listen()
+
+    def _listen(self) -> Iterator[None]:
         upto = self._take_in()
         if self._listeners:
             stream = self._client.events.watch(list(self._listeners), END_NAMES, self._sequence)
             try:
                 with self._changed:
                     self._stream = stream
+                if gate.closing:
+                    stream.cancel()
                 for answer in _translated(stream):
                     self._sequence = answer.sequence
                     for event in answer.events:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from balsam import errors
+from balsam.forks import gate
 from balsam.site import Site, read_token
 
 if TYPE_CHECKING:
@@ -187,9 +188,10 @@ class Connection:
         give_up = time.monotonic() + self.retry_seconds
         delay = 0.02
         while True:
-            callee = getattr(self.stub(make), method)
             try:
-                return callee(request() if callable(request) else request, timeout=timeout, metadata=self._metadata)
+                with gate.passage():
+                    callee = getattr(self.stub(make), method)
+                    return callee(request() if callable(request) else request, timeout=timeout, metadata=self._metadata)
             except grpc.RpcError as error:
                 problem = unpack_error(error, self._described())
                 if problem.reason not in _WORTH_WAITING or time.monotonic() + delay > give_up or not self._expected():
