@@ -174,12 +174,15 @@ def delete(tx: Tx, rows: Sequence[Row], *, kill_running: bool, actor: Actor = Ac
     if not keys:
         return 0, refusals
     leaving = set(keys)
+    bereft: list[Row] = []
     for row in gone:
         if row.needs & Needs.CHILDREN:
-            edges.orphan_children(tx, row, leaving)
+            bereft += edges.orphan_children(tx, row, leaving)
     tx.flush()
     tx.sql.run("DELETE FROM edge WHERE parent = {keys}", keys=keys)
     tx.sql.run("DELETE FROM edge WHERE child = {keys}", keys=keys)
+    for child in bereft:
+        tx.look_at_parents(child)
     for table, column in (("event", "job"), ("job_detail", "key"), ("job", "key")):
         tx.sql.run(f"DELETE FROM {table} WHERE {column} = {{keys}}", keys=keys)
     for row in gone:
