@@ -87,7 +87,8 @@ def changes(message: job_pb2.Job, mask: FieldMask) -> dict[str, Any]:
         if JOB_FIELDS[name].phase in (Phase.NEVER, Phase.CREATION):
             raise ValidationError(f"{name} cannot be changed ({JOB_FIELDS[name].phase.value})", field=name)
         if name == "state":
-            values[name] = state(message.state).name
+            # Whoever sends a job leaves out what has its default, and so CREATED.
+            values[name] = state(message.state or State.CREATED).name
         elif message.DESCRIPTOR.fields_by_name[name].has_presence and not message.HasField(name):  # type: ignore[arg-type]
             values[name] = JOB_FIELDS[name].default
         else:
