@@ -320,12 +320,17 @@ class Compiler:
     # Order and groups
 
     def order(self, orders: Sequence[Order]) -> list[SortKey]:
-        """The sort keys; the key of the row comes last.
+        """The sort keys; the key of the row comes last, in the place of `create_time` if that is asked for.
 
         Raises:
             ValidationError: a field does not exist, or has no order.
         """
-        keys = [self._sort_key(order) for order in orders]
+        keys: list[SortKey] = []
+        for order in orders:
+            if order.field == "create_time" and not order.path:
+                # Keys rise with creation, and have an index.
+                return [*keys, SortKey(self._resource.key, order.descending)]
+            keys.append(self._sort_key(order))
         return [*keys, SortKey(self._resource.key)]
 
     def _sort_key(self, order: Order) -> SortKey:
