@@ -138,6 +138,15 @@ def test_states_are_checked_and_recorded() -> None:
     assert job.runtime_seconds is None
 
 
+def test_a_job_starts_anew_by_its_first_state() -> None:
+    job = saved()
+    for again in (lambda: job.update_state("CREATED"), lambda: BalsamJob.objects.all().update(state="CREATED")):
+        job.update_state("FAILED")
+        again()
+        job.refresh_from_db()
+        assert job.state == "CREATED"
+
+
 def test_many_jobs_change_their_state_in_one_call() -> None:
     jobs = [saved(name=str(number)) for number in range(4)]
     assert BalsamJob.batch_update_state(jobs[:2], "FAILED", "why") == 2

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from balsam.errors import Conflict, InvalidParentsError, InvalidStateError, NotFound
 from balsam.states import State
-from tests.support.store import Bench
+from balsam_jobstore.database import Sql
+from tests.support.store import Bench, job
 
 S = State
 
@@ -142,6 +145,46 @@ def test_a_failed_parent_that_is_removed_in_time_fails_nothing(plain_bench: Benc
     bench.undepend(other, child)
     bench.schedule()
     assert bench.state(child) is S.AWAITING_PARENTS
+
+
+@pytest.mark.parametrize("how", ["removed", "deleted"])
+def test_a_child_that_failed_comes_back_when_the_failed_parents_left_are_reset(bench: Bench, how: str) -> None:
+    first, second = bench.add("first"), bench.add("second")
+    child = bench.add("child", parents=[first, second])
+    for parent in (first, second):
+        bench.set_state(parent, S.FAILED)
+    assert bench.state(child) is S.FAILED
+    if how == "removed":
+        bench.undepend(first, child)
+    else:
+        bench.delete(first)
+    assert bench.state(child) is S.FAILED
+    bench.set_state(second, S.JOB_FINISHED)
+    assert bench.state(child) is S.PREPROCESSED
+
+
+def test_ten_thousand_parents_are_given_by_few_statements(bench: Bench) -> None:
+    parents = [job(f"p{number}") for number in range(10_000)]
+    bench.create(*parents)
+    child = bench.add("child")
+    with counted_statements(bench) as count:
+        bench.update(child, parents=[parent.job_id for parent in parents])
+    assert count() < 100
+    assert bench.row(child).unmet == len(parents)
+
+
+@contextlib.contextmanager
+def counted_statements(bench: Bench) -> Iterator[Callable[[], int]]:
+    """Counts what is asked of the database."""
+    run, texts = Sql.run, list[str]()
+
+    def counting(sql: Sql, text: str, **parameters: object) -> object:
+        texts.append(text)
+        return run(sql, text, **parameters)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sql, "run", counting)
+        yield lambda: len(texts)
 
 
 def test_parents_are_replaced(bench: Bench) -> None:
