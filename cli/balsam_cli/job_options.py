@@ -34,6 +34,7 @@ _METAVARS = {
     Kind.JSON: "JSON",
     Kind.IDS: "ID...",
     Kind.ID: "UUID",
+    Kind.LAUNCH: "LAUNCH",
 }
 _DOCS = {
     "args": "command-line arguments, one or more words, joined by blanks",

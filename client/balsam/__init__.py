@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from balsam.job import BalsamJob
+    from balsam.launch import QueuedLaunch
     from balsam.launcher.futures import FutureTask, WaitResult, as_completed, wait
     from balsam.q import Count, Q
 
@@ -48,6 +49,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "Q",
+    "QueuedLaunch",
     "SiteError",
     "TaskFailed",
     "Unavailable",
@@ -63,6 +65,7 @@ _HOMES = {
     "ApplicationDefinition": "application",
     "NoApplication": "application",
     "BalsamJob": "job",
+    "QueuedLaunch": "launch",
     "Client": "client",
     "connect": "client",
     "Q": "q",

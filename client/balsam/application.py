@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from balsam import errors
 from balsam.errors import NotFound, ValidationError
 from balsam.fields import APPLICATION_FIELDS
-from balsam.model import Model, Values, give_attributes
-from balsam.query import Key, Node
-from balsam.rows import cell
+from balsam.model import Values, give_attributes
+from balsam.query import Key
+from balsam.record import Record
 
 if TYPE_CHECKING:
     from balsam.application_calls import ApplicationCalls
@@ -25,10 +24,11 @@ class NoApplication(NotFound):
     """A job has no application, or there is none of that name."""
 
 
-class ApplicationDefinition(Model):
+class ApplicationDefinition(Record):
     """An executable that is registered once and run many times, with the scripts around it.
 
     The fields are those of `balsam.fields.APPLICATION_FIELDS`; `name` and `executable` are needed.
+    Relative paths of files that exist are made absolute when it is saved. While unfinished jobs use it, it stays.
     """
 
     __slots__ = ()
@@ -72,93 +72,16 @@ class ApplicationDefinition(Model):
     def _as_stored(cls, fields: Mapping[str, Any]) -> Values:
         return {name: absolute(value) if name in _COMMANDS else value for name, value in fields.items()}
 
-    def save(self, update_fields: Iterable[str] | None = None) -> None:
-        """Registers a new application; of a registered one, stores the fields changed, or `update_fields`.
-
-        Relative paths of files that exist are made absolute.
-
-        Raises:
-            ValidationError: name or executable is missing, or the store refuses a value.
-            Conflict: a new one, whose name is taken.
-        """
-        if not self._stored:
-            self._create_many([self])
-            return
-        names = self._chosen_fields(update_fields)
-        if not names:
-            return
-        values = self._as_stored(self._checked_values(names))
-        if not values.keys().isdisjoint(_COMMANDS):
-            values["python"] = sys.executable
-        try:
-            self._adopt(self._calls().update(self.name, values), names)
-        except NotFound as error:
-            raise self.DoesNotExist(str(error)) from None
-
-    def _adopt(self, values: Values, names: Iterable[str]) -> None:
-        """Takes what the store now holds; changes of other fields stay."""
-        changed = [name for name in self.changed_fields() if name not in set(names)]
-        self._take([name for name in self._table if name not in changed], values)
-
     @classmethod
-    def _create_many(cls, instances: Sequence[Any]) -> None:
-        for application in instances:
-            if not cls._is_one(application):
-                raise ValidationError(f"{application!r} is no {cls._kind}")
-            application._require("name", "executable")
-        for application in instances:
-            values = {**cls._as_stored(application._values), "python": sys.executable}
-            application._values = cls._calls().create(values)
-            application._originals = {}
-            application._stored = application._complete = True
+    def _to_store(cls, values: Values) -> Values:
+        stored = cls._as_stored(values)
+        # The interpreter is that of whoever says what is run.
+        return stored if stored.keys().isdisjoint(_COMMANDS) else {**stored, "python": sys.executable}
 
-    def _require(self, *names: str) -> None:
-        for name in names:
+    def _check_new(self) -> None:
+        for name in ("name", "executable"):
             if not self._values.get(name):
-                raise ValidationError(f"an application needs {' and '.join(names)}", field=name)
-
-    def delete(self) -> None:
-        """Removes the application. Raises NotAllowed while unfinished jobs use it."""
-        try:
-            self._calls().delete(self.name)
-        except NotFound as error:
-            raise self.DoesNotExist(str(error)) from None
-
-    def _fetch(self) -> Values:
-        try:
-            return self._calls().get(self.name)
-        except NotFound as error:
-            raise self.DoesNotExist(str(error)) from None
-
-    # What queries do with many applications; there are few, so one after the other
-
-    @classmethod
-    def _each(cls, where: Node) -> Iterable[Values]:
-        return [values for page in cls._calls().pages(where) for values in page]
-
-    @classmethod
-    def _count(cls, where: Node) -> int:
-        return len(list(cls._each(where)))
-
-    @classmethod
-    def _groups(cls, where: Node, fields: Sequence[str]) -> list[tuple[tuple[Any, ...], int]]:
-        rows = (tuple(cell(cls._table, field, values) for field in fields) for values in cls._each(where))
-        return list(Counter(rows).items())
-
-    @classmethod
-    def _update_matching(cls, where: Node, values: Mapping[str, Any]) -> int:
-        clean = {cls._changeable(name).name: cls._field(name).check(value) for name, value in values.items()}
-        found = list(cls._each(where)) if clean else []
-        for application in found:
-            cls._calls().update(application["name"], cls._as_stored(clean))
-        return len(found)
-
-    @classmethod
-    def _delete_matching(cls, where: Node) -> int:
-        found = list(cls._each(where))
-        for application in found:
-            cls._calls().delete(application["name"])
-        return len(found)
+                raise ValidationError("an application needs name and executable", field=name)
 
 
 _COMMANDS = ("executable", "preprocess", "postprocess", "envscript")

@@ -1,4 +1,4 @@
-"""A site as seen from a program: its job store, and the classes of its jobs and applications."""
+"""A site as seen from a program: its job store, and the classes of its jobs, applications and launches."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from balsam.event_calls import EventCalls
     from balsam.job import BalsamJob
     from balsam.job_calls import JobCalls
+    from balsam.launch import QueuedLaunch
+    from balsam.launch_calls import LaunchCalls
     from balsam.site import Site
 
 
 class Client:
     """One site. Nothing is contacted before the first call; any number of threads may share it.
 
-    ``client.BalsamJob`` and ``client.ApplicationDefinition`` are the classes bound to this site.
+    ``client.BalsamJob``, ``client.ApplicationDefinition`` and ``client.QueuedLaunch`` are the classes bound to it.
     """
 
     def __init__(self, site: Site) -> None:
@@ -74,6 +76,13 @@ class Client:
         return ApplicationCalls(self)
 
     @functools.cached_property
+    def launches(self) -> LaunchCalls:
+        """Calls about launches, in plain values."""
+        from balsam.launch_calls import LaunchCalls
+
+        return LaunchCalls(self)
+
+    @functools.cached_property
     def events(self) -> EventCalls:
         """Calls about events, in plain values."""
         from balsam.event_calls import EventCalls
@@ -93,6 +102,13 @@ class Client:
         from balsam.application import ApplicationDefinition
 
         return ApplicationDefinition._bind(self)
+
+    @functools.cached_property
+    def QueuedLaunch(self) -> type[QueuedLaunch]:
+        """The class of this site's launches."""
+        from balsam.launch import QueuedLaunch
+
+        return QueuedLaunch._bind(self)
 
 
 _every_client: weakref.WeakSet[Client] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""Messages of jobs and applications <-> plain values by field name.
+"""Messages of jobs, applications and launches <-> plain values by field name.
 
 Values here are what `balsam.fields` makes of them, except that `data` of a job that came from the store stays the JSON
 text that it was, so that reading many jobs does not parse what nobody looks at.
@@ -14,16 +14,26 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from balsam.fields import APPLICATION_FIELDS, CPU_AFFINITIES, JOB_FIELDS, Field, encode_json
+from balsam.fields import (
+    APPLICATION_FIELDS,
+    CPU_AFFINITIES,
+    JOB_FIELDS,
+    LAUNCH_FIELDS,
+    LAUNCH_STATES,
+    Field,
+    encode_json,
+)
 from balsam.states import State
-from balsam.v1 import application_pb2, job_pb2
+from balsam.v1 import application_pb2, job_pb2, launch_pb2
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 JOB_DEFAULTS: Mapping[str, Any] = {name: field.default for name, field in JOB_FIELDS.items()}
 APPLICATION_DEFAULTS: Mapping[str, Any] = {name: field.default for name, field in APPLICATION_FIELDS.items()}
+LAUNCH_DEFAULTS: Mapping[str, Any] = {name: field.default for name, field in LAUNCH_FIELDS.items()}
 
 _STATE_NAMES = {int(state): state.name for state in State}
+_LAUNCH_NUMBERS = {name: number for number, name in enumerate(LAUNCH_STATES, start=1)}
 _AFFINITY_NUMBERS = {name: number for number, name in enumerate(CPU_AFFINITIES, start=1)}
 _AFFINITY_NAMES = {0: "none"} | {number: name for name, number in _AFFINITY_NUMBERS.items()}
 
@@ -60,12 +70,15 @@ _TO_MESSAGE: dict[str, Callable[[Any], Any]] = {
     "create_time": timestamp,
 }
 
+_FROM_LAUNCH = _FROM_MESSAGE | {"state": {number: name for name, number in _LAUNCH_NUMBERS.items()}.get}
+_TO_LAUNCH = _TO_MESSAGE | {"state": _LAUNCH_NUMBERS.__getitem__}
 
-def _values(message: Any) -> dict[str, Any]:
+
+def _values(message: Any, converters: Mapping[str, Callable[[Any], Any]] = _FROM_MESSAGE) -> dict[str, Any]:
     values = {}
     for descriptor, value in message.ListFields():
         name = descriptor.name
-        convert = _FROM_MESSAGE.get(name)
+        convert = converters.get(name)
         values[name] = convert(value) if convert else value
     return values
 
@@ -80,6 +93,11 @@ def application_values(message: application_pb2.Application) -> dict[str, Any]:
     return _values(message)
 
 
+def launch_values(message: launch_pb2.Launch) -> dict[str, Any]:
+    """The fields that are set in a message; those that are not have their defaults."""
+    return _values(message, _FROM_LAUNCH)
+
+
 def job_message_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments for the constructor of a job's message; fields at their defaults are left out.
 
@@ -89,11 +107,15 @@ def job_message_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     return _message_fields(values, JOB_DEFAULTS)
 
 
-def _message_fields(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _message_fields(
+    values: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    converters: Mapping[str, Callable[[Any], Any]] = _TO_MESSAGE,
+) -> dict[str, Any]:
     fields = {}
     for name, value in values.items():
         if value != defaults[name]:
-            convert = _TO_MESSAGE.get(name)
+            convert = converters.get(name)
             fields[name] = convert(value) if convert else value
     return fields
 
@@ -110,6 +132,11 @@ def job_message(values: Mapping[str, Any]) -> job_pb2.Job:
 def application_message(values: Mapping[str, Any]) -> application_pb2.Application:
     """The message of an application; fields at their defaults are left out."""
     return application_pb2.Application(**_message_fields(values, APPLICATION_DEFAULTS))
+
+
+def launch_message(values: Mapping[str, Any]) -> launch_pb2.Launch:
+    """The message of a launch; fields at their defaults are left out."""
+    return launch_pb2.Launch(**_message_fields(values, LAUNCH_DEFAULTS, _TO_LAUNCH))
 
 
 def parse_data(value: Any) -> dict[str, Any]:

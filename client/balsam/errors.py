@@ -4,7 +4,7 @@
     |-- ValidationError         a value is wrong (also a ValueError)
     |   |-- InvalidStateError       a move that the state graph does not allow
     |   `-- InvalidParentsError     parents that do not exist, or a cycle
-    |-- NotFound                no such job, application or session
+    |-- NotFound                no such job, application, launch or session
     |-- MultipleObjectsReturned more than one where one was asked for
     |-- Conflict                somebody else changed it first, or the name is taken
     |-- NotAllowed              the credential does not permit it, or now is not the time

@@ -1,4 +1,4 @@
-"""The fields of jobs and applications: one table for the API, the command line and the job store.
+"""The fields of jobs, applications and launches: one table for the API, the command line and the job store.
 
 A value is checked where it is given (so that the caller sees the error at once) and again where it is stored.
 """
@@ -31,6 +31,11 @@ _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 URL_SCHEMES = ("local", "scp", "rsync", "file", "http", "https", "ftp", "s3", "gs", "abfs", "memory", "sftp")
 CPU_AFFINITIES = ("none", "depth")
+JOB_MODES = ("auto", "mpi", "serial")
+LAUNCH_STATES = ("PENDING_SUBMISSION", "QUEUED", "RUNNING", "UNKNOWN", "ENDED", "SUBMIT_FAILED", "CANCELLED")
+"""Where a launch may stand; the numbers of ``balsam.v1.Launch.State``, from 1, are in this order."""
+LAUNCH_OVER = frozenset({"ENDED", "SUBMIT_FAILED", "CANCELLED"})
+"""The states of a launch that will run nothing any more."""
 
 
 class Kind(enum.Enum):
@@ -44,6 +49,7 @@ class Kind(enum.Enum):
     JSON = "JSON object"
     IDS = "list of job ids"
     ID = "job id"
+    LAUNCH = "launch id, or none"
     STATE = "state"
     TIME = "time"
 
@@ -328,6 +334,14 @@ def check_id(value: Any, field: str = "job_id") -> str:
         raise ValidationError(f"{field} = {value!r}: is not a job id (a UUID)", field=field) from None
 
 
+def _launch(field: Field, value: Any) -> int | None:
+    if hasattr(value, "launch_id"):
+        value = value.launch_id
+        if value is None:
+            raise field.error(value, "this launch is not stored yet; save() it first")
+    return None if value is None or value == "" else _integer(field, value)
+
+
 def _id(field: Field, value: Any) -> str:
     return check_id(value, field.name)
 
@@ -368,6 +382,7 @@ _CHECKS = {
     Kind.JSON: _json,
     Kind.IDS: _ids,
     Kind.ID: _id,
+    Kind.LAUNCH: _launch,
     Kind.STATE: _state,
     Kind.TIME: _time,
 }
@@ -408,14 +423,7 @@ JOB_FIELDS = _table(
     Field("post_timeout_handler", Kind.BOOLEAN, False, "postprocess handles RUN_TIMEOUT", Phase.ALWAYS),
     Field("auto_timeout_retry", Kind.BOOLEAN, True, "run again after RUN_TIMEOUT", Phase.ALWAYS),
     Field("max_restarts", Kind.INTEGER, 3, "restarts after a lost launcher or node", Phase.ALWAYS),
-    Field(
-        "queued_launch",
-        Kind.TEXT,
-        "",
-        "batch launch that it is bound to",
-        Phase.ALWAYS,
-        max_bytes=MAX_NAME_BYTES,
-    ),
+    Field("queued_launch", Kind.LAUNCH, None, "id of the batch launch that it is bound to", Phase.ALWAYS, least=1),
     Field("state", Kind.STATE, "CREATED", "where the job stands", Phase.ALWAYS),
     Field("owner", Kind.TEXT, "", "user whose account runs it", Phase.NEVER),
     Field("create_time", Kind.TIME, None, "when it was recorded", Phase.NEVER),
@@ -442,6 +450,26 @@ APPLICATION_FIELDS = _table(
     Field("revision", Kind.INTEGER, 0, "rises with every change", Phase.NEVER),
 )
 """Every field of an application, by name."""
+
+LAUNCH_FIELDS = _table(
+    Field("launch_id", Kind.INTEGER, None, "identity, a number", Phase.NEVER),
+    Field("scheduler_id", Kind.TEXT, "", "how the batch system names it", max_bytes=MAX_NAME_BYTES),
+    Field("project", Kind.TEXT, "", "project that is charged", max_bytes=MAX_NAME_BYTES),
+    Field("queue", Kind.TEXT, "", "queue or partition", max_bytes=MAX_NAME_BYTES),
+    Field("nodes", Kind.INTEGER, 1, "number of nodes", least=1),
+    Field("wall_minutes", Kind.INTEGER, 60, "time limit [minutes]", least=1),
+    Field("job_mode", Kind.TEXT, "auto", "auto, mpi or serial", choices=JOB_MODES),
+    Field("wf_filter", Kind.TEXT, "", "takes jobs of this workflow only; a glob", max_bytes=1000),
+    Field("sched_flags", Kind.TEXT, "", "further options of the submission"),
+    Field("command", Kind.TEXT, "", "what is submitted", max_bytes=MAX_ARGS_BYTES),
+    Field("state", Kind.TEXT, LAUNCH_STATES[0], "where the launch stands", choices=LAUNCH_STATES),
+    Field("prescheduled_only", Kind.BOOLEAN, False, "takes only the jobs that are bound to it"),
+    Field("from_balsam", Kind.BOOLEAN, True, "false: it was found in the batch system"),
+    Field("owner", Kind.TEXT, "", "user who recorded it", Phase.NEVER),
+    Field("create_time", Kind.TIME, None, "when it was recorded", Phase.NEVER),
+    Field("revision", Kind.INTEGER, 0, "rises with every change", Phase.NEVER),
+)
+"""Every field of a launch, by name."""
 
 
 def unknown_field(name: str, table: Mapping[str, Field], kind: str) -> ValidationError:

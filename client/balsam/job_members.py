@@ -55,7 +55,7 @@ class DerivedMembers(Model):
     post_timeout_handler: bool
     auto_timeout_retry: bool
     max_restarts: int
-    queued_launch: str
+    queued_launch: int | None
     state: str
     owner: str
     create_time: datetime | None

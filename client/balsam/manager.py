@@ -1,4 +1,4 @@
-"""``BalsamJob.objects`` and ``ApplicationDefinition.objects``."""
+"""``BalsamJob.objects``, and the same of other classes."""
 
 from __future__ import annotations
 

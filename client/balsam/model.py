@@ -1,4 +1,4 @@
-"""What jobs and applications of the Python API have in common: checked fields, and knowledge of what was changed."""
+"""What the objects of the Python API have in common: checked fields, and knowledge of what was changed."""
 
 from __future__ import annotations
 
@@ -133,7 +133,8 @@ class Model:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model) or other._kind != self._kind:
             return NotImplemented
-        return self._identity() == other._identity()
+        # What is not stored yet may have no identity.
+        return self is other or (self._identity() != "" and self._identity() == other._identity())
 
     def __hash__(self) -> int:
         return hash(self._identity())

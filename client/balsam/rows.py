@@ -13,8 +13,8 @@ from balsam.errors import ValidationError
 from balsam.fields import Kind
 from balsam.query import Key, Table, column
 
-_GROUPABLE = frozenset({Kind.TEXT, Kind.STATE, Kind.INTEGER, Kind.NUMBER, Kind.BOOLEAN})
-_NULLABLE = frozenset({"exit_code"})
+_GROUPABLE = frozenset({Kind.TEXT, Kind.STATE, Kind.INTEGER, Kind.NUMBER, Kind.BOOLEAN, Kind.LAUNCH})
+_NULLABLE = frozenset({"exit_code", "queued_launch"})
 
 
 class Shape(enum.Enum):

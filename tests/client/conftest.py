@@ -31,6 +31,7 @@ def store(store_site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]
     yield balsam.connect()
     balsam.BalsamJob.objects.all().delete()
     balsam.ApplicationDefinition.objects.all().delete()
+    balsam.QueuedLaunch.objects.all().delete()
     clients.reset()
 
 

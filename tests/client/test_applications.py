@@ -37,6 +37,15 @@ def test_changes_are_saved_field_by_field() -> None:
     assert two.description == "one"
 
 
+def test_a_change_may_ask_that_nobody_was_faster() -> None:
+    dag.add_app("sim", "/bin/echo")
+    one, two = (ApplicationDefinition.objects.get(pk="sim") for _ in range(2))
+    one.description = two.description = "new"
+    one.save(if_unchanged=True)
+    with pytest.raises(errors.Conflict, match="application 'sim' was changed meanwhile"):
+        two.save(if_unchanged=True)
+
+
 def test_a_name_is_taken_once_but_add_app_changes() -> None:
     first = dag.add_app("sim", "/bin/echo", description="first")
     with pytest.raises(errors.Conflict, match="exists already"):

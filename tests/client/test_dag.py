@@ -10,6 +10,7 @@ import pytest
 
 from balsam import errors
 from balsam.job import BalsamJob
+from balsam.launch import QueuedLaunch
 from balsam.launcher import dag
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -70,8 +71,19 @@ def test_a_child_is_a_clone_that_waits(in_job: BalsamJob) -> None:
 
 
 def test_a_job_cannot_be_bound_to_a_launch_that_does_not_exist() -> None:
-    with pytest.raises(errors.NotFound, match="queued_launch = '17': there is no such launch"):
+    with pytest.raises(errors.NotFound, match="queued_launch = 17: there is no such launch"):
         saved("a", queued_launch="17")
+
+
+def test_what_a_bound_job_adds_is_bound_as_it_is(in_job: BalsamJob) -> None:
+    launch = QueuedLaunch.objects.create(nodes=2)
+    in_job.queued_launch = launch
+    in_job.save()
+    added, free = saved("added"), saved("free", queued_launch=None)
+    assert BalsamJob.objects.get(pk=added.pk).queued_launch == launch.pk
+    assert free.queued_launch is None
+    assert dag.spawn_child().queued_launch == launch.pk
+    assert {job.queued_launch for job in dag.wf_from_template("w", "copy")} == {None}
 
 
 def test_a_clone_is_new() -> None:

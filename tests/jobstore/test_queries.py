@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shutil
 import uuid
@@ -20,7 +21,7 @@ from balsam.states import Actor, State
 from balsam_jobstore import jobs, reading
 from balsam_jobstore.database import Database
 from balsam_jobstore.paging import pack_token
-from balsam_jobstore.query import Group, Node, Order
+from balsam_jobstore.query import APPLICATIONS, Group, Node, Order
 from balsam_jobstore.query import Test as Compare
 from tests.jobstore.conftest import _EMPTY
 from tests.support.postgres import execute
@@ -608,15 +609,16 @@ def test_applications_are_found_by_their_fields(both: Both) -> None:
     for database in both.databases:
         with database.reader() as connection:
             sqlite = database.is_sqlite
-            names = lambda *args: [found["name"] for found in reading.list_applications(connection, sqlite, *args)[0]]  # noqa: E731, B023
+            page = functools.partial(reading.list_records, connection, sqlite, APPLICATIONS)
+            names = lambda *args: [found["name"] for found in page(*args)[0]]  # noqa: E731, B023
             assert names(None, [], 10, "") == ["App%", "app"]
             assert names(Compare("name", "iexact", ("APP",)), [], 10, "") == ["app"]
             assert names(None, [Order("create_time", True)], 10, "") == ["App%", "app"]
-            first, token = reading.list_applications(connection, sqlite, None, [], 1, "")
-            second, end = reading.list_applications(connection, sqlite, None, [], 1, token)
+            first, token = page(None, [], 1, "")
+            second, end = page(None, [], 1, token)
             assert ([found["name"] for found in (*first, *second)], end) == (["App%", "app"], "")
             with pytest.raises(ValidationError, match="'command' is not a field of an application"):
-                reading.list_applications(connection, sqlite, Compare("command", "exact", ("x",)), [], 5, "")
+                page(Compare("command", "exact", ("x",)), [], 5, "")
 
 
 # Selections of many jobs

@@ -35,6 +35,7 @@ class Walk:
         self.held: list[tuple[Worker, Grant]] = []
         self.leases: dict[tuple[int, int], Worker] = {}
         self.story: list[str] = []
+        self.launches = [bench.add_launch(), bench.add_launch(prescheduled_only=True)]
         bench.add_app("both", preprocess="pre", postprocess="post")
         bench.add_app("post", postprocess="post")
         self.scheduler = bench.schedule(jobs=3)
@@ -46,6 +47,7 @@ class Walk:
             (3, self.depend),
             (1, self.undepend),
             (3, self.update),
+            (1, self.change_launch),
             (5, self.give_credit),
             (14, self.report),
             (1, self.end_session),
@@ -85,6 +87,7 @@ class Walk:
                     max_restarts=self.random.randint(0, 2),
                     num_nodes=self.random.randint(1, 3),
                     input_files=self.random.choice(["", "*"]),
+                    queued_launch=self.any_launch(),
                 )
             )
         self.bench.create(*new, atomic=self.random.random() < 0.3)
@@ -135,16 +138,35 @@ class Walk:
                 {"parents": self.random.sample(self.jobs, min(2, len(self.jobs)))},
                 {"auto_timeout_retry": self.random.random() < 0.5},
                 {"state": self.random.choice([*S]).name},
+                {"queued_launch": self.any_launch()},
             ]
         )
         self.bench.update(job_id, **change)
         return f"{self._name(job_id)} {change}"
 
+    def any_launch(self) -> int | None:
+        return self.random.choice([None, None, *self.launches])
+
+    def change_launch(self) -> str:
+        """It is changed, is over, or is deleted; then there is another one."""
+        launch = self.random.choice(self.launches)
+        change = self.random.choice(["prescheduled_only", "over", "delete"])
+        if change == "prescheduled_only":
+            self.bench.update_launch(launch, prescheduled_only=self.random.random() < 0.5)
+            return f"{launch} {change}"
+        if change == "over":
+            self.bench.update_launch(launch, state="ENDED")
+        else:
+            self.bench.delete_launch(launch)
+        self.launches.remove(launch)
+        self.launches.append(self.bench.add_launch())
+        return f"{launch} {change}"
+
     # What launchers and schedulers do
 
     def give_credit(self) -> str:
         if len(self.workers) < 2 or self.random.random() < 0.1:
-            self.workers.append(self.bench.launcher())
+            self.workers.append(self.bench.launcher(launch=self.any_launch()))
         worker = self.random.choice([*self.workers, self.scheduler])
         self._note_grants()
         worker.give(nodes=4.0, jobs=self.random.randint(0, 3), largest=3)
@@ -208,13 +230,15 @@ class Walk:
 
     def finish(self) -> None:
         """Everybody works until nothing is left: every job then has ended, or waits for one that never will."""
+        for launch in self.launches:
+            self.bench.delete_launch(launch)
+        launcher = self.bench.launcher()
+        self.workers.append(launcher)
         for _ in range(400):
             self._note_grants()
             if not self.held:
                 self.scheduler.give(nodes=1e9, jobs=9)
-                if not self.workers:
-                    self.workers.append(self.bench.launcher())
-                self.workers[0].give(nodes=9.0, jobs=9, largest=3)
+                launcher.give(nodes=9.0, jobs=9, largest=3)
                 self._note_grants()
                 if not self.held:
                     break
@@ -225,7 +249,7 @@ class Walk:
                 worker.report(grant, S.RUNNING, S.RUN_DONE, release=True)
         left = [self.bench.row(job_id) for job_id in self.jobs if self.bench.state(job_id) not in END]
         assert [f"{row.name} {State(row.state).name}" for row in left if not row.unmet] == []
-        assert self.workers[0].ask_drained()
+        assert launcher.ask_drained()
 
 
 @pytest.mark.parametrize(("kind", "seed"), WALKS)

@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from balsam.errors import SiteError
-from balsam_jobstore import migrate, schema
+from balsam_jobstore import migrate, reading, schema
 from balsam_jobstore.database import Database
 
+JOB_ID = "1f4a09c2-0000-4000-8000-000000000001"
 _COLUMNS = """SELECT table_name, column_name, data_type, is_nullable, column_default
     FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, ordinal_position"""
 _INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
@@ -70,12 +71,34 @@ def test_migrating_again_does_nothing(database: Database) -> None:
         assert connection.exec_driver_sql("SELECT job_key FROM counter").all() == [(7,)]
 
 
+def test_jobs_live_through_the_migrations(database: Database) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrate._DIRECTORY))
+    with database.writer() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO job (key, job_id, state, needs, unmet, fence, attempt, tries, restarts, max_restarts, lost,"
+            " revision, priority, num_nodes, ranks_per_node, node_packing_count, wall_time_minutes, name, workflow)"
+            f" VALUES (1, '{JOB_ID}', 5, 0, 0, 0, 0, 0, 0, 3, 0, 1, 0, 1, 1, 1, 1, 'old', 'wf')"
+        )
+        connection.exec_driver_sql("INSERT INTO job_detail (key, create_us, owner, workdir) VALUES (1, 7, 'me', 'old')")
+    migrate.migrate(database)
+    with database.reader() as connection:
+        job = reading.get_job(connection, JOB_ID)
+    assert job is not None
+    assert (job["name"], job["state"], job["owner"], job["queued_launch"]) == ("old", 5, "me", None)
+
+
 def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
     migrate.migrate(database)
     with database.writer() as connection, connection.begin():
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(
-        SiteError, match=r"at revision 9999, .* does not know \(newest: 0001\); use the version"
+        SiteError, match=r"at revision 9999, .* does not know \(newest: 0002\); use the version"
     ) as caught:
         migrate.migrate(database)
     assert "\n" not in str(caught.value)
@@ -112,7 +135,10 @@ def test_queries_use_the_indexes_that_were_made_for_them(store_url: str, empty_d
     database = Database(store_url)
     questions = {
         "job_runnable": "SELECT key FROM job WHERE state IN (5, 12) AND session IS NULL AND unmet = 0 "
-        "ORDER BY priority DESC, num_nodes DESC, wall_time_minutes DESC, key LIMIT 5",
+        "AND launch IS NULL ORDER BY priority DESC, num_nodes DESC, wall_time_minutes DESC, key LIMIT 5",
+        "job_bound": "SELECT key FROM job WHERE state IN (5, 12) AND session IS NULL AND unmet = 0 "
+        "AND launch = 5 ORDER BY priority DESC, num_nodes DESC, wall_time_minutes DESC, key LIMIT 5",
+        "job_launch": "SELECT key FROM job WHERE launch = 5",
         "job_moving": "SELECT key FROM job WHERE state IN (3, 4, 7) AND session IS NULL ORDER BY key LIMIT 5",
         "job_leased": "SELECT key FROM job WHERE session = 5",
         "edge_parent": "SELECT child FROM edge WHERE parent = 5",

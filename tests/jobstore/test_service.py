@@ -25,6 +25,8 @@ from balsam.v1 import (
     event_service_pb2,
     job_pb2,
     job_service_pb2,
+    launch_pb2,
+    launch_service_pb2,
     lease_pb2,
     query_pb2,
     session_pb2,
@@ -42,6 +44,7 @@ from tests.support.sites import make_test_site, wait_until
 
 S = State
 jobs_pb, apps_pb, events_pb, work_pb = job_service_pb2, application_service_pb2, event_service_pb2, session_service_pb2
+launches_pb = launch_service_pb2
 NOT_MINE = "00000000-0000-4000-8000-000000000000"
 
 
@@ -215,6 +218,22 @@ _BAD_CALLS: list[tuple[str, Any, str]] = [
     ),
     ("ApplicationService/GetApplication", apps_pb.GetApplicationRequest(name="\0"), "name"),
     ("ApplicationService/DeleteApplication", apps_pb.DeleteApplicationRequest(name="\0"), "name"),
+    ("LaunchService/CreateLaunch", launches_pb.CreateLaunchRequest(launch=launch_pb2.Launch(nodes=0)), "nodes"),
+    ("LaunchService/CreateLaunch", launches_pb.CreateLaunchRequest(launch=launch_pb2.Launch(state=99)), "state"),
+    (
+        "LaunchService/CreateLaunch",
+        launches_pb.CreateLaunchRequest(launch=launch_pb2.Launch(job_mode="fast")),
+        "job_mode",
+    ),
+    ("LaunchService/CreateLaunch", launches_pb.CreateLaunchRequest(), "request_id"),
+    ("LaunchService/GetLaunch", launches_pb.GetLaunchRequest(), "launch_id"),
+    ("LaunchService/GetLaunch", launches_pb.GetLaunchRequest(launch_id=2**40), "launch_id"),
+    (
+        "LaunchService/UpdateLaunch",
+        launches_pb.UpdateLaunchRequest(launch=launch_pb2.Launch(launch_id=1), update_mask={"paths": ["owner"]}),
+        "owner",
+    ),
+    ("LaunchService/DeleteLaunch", launches_pb.DeleteLaunchRequest(launch_id=-1), "launch_id"),
     ("EventService/ListEvents", events_pb.ListEventsRequest(page_size=10_001), "page_size"),
     ("EventService/ListEvents", events_pb.ListEventsRequest(filter=events_pb.EventFilter(workflow="\0")), "workflow"),
     ("EventService/ListEvents", events_pb.ListEventsRequest(filter=events_pb.EventFilter(states=[99])), "state"),
@@ -232,6 +251,11 @@ _BAD_CALLS: list[tuple[str, Any, str]] = [
         "host",
     ),
     ("SessionService/OpenSession", work_pb.OpenSessionRequest(session=session_pb2.Session(kind=1)), "request_id"),
+    (
+        "SessionService/OpenSession",
+        work_pb.OpenSessionRequest(session=session_pb2.Session(kind=1, launch=1), request_id=NOT_MINE),
+        "launch",
+    ),
     ("SessionService/Work", work_pb.WorkRequest(), "attach"),
 ]
 
@@ -382,6 +406,9 @@ def test_the_token_of_a_run_works_while_it_runs_and_never_for_applications(share
         "ApplicationService/CreateApplication",
         "ApplicationService/UpdateApplication",
         "ApplicationService/DeleteApplication",
+        "LaunchService/CreateLaunch",
+        "LaunchService/UpdateLaunch",
+        "LaunchService/DeleteLaunch",
         "SessionService/OpenSession",
         "SessionService/RegisterRules",
         "SessionService/Work",
@@ -433,6 +460,49 @@ def test_a_grant_brings_its_program_once_and_again_when_it_has_changed(client: C
     line.close()
     for session_id in (scheduler, launcher):
         client.call("SessionService/CloseSession", work_pb.CloseSessionRequest(session_id=session_id))
+
+
+def test_a_launch_comes_back_as_it_was_given(client: Client) -> None:
+    given = launch_pb2.Launch(
+        scheduler_id="17",
+        project="p",
+        queue="debug",
+        nodes=4,
+        wall_minutes=30,
+        job_mode="mpi",
+        wf_filter="w*",
+        sched_flags="--x",
+        command="run.sh",
+        state=launch_pb2.Launch.QUEUED,
+        prescheduled_only=True,
+        from_balsam=False,
+    )
+    request = launches_pb.CreateLaunchRequest(launch=given, request_id=str(uuid.uuid4()))
+    made = client.call("LaunchService/CreateLaunch", request)
+    assert client.call("LaunchService/CreateLaunch", request) == made
+    assert client.call("LaunchService/GetLaunch", launches_pb.GetLaunchRequest(launch_id=made.launch_id)) == made
+    for name in ("launch_id", "owner", "create_time", "revision"):
+        assert getattr(made, name)
+        made.ClearField(name)
+    assert made == given
+
+
+def test_a_masked_field_that_is_left_out_goes_back_to_its_default(client: Client) -> None:
+    given = launch_pb2.Launch(nodes=4, wall_minutes=30, job_mode="mpi", from_balsam=False, state=3, queue="debug")
+    request = launches_pb.CreateLaunchRequest(launch=given, request_id=str(uuid.uuid4()))
+    launch_id = client.call("LaunchService/CreateLaunch", request).launch_id
+    change = launches_pb.UpdateLaunchRequest(launch=launch_pb2.Launch(launch_id=launch_id), expected_revision=1)
+    change.update_mask.paths.extend(["nodes", "wall_minutes", "job_mode", "from_balsam", "state", "queue"])
+    launch = client.call("LaunchService/UpdateLaunch", change)
+    assert (launch.nodes, launch.wall_minutes, launch.job_mode, launch.from_balsam) == (1, 60, "auto", True)
+    assert (launch.state, launch.queue, launch.revision) == (launch_pb2.Launch.PENDING_SUBMISSION, "", 2)
+    with pytest.raises(Refusal) as caught:
+        client.call("LaunchService/UpdateLaunch", change)
+    assert (caught.value.code, caught.value.reason) == ("ABORTED", "CONFLICT")
+    client.call("LaunchService/DeleteLaunch", launches_pb.DeleteLaunchRequest(launch_id=launch_id))
+    with pytest.raises(Refusal) as caught:
+        client.call("LaunchService/GetLaunch", launches_pb.GetLaunchRequest(launch_id=launch_id))
+    assert caught.value.code == "NOT_FOUND"
 
 
 def test_a_job_comes_back_as_it_was_given(client: Client) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from balsam.fields import LAUNCH_OVER
 from balsam.states import WAITING, Actor, State, path_is_allowed
 from balsam_jobstore.history import EventRecord, unpack_states
 from balsam_jobstore.rules import Needs, RuleSet
@@ -28,12 +29,13 @@ def violations(
     """
     tables = {
         name: [dict(row) for row in connection.execute(sa.text(f"SELECT * FROM {name}")).mappings()]
-        for name in ("job", "job_detail", "edge", "event", "session", "application", "counter")
+        for name in ("job", "job_detail", "edge", "event", "session", "application", "launch", "counter")
     }
     return [
         *_histories(tables),
         *_edges(tables),
         *_leases(tables),
+        *_launches(tables),
         *_details(tables),
         *_sequences(tables, published),
         *_unfollowed(tables, rules or RuleSet()),
@@ -107,6 +109,14 @@ def _leases(tables: dict[str, Rows]) -> Iterator[str]:
             yield f"{job['name']} is leased by session {job['session']}, which does not exist"
         if job["session"] is None and job["state"] == State.RUNNING:
             yield f"{job['name']} is RUNNING and nobody runs it"
+
+
+def _launches(tables: dict[str, Rows]) -> Iterator[str]:
+    """A job is bound to a launch that may still run it, or to none."""
+    alive = {launch["key"] for launch in tables["launch"] if launch["state"] not in LAUNCH_OVER}
+    for job in tables["job"]:
+        if job["launch"] is not None and job["launch"] not in alive:
+            yield f"{job['name']} is bound to launch {job['launch']}, which is over or does not exist"
 
 
 def _details(tables: dict[str, Rows]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from balsam.v1 import (
     application_service_pb2,
     event_service_pb2,
     job_service_pb2,
+    launch_service_pb2,
     session_service_pb2,
     site_service_pb2,
 )
@@ -25,6 +26,7 @@ SERVICES: list[ServiceDescriptor] = [
     for module in (
         site_service_pb2,
         job_service_pb2,
+        launch_service_pb2,
         application_service_pb2,
         event_service_pb2,
         session_service_pb2,

@@ -9,10 +9,19 @@ from typing import Any
 from balsam.rpc import Connection
 from balsam.site import Site
 from balsam.states import State
-from balsam.v1 import application_pb2, application_service_pb2, event_service_pb2, job_pb2, job_service_pb2
+from balsam.v1 import (
+    application_pb2,
+    application_service_pb2,
+    event_service_pb2,
+    job_pb2,
+    job_service_pb2,
+    launch_pb2,
+    launch_service_pb2,
+)
 from balsam.v1.application_service_pb2_grpc import ApplicationServiceStub
 from balsam.v1.event_service_pb2_grpc import EventServiceStub
 from balsam.v1.job_service_pb2_grpc import JobServiceStub
+from balsam.v1.launch_service_pb2_grpc import LaunchServiceStub
 from tests.support.sites import wait_until
 
 
@@ -33,6 +42,13 @@ class Jobs:
         request = application_service_pb2.CreateApplicationRequest(application=application)
         self._connection.call(ApplicationServiceStub, "CreateApplication", request)
         return name
+
+    def add_launch(self, **fields: Any) -> int:
+        """Records a launch; gives its id."""
+        request = launch_service_pb2.CreateLaunchRequest(
+            launch=launch_pb2.Launch(**fields), request_id=str(uuid.uuid4())
+        )
+        return int(self._connection.call(LaunchServiceStub, "CreateLaunch", request).launch_id)
 
     def add(self, name: str, *, parents: Iterable[str] = (), **fields: Any) -> str:
         """Adds a job; gives its id."""

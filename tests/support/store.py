@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from balsam.fields import JOB_FIELDS
 from balsam.site import Site
 from balsam.states import Actor, State
-from balsam_jobstore import applications, creation, edges, jobs, leases, reading
+from balsam_jobstore import applications, creation, edges, jobs, launches, leases, reading
 from balsam_jobstore.access import RunTokens
 from balsam_jobstore.creation import Created, NewJob
 from balsam_jobstore.database import Database
@@ -121,6 +121,18 @@ class Bench:
         self.do(lambda tx: applications.create(tx, values, owner="me"))
         return name
 
+    def add_launch(self, **fields: Any) -> int:
+        """Records a launch; gives its id."""
+        return self.do(lambda tx: launches.create(tx, fields, request_id=str(uuid.uuid4()), owner="me")).key
+
+    def update_launch(self, launch_id: int, **changes: Any) -> None:
+        """Changes fields of a launch."""
+        self.do(lambda tx: launches.update(tx, launch_id, changes))
+
+    def delete_launch(self, launch_id: int) -> None:
+        """Removes a launch."""
+        self.do(lambda tx: launches.delete(tx, launch_id))
+
     def update(self, job_id: str, *, expected_revision: int = 0, **changes: Any) -> None:
         """Changes fields of a job, as `save` does."""
         self.do(lambda tx: jobs.update(tx, one(tx, job_id), changes, expected_revision=expected_revision))
@@ -205,14 +217,16 @@ class Bench:
             worker.give(nodes=1e9, jobs=jobs)
         return worker
 
-    def launcher(self, *, workflow_filter: str = "", **credit: Any) -> Worker:
+    def launcher(self, *, workflow_filter: str = "", launch: int | None = None, **credit: Any) -> Worker:
         """A launcher: its session, and credit if any is given."""
-        worker = self.worker(LAUNCHER, workflow_filter=workflow_filter)
+        worker = self.worker(LAUNCHER, workflow_filter=workflow_filter, launch=launch)
         if credit:
             worker.give(**credit)
         return worker
 
-    def worker(self, kind: int, *, states: Iterable[int] = (), workflow_filter: str = "") -> Worker:
+    def worker(
+        self, kind: int, *, states: Iterable[int] = (), workflow_filter: str = "", launch: int | None = None
+    ) -> Worker:
         """A session with its line."""
         session = Session(
             session_id=new_id(),
@@ -227,6 +241,7 @@ class Bench:
             job_mode="auto",
             workflow_filter=workflow_filter,
             address="",
+            launch=launch,
         )
         return Worker(self, self.run(self.store.open_session(session)), states)
 

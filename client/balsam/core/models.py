@@ -6,6 +6,7 @@ from balsam.application import ApplicationDefinition, NoApplication
 from balsam.errors import InvalidParentsError, InvalidStateError, ValidationError
 from balsam.history import TIME_FORMAT as TIME_FMT
 from balsam.job import BalsamJob
+from balsam.launch import QueuedLaunch
 from balsam.q import Count, Q
 from balsam.states import ACTIVE, END, RUNNABLE, TRANSITIONABLE, State
 
@@ -23,6 +24,7 @@ __all__ = [
     "InvalidStateError",
     "NoApplication",
     "Q",
+    "QueuedLaunch",
     "ValidationError",
 ]
 

@@ -115,7 +115,7 @@ def wf_from_template(source_wf: str, new_wf: str, **overrides: Mapping[str, Any]
     for old_id in _parents_first({str(key): value for key, value in rows}):
         old = templates[old_id]
         above = [str(copies[p].job_id) if p in copies else p for p in dict(rows)[old.job_id]]
-        changes = {"workflow": new_wf, "queued_launch": "", "parents": above, **overrides.get(old.name, {})}
+        changes = {"workflow": new_wf, "queued_launch": None, "parents": above, **overrides.get(old.name, {})}
         copies[old_id] = clone(old, **changes)
     jobs.bulk_create(copies.values())
     return jobs.filter(workflow=new_wf)

@@ -121,6 +121,9 @@ class UpdateApplicationRequest(google.protobuf.message.Message):
 
     APPLICATION_FIELD_NUMBER: builtins.int
     UPDATE_MASK_FIELD_NUMBER: builtins.int
+    EXPECTED_REVISION_FIELD_NUMBER: builtins.int
+    expected_revision: builtins.int
+    """Refuse with CONFLICT unless the application's revision is this; 0: no check."""
     @property
     def application(self) -> balsam.v1.application_pb2.Application:
         """Its name and the new values. The name itself cannot change."""
@@ -134,9 +137,10 @@ class UpdateApplicationRequest(google.protobuf.message.Message):
         *,
         application: balsam.v1.application_pb2.Application | None = ...,
         update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
+        expected_revision: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["application", b"application", "update_mask", b"update_mask"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["application", b"application", "update_mask", b"update_mask"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["application", b"application", "expected_revision", b"expected_revision", "update_mask", b"update_mask"]) -> None: ...
 
 global___UpdateApplicationRequest = UpdateApplicationRequest
 

@@ -245,8 +245,10 @@ class Job(google.protobuf.message.Message):
     """RUN_TIMEOUT goes to RESTART_READY by itself. Default true."""
     max_restarts: builtins.int
     """Restarts allowed after a lost launcher or node, 0 or more. Default 3."""
-    queued_launch: builtins.str
-    """Id of the batch launch that the job is bound to."""
+    queued_launch: builtins.int
+    """Id of the batch launch that the job is bound to; absent: none. Only launchers
+    of that launch run it, until the launch is over: then it is bound to none.
+    """
     state: global___Job.State.ValueType
     """Output only, except that a create request may name CREATED."""
     owner: builtins.str
@@ -310,7 +312,7 @@ class Job(google.protobuf.message.Message):
         post_timeout_handler: builtins.bool = ...,
         auto_timeout_retry: builtins.bool | None = ...,
         max_restarts: builtins.int | None = ...,
-        queued_launch: builtins.str = ...,
+        queued_launch: builtins.int | None = ...,
         state: global___Job.State.ValueType = ...,
         owner: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
@@ -322,8 +324,8 @@ class Job(google.protobuf.message.Message):
         restarts: builtins.int = ...,
         leased: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_auto_timeout_retry", b"_auto_timeout_retry", "_exit_code", b"_exit_code", "_max_restarts", b"_max_restarts", "_node_packing_count", b"_node_packing_count", "_num_nodes", b"_num_nodes", "_ranks_per_node", b"_ranks_per_node", "_threads_per_core", b"_threads_per_core", "_threads_per_rank", b"_threads_per_rank", "_wait_for_parents", b"_wait_for_parents", "_wall_time_minutes", b"_wall_time_minutes", "auto_timeout_retry", b"auto_timeout_retry", "create_time", b"create_time", "exit_code", b"exit_code", "max_restarts", b"max_restarts", "node_packing_count", b"node_packing_count", "num_nodes", b"num_nodes", "ranks_per_node", b"ranks_per_node", "threads_per_core", b"threads_per_core", "threads_per_rank", b"threads_per_rank", "wait_for_parents", b"wait_for_parents", "wall_time_minutes", b"wall_time_minutes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_auto_timeout_retry", b"_auto_timeout_retry", "_exit_code", b"_exit_code", "_max_restarts", b"_max_restarts", "_node_packing_count", b"_node_packing_count", "_num_nodes", b"_num_nodes", "_ranks_per_node", b"_ranks_per_node", "_threads_per_core", b"_threads_per_core", "_threads_per_rank", b"_threads_per_rank", "_wait_for_parents", b"_wait_for_parents", "_wall_time_minutes", b"_wall_time_minutes", "application", b"application", "args", b"args", "attempt", b"attempt", "auto_timeout_retry", b"auto_timeout_retry", "coschedule_num_nodes", b"coschedule_num_nodes", "cpu_affinity", b"cpu_affinity", "create_time", b"create_time", "data", b"data", "description", b"description", "environ_vars", b"environ_vars", "exit_code", b"exit_code", "gpus_per_rank", b"gpus_per_rank", "input_files", b"input_files", "job_id", b"job_id", "leased", b"leased", "max_restarts", b"max_restarts", "message", b"message", "mpi_flags", b"mpi_flags", "name", b"name", "node_packing_count", b"node_packing_count", "num_nodes", b"num_nodes", "owner", b"owner", "parents", b"parents", "post_error_handler", b"post_error_handler", "post_timeout_handler", b"post_timeout_handler", "priority", b"priority", "queued_launch", b"queued_launch", "ranks_per_node", b"ranks_per_node", "restarts", b"restarts", "revision", b"revision", "stage_in_url", b"stage_in_url", "stage_out_files", b"stage_out_files", "stage_out_url", b"stage_out_url", "state", b"state", "threads_per_core", b"threads_per_core", "threads_per_rank", b"threads_per_rank", "user_workdir", b"user_workdir", "wait_for_parents", b"wait_for_parents", "wall_time_minutes", b"wall_time_minutes", "workflow", b"workflow", "working_directory", b"working_directory"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_auto_timeout_retry", b"_auto_timeout_retry", "_exit_code", b"_exit_code", "_max_restarts", b"_max_restarts", "_node_packing_count", b"_node_packing_count", "_num_nodes", b"_num_nodes", "_queued_launch", b"_queued_launch", "_ranks_per_node", b"_ranks_per_node", "_threads_per_core", b"_threads_per_core", "_threads_per_rank", b"_threads_per_rank", "_wait_for_parents", b"_wait_for_parents", "_wall_time_minutes", b"_wall_time_minutes", "auto_timeout_retry", b"auto_timeout_retry", "create_time", b"create_time", "exit_code", b"exit_code", "max_restarts", b"max_restarts", "node_packing_count", b"node_packing_count", "num_nodes", b"num_nodes", "queued_launch", b"queued_launch", "ranks_per_node", b"ranks_per_node", "threads_per_core", b"threads_per_core", "threads_per_rank", b"threads_per_rank", "wait_for_parents", b"wait_for_parents", "wall_time_minutes", b"wall_time_minutes"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_auto_timeout_retry", b"_auto_timeout_retry", "_exit_code", b"_exit_code", "_max_restarts", b"_max_restarts", "_node_packing_count", b"_node_packing_count", "_num_nodes", b"_num_nodes", "_queued_launch", b"_queued_launch", "_ranks_per_node", b"_ranks_per_node", "_threads_per_core", b"_threads_per_core", "_threads_per_rank", b"_threads_per_rank", "_wait_for_parents", b"_wait_for_parents", "_wall_time_minutes", b"_wall_time_minutes", "application", b"application", "args", b"args", "attempt", b"attempt", "auto_timeout_retry", b"auto_timeout_retry", "coschedule_num_nodes", b"coschedule_num_nodes", "cpu_affinity", b"cpu_affinity", "create_time", b"create_time", "data", b"data", "description", b"description", "environ_vars", b"environ_vars", "exit_code", b"exit_code", "gpus_per_rank", b"gpus_per_rank", "input_files", b"input_files", "job_id", b"job_id", "leased", b"leased", "max_restarts", b"max_restarts", "message", b"message", "mpi_flags", b"mpi_flags", "name", b"name", "node_packing_count", b"node_packing_count", "num_nodes", b"num_nodes", "owner", b"owner", "parents", b"parents", "post_error_handler", b"post_error_handler", "post_timeout_handler", b"post_timeout_handler", "priority", b"priority", "queued_launch", b"queued_launch", "ranks_per_node", b"ranks_per_node", "restarts", b"restarts", "revision", b"revision", "stage_in_url", b"stage_in_url", "stage_out_files", b"stage_out_files", "stage_out_url", b"stage_out_url", "state", b"state", "threads_per_core", b"threads_per_core", "threads_per_rank", b"threads_per_rank", "user_workdir", b"user_workdir", "wait_for_parents", b"wait_for_parents", "wall_time_minutes", b"wall_time_minutes", "workflow", b"workflow", "working_directory", b"working_directory"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_auto_timeout_retry", b"_auto_timeout_retry"]) -> typing.Literal["auto_timeout_retry"] | None: ...
     @typing.overload
@@ -334,6 +336,8 @@ class Job(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_node_packing_count", b"_node_packing_count"]) -> typing.Literal["node_packing_count"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_num_nodes", b"_num_nodes"]) -> typing.Literal["num_nodes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_queued_launch", b"_queued_launch"]) -> typing.Literal["queued_launch"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_ranks_per_node", b"_ranks_per_node"]) -> typing.Literal["ranks_per_node"] | None: ...
     @typing.overload

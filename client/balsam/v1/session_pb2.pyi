@@ -58,6 +58,7 @@ class Session(google.protobuf.message.Message):
     WORKFLOW_FILTER_FIELD_NUMBER: builtins.int
     LEASES_FIELD_NUMBER: builtins.int
     ADDRESS_FIELD_NUMBER: builtins.int
+    LAUNCH_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     """Random, made by the job store."""
     kind: global___Session.Kind.ValueType
@@ -78,6 +79,11 @@ class Session(google.protobuf.message.Message):
     """Output only. Jobs that it holds."""
     address: builtins.str
     """Address of its own gRPC server on its host."""
+    launch: builtins.int
+    """Launchers: id of the batch launch that it belongs to; absent: none. It then
+    takes the jobs bound to that launch as well, or only these; see Launch. One
+    that does not exist any more has no jobs.
+    """
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Output only. When it was opened."""
@@ -96,8 +102,10 @@ class Session(google.protobuf.message.Message):
         workflow_filter: builtins.str = ...,
         leases: builtins.int = ...,
         address: builtins.str = ...,
+        launch: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "create_time", b"create_time", "host", b"host", "job_mode", b"job_mode", "kind", b"kind", "leases", b"leases", "nodes", b"nodes", "pid", b"pid", "session_id", b"session_id", "user", b"user", "workflow_filter", b"workflow_filter"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_launch", b"_launch", "create_time", b"create_time", "launch", b"launch"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_launch", b"_launch", "address", b"address", "create_time", b"create_time", "host", b"host", "job_mode", b"job_mode", "kind", b"kind", "launch", b"launch", "leases", b"leases", "nodes", b"nodes", "pid", b"pid", "session_id", b"session_id", "user", b"user", "workflow_filter", b"workflow_filter"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_launch", b"_launch"]) -> typing.Literal["launch"] | None: ...
 
 global___Session = Session

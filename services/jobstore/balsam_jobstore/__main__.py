@@ -15,6 +15,7 @@ from balsam.site import Site, open_site
 from balsam.v1.application_service_pb2_grpc import add_ApplicationServiceServicer_to_server
 from balsam.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from balsam.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
+from balsam.v1.launch_service_pb2_grpc import add_LaunchServiceServicer_to_server
 from balsam.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from balsam.v1.site_service_pb2_grpc import add_SiteServiceServicer_to_server
 from balsam_jobstore.access import RunTokens, authorizer, read_key
@@ -24,6 +25,7 @@ from balsam_jobstore.postgres import Cluster
 from balsam_jobstore.server.applications import ApplicationService
 from balsam_jobstore.server.events import EventService
 from balsam_jobstore.server.jobs import JobService
+from balsam_jobstore.server.launches import LaunchService
 from balsam_jobstore.server.sessions import SessionService
 from balsam_jobstore.server.site import SiteService
 from balsam_jobstore.store import Store
@@ -68,6 +70,7 @@ async def serve(site: Site) -> None:
         add_SiteServiceServicer_to_server(SiteService(store), service.server)
         add_JobServiceServicer_to_server(JobService(store), service.server)
         add_ApplicationServiceServicer_to_server(ApplicationService(store), service.server)
+        add_LaunchServiceServicer_to_server(LaunchService(store), service.server)
         add_EventServiceServicer_to_server(EventService(store), service.server)
         add_SessionServiceServicer_to_server(SessionService(store), service.server)
         service.stop_on_signals()

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from balsam.errors import Conflict, NotAllowed, NotFound
 from balsam.states import END
+from balsam_jobstore import records
 from balsam_jobstore.rules import Needs
 from balsam_jobstore.tx import Tx
 
-COLUMNS = (
-    "key",
-    "name",
-    "executable",
-    "description",
-    "preprocess",
-    "postprocess",
-    "envscript",
-    "python",
-    "owner",
-    "create_us",
-    "revision",
-)
 _ENDED = ", ".join(str(int(s)) for s in sorted(END))
 SCRIPTS = int(Needs.PREPROCESS | Needs.POSTPROCESS)
 
@@ -44,13 +32,16 @@ class Application:
     revision: int
 
 
+_COLUMNS = tuple(field.name for field in fields(Application))
+
+
 def get(tx: Tx, name: str) -> Application:
     """An application.
 
     Raises:
         NotFound: there is none; names those that there are.
     """
-    rows = tx.sql.run(f"SELECT {', '.join(COLUMNS)} FROM application WHERE name = :name", name=name)
+    rows = records.select(tx, "application", _COLUMNS, "name = :name", name=name)
     if not rows:
         raise unknown_application(name, application_names(tx))
     return Application(*rows[0])
@@ -58,8 +49,7 @@ def get(tx: Tx, name: str) -> Application:
 
 def by_keys(tx: Tx, keys: list[int]) -> list[Application]:
     """The applications with these keys."""
-    rows = tx.sql.run(f"SELECT {', '.join(COLUMNS)} FROM application WHERE key = {{keys}}", keys=keys)
-    return [Application(*row) for row in rows]
+    return [Application(*row) for row in records.select(tx, "application", _COLUMNS, "key = {keys}", keys=keys)]
 
 
 def create(tx: Tx, values: Mapping[str, str], *, owner: str) -> Application:
@@ -73,22 +63,22 @@ def create(tx: Tx, values: Mapping[str, str], *, owner: str) -> Application:
         raise Conflict(
             f"application {name!r} exists already; change it with `balsam app --update`", reason="ALREADY_EXISTS"
         )
-    columns = COLUMNS[1:]
+    columns = _COLUMNS[1:]
     row = [values.get(column, "") for column in columns[:7]] + [owner, tx.now_us, 1]
     tx.sql.insert("application", columns, [row])
     return get(tx, name)
 
 
-def update(tx: Tx, name: str, changes: Mapping[str, str]) -> Application:
-    """Changes an application; what jobs need of its scripts follows. Raises NotFound."""
+def update(tx: Tx, name: str, changes: Mapping[str, str], *, expected_revision: int = 0) -> Application:
+    """Changes an application; what jobs need of its scripts follows.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: the revision is another.
+    """
     before = get(tx, name)
-    if changes:
-        assignments = ", ".join(f"{column} = :{column}" for column in changes)
-        tx.sql.run(
-            f"UPDATE application SET {assignments}, revision = revision + 1 WHERE key = :key",
-            key=before.key,
-            **changes,
-        )
+    records.check_revision(f"application {name!r}", before.revision, expected_revision)
+    records.change(tx, "application", before.key, changes)
     after = get(tx, name)
     bits = script_needs(after.preprocess, after.postprocess)
     if bits != script_needs(before.preprocess, before.postprocess):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-from balsam.errors import NotFound
 from balsam_jobstore.rules import Needs
 
 HOT_FIELDS = frozenset(
@@ -20,9 +18,10 @@ HOT_FIELDS = frozenset(
         "node_packing_count",
         "wall_time_minutes",
         "max_restarts",
+        "queued_launch",
     }
 )
-"""Fields that are columns of `job`; the others are columns of `job_detail`."""
+"""Fields that are columns of `job` (`queued_launch` is `launch` there); the others are columns of `job_detail`."""
 NEEDS_BY_FLAG = {
     "wait_for_parents": (Needs.NO_WAIT, False),
     "auto_timeout_retry": (Needs.NO_TIMEOUT_RETRY, False),
@@ -32,12 +31,6 @@ NEEDS_BY_FLAG = {
     "input_files": (Needs.INPUT_FILES, True),
 }
 """Field -> the bit of a job's needs that it sets, when it is this."""
-
-
-def check_launch(values: Mapping[str, Any]) -> None:
-    """Binding a job to a launch that does not exist would hold it for ever."""
-    if values.get("queued_launch"):
-        raise NotFound(f"queued_launch = {values['queued_launch']!r}: there is no such launch", field="queued_launch")
 
 
 def encode(name: str, value: Any) -> Any:

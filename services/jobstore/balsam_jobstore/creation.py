@@ -10,8 +10,9 @@ from balsam.errors import BalsamError, ValidationError
 from balsam.fields import JOB_FIELDS
 from balsam.states import Actor, State
 from balsam_jobstore.applications import application_needs, find_needs
-from balsam_jobstore.columns import HOT_FIELDS, NEEDS_BY_FLAG, check_launch, encode
+from balsam_jobstore.columns import HOT_FIELDS, NEEDS_BY_FLAG, encode
 from balsam_jobstore.history import EventRecord
+from balsam_jobstore.launches import bindable, launch_to_bind
 from balsam_jobstore.refusals import Refused, refused
 from balsam_jobstore.rows import Row, has_failed, is_met, job_label, parent_label
 from balsam_jobstore.rules import Needs
@@ -40,6 +41,7 @@ _JOB_COLUMNS = (
     "application",
     "name",
     "workflow",
+    "launch",
 )
 _DIGITS = 8
 
@@ -98,6 +100,7 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
     outcome = Created()
     existing, workdirs = _probe(tx, [job.job_id for job in jobs])
     applications = find_needs(tx, {job.values["application"] for job in jobs if job.values.get("application")})
+    launches = bindable(tx, {job.values.get("queued_launch") for job in jobs})
     batch = {job.job_id for job in jobs}
     outside = {parent for job in jobs for parent in job.parents if parent not in batch}
     outside |= {parent for job in jobs for parent in job.parents if parent in existing}
@@ -115,7 +118,7 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
         try:
             parents = [_parent(parent, job, fresh, parent_rows) for parent in job.parents]
             application = application_needs(tx, applications, job.values.get("application", ""))
-            check_launch(job.values)
+            launch = launch_to_bind(launches, job.values.get("queued_launch"))
         except BalsamError as error:
             outcome.refusals.append(refused(job.job_id, job.index, error))
             continue
@@ -123,7 +126,7 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
         fresh[job.job_id] = made
         path = _record_creation(tx, job, made, actor)
         made.state = path
-        rows.append(_job_row(job, made, application))
+        rows.append(_job_row(job, made, application, launch))
         columns, values = _detail_row(job, made.key, tx.now_us, owner, taken.path_for(job))
         details.setdefault(columns, []).append(values)
         outcome.created += 1
@@ -215,7 +218,7 @@ def _record_creation(tx: Tx, job: NewJob, made: _Fresh, actor: Actor) -> int:
     return move.path[-1]
 
 
-def _job_row(job: NewJob, made: _Fresh, application: tuple[int | None, int]) -> list[Any]:
+def _job_row(job: NewJob, made: _Fresh, application: tuple[int | None, int], launch: int | None) -> list[Any]:
     values = job.values
     get = values.get
     return [
@@ -240,6 +243,7 @@ def _job_row(job: NewJob, made: _Fresh, application: tuple[int | None, int]) -> 
         application[0],
         get("name", ""),
         get("workflow", ""),
+        launch,
     ]
 
 

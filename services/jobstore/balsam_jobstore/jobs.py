@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from balsam.errors import Conflict, InvalidStateError, NotAllowed, ValidationError
+from balsam.errors import InvalidStateError, NotAllowed, ValidationError
 from balsam.fields import JOB_FIELDS, Phase
 from balsam.states import END, RUNNABLE, WAITING, Actor, State
 from balsam_jobstore import edges
 from balsam_jobstore.applications import SCRIPTS, application_needs, find_needs
-from balsam_jobstore.columns import HOT_FIELDS, NEEDS_BY_FLAG, check_launch, encode
+from balsam_jobstore.columns import HOT_FIELDS, NEEDS_BY_FLAG, encode
 from balsam_jobstore.history import EventRecord
+from balsam_jobstore.launches import bindable, launch_to_bind
+from balsam_jobstore.records import check_revision
 from balsam_jobstore.refusals import Refused, refused
 from balsam_jobstore.rows import Row
 from balsam_jobstore.rules import Needs
@@ -37,11 +39,7 @@ def update(
     """
     if tx.is_changed(row):
         tx.flush()  # somebody else was first, in this transaction: that is a revision of its own
-    if expected_revision and row.revision != expected_revision:
-        raise Conflict(
-            f"job {row.label} was changed meanwhile (revision {row.revision}, yours is of {expected_revision}); "
-            "refresh it and try again"
-        )
+    check_revision(f"job {row.label}", row.revision, expected_revision)
     shaping = [name for name in changes if JOB_FIELDS[name].phase is Phase.BEFORE_RUN]
     if shaping and row.state == State.RUNNING:
         raise NotAllowed(
@@ -57,11 +55,11 @@ def update(
             f"the name of job {row.label} cannot change any more: it has run, and its output file has that name",
             field="name",
         )
-    check_launch(plain)
+    launch = row.launch
     _change_fields(tx, row, plain)
     if "parents" in changes:
         edges.replace_parents(tx, row, changes["parents"])
-    if shaping and row.session is not None and row.state in RUNNABLE:
+    if (shaping or row.launch != launch) and row.session is not None and row.state in RUNNABLE:
         tx.stop_work(row)  # leased with the old values: take it back
     if "state" in changes and State[changes["state"]] != row.state:
         set_state(tx, row, State[changes["state"]], actor, message)
@@ -70,12 +68,17 @@ def update(
 
 def _change_fields(tx: Tx, row: Row, changes: Mapping[str, Any]) -> None:
     detail: dict[str, object] = {}
-    if "application" in changes:  # first: it may be refused, and nothing must have changed then
+    # First what may be refused: nothing must have changed then.
+    if "queued_launch" in changes:
+        launch = launch_to_bind(bindable(tx, [changes["queued_launch"]]), changes["queued_launch"])
+    if "application" in changes:
         wanted = changes["application"]
         row.application, bits = application_needs(tx, find_needs(tx, {wanted} if wanted else ()), wanted)
         row.needs = (row.needs & ~SCRIPTS) | bits
+    if "queued_launch" in changes:
+        row.launch = launch
     for name, value in changes.items():
-        if name == "application":
+        if name in ("application", "queued_launch"):
             continue
         if name in HOT_FIELDS:
             setattr(row, name, value)

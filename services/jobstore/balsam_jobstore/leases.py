@@ -19,6 +19,12 @@ from balsam_jobstore.workflows import workflow_condition
 
 _RUNNABLE_LIST = ", ".join(str(int(s)) for s in sorted(RUNNABLE))
 _DUE = f"state IN ({_RUNNABLE_LIST}) AND session IS NULL AND (unmet = 0 OR (needs & {int(Needs.NO_WAIT)}) <> 0)"
+_START_ORDER = "priority DESC, num_nodes DESC, wall_time_minutes DESC, key"
+_OF_ALL = "launch IS NULL"
+_OF_LAUNCH = "launch = :launch"
+_OF_ALL_BUT_PRESCHEDULED = (
+    "launch IS NULL AND NOT EXISTS (SELECT 1 FROM launch WHERE launch.key = :launch AND launch.prescheduled_only <> 0)"
+)
 _RUNNING = int(State.RUNNING)
 _MOST_GRANTS = 500
 _LEAST_REACH = 16
@@ -211,8 +217,7 @@ def _due(tx: Tx, stream: Stream) -> list[Row]:
     limit = min(stream.jobs_left, stream.reach, _MOST_GRANTS)
     if stream.session.kind == LAUNCHER:
         condition, parameters = _fitting(tx, stream)
-        text = f"""SELECT key, num_nodes, ranks_per_node, node_packing_count FROM job WHERE {_DUE}{condition}
-                   ORDER BY priority DESC, num_nodes DESC, wall_time_minutes DESC, key LIMIT :limit"""
+        text = _in_start_order([f"{_DUE} AND {pool}{condition}" for pool in _pools(stream)])
     else:
         states = ", ".join(map(str, stream.states)) or "0"
         text = f"SELECT key, 0, 0, 0 FROM job WHERE state IN ({states}) AND session IS NULL ORDER BY key LIMIT :limit"
@@ -231,11 +236,28 @@ def _due(tx: Tx, stream: Stream) -> list[Row]:
     return tx.load(due)
 
 
+def _in_start_order(conditions: Sequence[str]) -> str:
+    """The query for the first jobs under one of these conditions, each of which is read from an index of its own."""
+    columns = "key, num_nodes, ranks_per_node, node_packing_count"
+    if len(conditions) == 1:
+        return f"SELECT {columns} FROM job WHERE {conditions[0]} ORDER BY {_START_ORDER} LIMIT :limit"
+    firsts = [
+        f"SELECT * FROM (SELECT {columns}, priority, wall_time_minutes FROM job WHERE {condition} "
+        f"ORDER BY {_START_ORDER} LIMIT :limit) AS first"
+        for condition in conditions
+    ]
+    return f"SELECT {columns} FROM ({' UNION ALL '.join(firsts)}) AS due ORDER BY {_START_ORDER} LIMIT :limit"
+
+
+def _pools(stream: Stream) -> list[str]:
+    """Conditions of which one holds for each job that a launcher may take, by the launch that the job is bound to."""
+    return [_OF_ALL] if stream.session.launch is None else [_OF_ALL_BUT_PRESCHEDULED, _OF_LAUNCH]
+
+
 def _fitting(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:
     """The condition that a launcher could run a job, and its parameters."""
     credit = stream.credit
-    text, parameters = workflow_condition(stream.session.workflow_filter, sqlite=tx.sql.is_sqlite)
-    condition = f" AND {text}" if text else ""
+    condition, parameters = _wanted(tx, stream)
     if credit.serial_only:
         condition += " AND num_nodes = 1 AND ranks_per_node = 1"
     else:
@@ -248,6 +270,12 @@ def _fitting(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:
         condition += " AND wall_time_minutes <= :minutes"
         parameters["minutes"] = credit.minutes
     return condition, parameters
+
+
+def _wanted(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:
+    """The condition that a job is in the filter of a launcher, and all parameters about the launcher itself."""
+    text, parameters = workflow_condition(stream.session.workflow_filter, sqlite=tx.sql.is_sqlite)
+    return f" AND {text}" if text else "", {**parameters, "launch": stream.session.launch}
 
 
 def _grant(tx: Tx, stream: Stream, row: Row) -> Grant:
@@ -306,23 +334,23 @@ def _complete(tx: Tx, grants: Sequence[Grant]) -> None:
 def _is_drained(tx: Tx, stream: Stream) -> bool:
     """Whether nothing that the session could run exists, moves, or can come of what moves or runs."""
     fitting, fit_parameters = _fitting(tx, stream)
-    text, parameters = workflow_condition(stream.session.workflow_filter, sqlite=tx.sql.is_sqlite)
-    mine = f" AND {text}" if text else ""
-    if _exists(tx, f"{_DUE}{fitting}", fit_parameters):
+    pools = _pools(stream)
+    if any(_exists(tx, f"{_DUE} AND {pool}{fitting}", fit_parameters) for pool in pools):
         return False
-    if _exists(tx, f"state IN ({_MOVING_LIST}){mine}", parameters) or _exists(
-        tx, f"session IS NOT NULL{mine}", parameters
-    ):
-        return False
-    if not text:
+    going_on = [f"state IN ({_MOVING_LIST})", "session IS NOT NULL"]
+    if not any(_exists(tx, condition, {}) for condition in going_on):
         return True
-    # Jobs outside the filter that move or run may release some inside.
+    wanted, parameters = _wanted(tx, stream)
+    mine = f"({' OR '.join(pools)}){wanted}"
+    if any(_exists(tx, f"{condition} AND {mine}", parameters) for condition in going_on):
+        return False
+    # Others that move or run may release some of mine.
+    children = "SELECT edge.child FROM edge JOIN job ON job.key = edge.parent WHERE job."
     below = f"""WITH RECURSIVE below(key) AS (
-                  SELECT edge.child FROM edge JOIN job ON job.key = edge.parent
-                  WHERE job.session IS NOT NULL OR job.state IN ({_MOVING_LIST})
+                  {" UNION ".join(children + condition for condition in going_on)}
                   UNION SELECT edge.child FROM edge JOIN below ON edge.parent = below.key)
                 SELECT 1 FROM below JOIN job ON job.key = below.key
-                WHERE job.state = {int(State.AWAITING_PARENTS)}{mine.replace("workflow", "job.workflow", 1)} LIMIT 1"""
+                WHERE job.state = {int(State.AWAITING_PARENTS)} AND {mine} LIMIT 1"""
     return not tx.sql.run(below, **parameters)
 
 

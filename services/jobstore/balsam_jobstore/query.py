@@ -11,7 +11,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from balsam.errors import ValidationError
-from balsam.fields import APPLICATION_FIELDS, CPU_AFFINITIES, JOB_FIELDS, Field, Kind, check_id, unknown_field
+from balsam.fields import (
+    APPLICATION_FIELDS,
+    CPU_AFFINITIES,
+    JOB_FIELDS,
+    LAUNCH_FIELDS,
+    Field,
+    Kind,
+    check_id,
+    unknown_field,
+)
 from balsam.states import State
 from balsam_jobstore import schema
 from balsam_jobstore.database import among
@@ -80,6 +89,7 @@ JOB_COLUMNS: dict[str, Expression] = {
     **{name: _job.c[name] for name in JOB_FIELDS if name in _job.c and name != "application"},
     **{name: _detail.c[name] for name in JOB_FIELDS if name in _detail.c},
     "application": application_name,
+    "queued_launch": _job.c.launch,
     "working_directory": _detail.c.workdir,
     "create_time": _detail.c.create_us,
     "message": last_message,
@@ -91,7 +101,12 @@ APPLICATION_COLUMNS: dict[str, Expression] = {
     **{name: schema.application.c[name] for name in APPLICATION_FIELDS if name in schema.application.c},
     "create_time": schema.application.c.create_us,
 }
-_NULLABLE = {"exit_code"}
+LAUNCH_COLUMNS: dict[str, Expression] = {
+    **{name: schema.launch.c[name] for name in LAUNCH_FIELDS if name in schema.launch.c},
+    "launch_id": schema.launch.c.key,
+    "create_time": schema.launch.c.create_us,
+}
+_NULLABLE = {"exit_code", "queued_launch"}
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,8 @@ class Resource:
     columns: Mapping[str, Expression]
     key: sa.Column[Any]
     related: Mapping[str, Callable[[Expression], Expression]] = field(default_factory=dict)
+    order: Sequence[Order] = ()
+    """How it is sorted where nobody says; without any: in order of creation."""
 
 
 def _with_parent(condition: Expression) -> Expression:
@@ -116,7 +133,10 @@ def _with_child(condition: Expression) -> Expression:
 
 
 JOBS = Resource("a job", JOB_FIELDS, JOB_COLUMNS, _job.c.key, {"parents": _with_parent, "children": _with_child})
-APPLICATIONS = Resource("an application", APPLICATION_FIELDS, APPLICATION_COLUMNS, schema.application.c.key)
+APPLICATIONS = Resource(
+    "an application", APPLICATION_FIELDS, APPLICATION_COLUMNS, schema.application.c.key, order=(Order("name"),)
+)
+LAUNCHES = Resource("a launch", LAUNCH_FIELDS, LAUNCH_COLUMNS, schema.launch.c.key)
 
 
 class Compiler:
@@ -228,7 +248,7 @@ class Compiler:
             return int(spec.check(value))
         if spec.kind is Kind.ID:
             return spec.check(value) if test.op in ("exact", "in") else str(value)
-        if spec.kind in (Kind.INTEGER, Kind.NUMBER, Kind.TIME):
+        if spec.kind in (Kind.INTEGER, Kind.NUMBER, Kind.TIME, Kind.LAUNCH):
             return _number_value(test, value)
         return _text_value(test, value)
 
@@ -431,5 +451,6 @@ _LOOKUPS_OF: dict[Kind, tuple[str, ...]] = {
     Kind.TIME: _ORDER_LOOKUPS,
     Kind.BOOLEAN: _CHOICE_LOOKUPS,
     Kind.STATE: _CHOICE_LOOKUPS,
+    Kind.LAUNCH: _CHOICE_LOOKUPS,
     Kind.ENVIRON: (),
 }

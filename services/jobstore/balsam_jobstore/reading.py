@@ -1,9 +1,9 @@
-"""Reads: jobs, counts and applications, on a reader's connection."""
+"""Reads: pages of jobs and of other resources, and counts, on a reader's connection."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,8 +14,6 @@ from balsam_jobstore import schema
 from balsam_jobstore.database import regex_bounded
 from balsam_jobstore.paging import order_clauses, pack_token, rows_after
 from balsam_jobstore.query import (
-    APPLICATION_COLUMNS,
-    APPLICATIONS,
     JOB_COLUMNS,
     JOBS,
     Compiler,
@@ -63,26 +61,66 @@ def list_jobs(
     fields: Sequence[str],
 ) -> tuple[list[dict[str, Any]], str]:
     """A page of jobs as field -> value, and the token of the next page."""
-    compiler = _compiler(connection, JOBS, sqlite)
-    keys = compiler.order(orders)
-    columns = [JOB_COLUMNS[name].label(name) for name in fields if name in JOB_COLUMNS]
-    query = sa.select(*columns, *(key.expression.label(f"sort_{i}") for i, key in enumerate(keys)))
-    if node is not None:
-        query = query.where(compiler.where(node))
-    if token:
-        query = query.where(rows_after(keys, token))
-    query = query.select_from(_source(compiler.used | set(fields)))
-    rows = _all(connection, compiler, query.order_by(*order_clauses(keys)).limit(size + 1))
-    more = len(rows) > size
-    rows = rows[:size]
-    count = len(columns)
     names = [name for name in fields if name in JOB_COLUMNS]
-    jobs = [dict(zip(names, row[:count], strict=True)) for row in rows]
+    rows, next_token = _page(
+        connection,
+        _compiler(connection, JOBS, sqlite),
+        [JOB_COLUMNS[name] for name in names],
+        (node, orders, size, token),
+        lambda used: _source(used | set(fields)),
+    )
+    jobs = [dict(zip(names, row[: len(names)], strict=True)) for row in rows]
     if "parents" in fields:
         parents = parents_of(connection, [row[-1] for row in rows])
         for job, row in zip(jobs, rows, strict=True):
             job["parents"] = parents.get(row[-1], [])
-    return jobs, pack_token(rows[-1][count:]) if more else ""
+    return jobs, next_token
+
+
+def list_records(
+    connection: sa.Connection,
+    sqlite: bool,
+    resource: Resource,
+    node: Node | None,
+    orders: Sequence[Order],
+    size: int,
+    token: str,
+) -> tuple[list[dict[str, Any]], str]:
+    """A page of a resource that is one table, as field -> value, and the token of the next page."""
+    compiler = _compiler(connection, resource, sqlite)
+    asked = (node, orders or resource.order, size, token)
+    rows, next_token = _page(connection, compiler, list(resource.columns.values()), asked)
+    count = len(resource.columns)
+    return [dict(zip(resource.columns, row[:count], strict=True)) for row in rows], next_token
+
+
+def _page(
+    connection: sa.Connection,
+    compiler: Compiler,
+    columns: Sequence[sa.ColumnElement[Any]],
+    asked: tuple[Node | None, Sequence[Order], int, str],
+    source: Callable[[set[str]], sa.FromClause] | None = None,
+) -> tuple[Sequence[sa.Row[Any]], str]:
+    """The rows of a page, its columns and then its sort keys, the key of the row last; and the token of the next page.
+
+    Args:
+        asked: condition, sort keys, size, token.
+        source: gives the tables that hold these fields, where that is not the only table of the columns.
+    """
+    node, orders, size, token = asked
+    keys = compiler.order(orders)
+    labelled = [column.label(f"column_{i}") for i, column in enumerate(columns)]
+    query = sa.select(*labelled, *(key.expression.label(f"sort_{i}") for i, key in enumerate(keys)))
+    if node is not None:
+        query = query.where(compiler.where(node))
+    if token:
+        query = query.where(rows_after(keys, token))
+    if source is not None:
+        query = query.select_from(source(compiler.used))
+    rows = _all(connection, compiler, query.order_by(*order_clauses(keys)).limit(size + 1))
+    if len(rows) <= size:
+        return rows, ""
+    return rows[:size], pack_token(rows[size - 1][len(columns) :])
 
 
 _IN_DETAIL = frozenset(
@@ -149,22 +187,3 @@ def select_keys(connection: sa.Connection, sqlite: bool, node: Node, after: int,
         .limit(limit)
     )
     return [key for (key,) in _all(connection, compiler, query)]
-
-
-def list_applications(
-    connection: sa.Connection, sqlite: bool, node: Node | None, orders: Sequence[Order], size: int, token: str
-) -> tuple[list[dict[str, Any]], str]:
-    """A page of applications as field -> value, and the token of the next page."""
-    compiler = _compiler(connection, APPLICATIONS, sqlite)
-    keys = compiler.order(orders or [Order("name")])
-    columns = [expression.label(name) for name, expression in APPLICATION_COLUMNS.items()]
-    query = sa.select(*columns, *(key.expression.label(f"sort_{i}") for i, key in enumerate(keys)))
-    if node is not None:
-        query = query.where(compiler.where(node))
-    if token:
-        query = query.where(rows_after(keys, token))
-    rows = _all(connection, compiler, query.order_by(*order_clauses(keys)).limit(size + 1))
-    more = len(rows) > size
-    count = len(columns)
-    found = [dict(zip(APPLICATION_COLUMNS, row[:count], strict=True)) for row in rows[:size]]
-    return found, pack_token(rows[size - 1][count:]) if more else ""

@@ -28,6 +28,7 @@ MUTABLE = (
     "application",
     "name",
     "workflow",
+    "launch",
 )
 """Columns of `job` that change, in the order of a row's snapshot."""
 
@@ -64,6 +65,7 @@ class Row:
     application: int | None
     name: str
     workflow: str
+    launch: int | None
 
     def __init__(self, values: Sequence[object]) -> None:
         self.before = values[3:]

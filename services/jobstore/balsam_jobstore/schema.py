@@ -18,6 +18,9 @@ Json = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
 metadata = sa.MetaData()
 
 _RUNNABLE = f"state IN ({', '.join(str(int(s)) for s in sorted(RUNNABLE))}) AND session IS NULL"
+_UNBOUND = f"{_RUNNABLE} AND launch IS NULL"
+_BOUND = f"{_RUNNABLE} AND launch IS NOT NULL"
+_START_ORDER = (sa.text("priority DESC"), sa.text("num_nodes DESC"), sa.text("wall_time_minutes DESC"), "key")
 _MOVING_STATES = sorted(TRANSITIONABLE - {State.AWAITING_PARENTS})
 _MOVING = f"state IN ({', '.join(str(int(s)) for s in _MOVING_STATES)})"
 _ENDED = f"({', '.join(str(int(s)) for s in sorted(END))})"
@@ -48,15 +51,16 @@ job = sa.Table(
     sa.Column("application", Key),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("workflow", sa.Text, nullable=False),
+    sa.Column("launch", Key),
     sa.Index("job_workflow", "workflow", "key"),
+    # A launcher reads the jobs that are bound to no launch, or to its own, each in the order in which they start.
+    sa.Index("job_runnable", *_START_ORDER, sqlite_where=sa.text(_UNBOUND), postgresql_where=sa.text(_UNBOUND)),
+    sa.Index("job_bound", "launch", *_START_ORDER, sqlite_where=sa.text(_BOUND), postgresql_where=sa.text(_BOUND)),
     sa.Index(
-        "job_runnable",
-        sa.text("priority DESC"),
-        sa.text("num_nodes DESC"),
-        sa.text("wall_time_minutes DESC"),
-        "key",
-        sqlite_where=sa.text(_RUNNABLE),
-        postgresql_where=sa.text(_RUNNABLE),
+        "job_launch",
+        "launch",
+        sqlite_where=sa.text("launch IS NOT NULL"),
+        postgresql_where=sa.text("launch IS NOT NULL"),
     ),
     sa.Index("job_moving", "state", "key", sqlite_where=sa.text(_MOVING), postgresql_where=sa.text(_MOVING)),
     sa.Index(
@@ -99,7 +103,6 @@ job_detail = sa.Table(
     sa.Column("post_error_handler", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("post_timeout_handler", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("auto_timeout_retry", sa.SmallInteger, nullable=False, server_default="1"),
-    sa.Column("queued_launch", sa.Text, nullable=False, server_default=""),
 )
 
 edge = sa.Table(
@@ -147,6 +150,30 @@ application = sa.Table(
     sqlite_autoincrement=True,
 )
 
+launch = sa.Table(
+    "launch",
+    metadata,
+    # Never used again: no job must come to be bound to a launch that nobody meant.
+    sa.Column("key", Key, primary_key=True),
+    sa.Column("request_id", Uuid, nullable=False, unique=True),
+    sa.Column("scheduler_id", sa.Text, nullable=False),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("queue", sa.Text, nullable=False),
+    sa.Column("nodes", sa.Integer, nullable=False),
+    sa.Column("wall_minutes", sa.Integer, nullable=False),
+    sa.Column("job_mode", sa.Text, nullable=False),
+    sa.Column("wf_filter", sa.Text, nullable=False),
+    sa.Column("sched_flags", sa.Text, nullable=False),
+    sa.Column("command", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("prescheduled_only", sa.SmallInteger, nullable=False),
+    sa.Column("from_balsam", sa.SmallInteger, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("create_us", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 session = sa.Table(
     "session",
     metadata,
@@ -164,6 +191,7 @@ session = sa.Table(
     sa.Column("job_mode", sa.Text, nullable=False),
     sa.Column("workflow_filter", sa.Text, nullable=False),
     sa.Column("address", sa.Text, nullable=False),
+    sa.Column("launch", Key),
     sqlite_autoincrement=True,
 )
 

@@ -28,6 +28,7 @@ _COLUMNS = (
     "job_mode",
     "workflow_filter",
     "address",
+    "launch",
 )
 
 
@@ -47,6 +48,7 @@ class Session:
     job_mode: str
     workflow_filter: str
     address: str
+    launch: int | None = None
     key: int = 0
     deadline: float = field(default=0.0, compare=False)
     """By `time.monotonic()`."""

@@ -105,6 +105,18 @@ class Tx:
         """Changes columns of `job_detail`."""
         self._details.setdefault(row.key, {}).update(changes)
 
+    def unbind(self, launch: int) -> None:
+        """Binds every job that is bound to a launch to none."""
+        self.flush()
+        text = "UPDATE job SET launch = NULL, revision = revision + 1 WHERE launch = :launch"
+        self.sql.run(text, launch=launch)
+        for row in self.rows.values():
+            if row.launch == launch:
+                row.launch = None
+                row.before = row.snapshot()
+                row.revision += 1
+        self.runnable = True
+
     def is_changed(self, row: Row) -> bool:
         """Whether something about a job has changed that is not written yet."""
         return row.key in self._details or row.snapshot() != row.before

@@ -14,15 +14,17 @@ from balsam.convert import (
     application_values,
     job_message,
     job_values,
+    launch_message,
+    launch_values,
     plain,
     rfc3339,
     time_of,
     timestamp,
 )
-from balsam.fields import JOB_FIELDS
+from balsam.fields import JOB_FIELDS, LAUNCH_FIELDS
 from balsam.job import BalsamJob, new_id
 from balsam.job_calls import BYTES_IN_MESSAGE, JOBS_IN_MESSAGE, create_requests
-from balsam.v1 import job_pb2
+from balsam.v1 import job_pb2, launch_pb2
 
 _TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 _INTEGERS = st.integers(1, 2**31 - 1)
@@ -76,6 +78,14 @@ def test_data_stays_text_until_somebody_looks() -> None:
 def test_applications() -> None:
     values = {"name": "a", "executable": "/bin/a -x", "python": "/usr/bin/python3"}
     assert application_values(application_message(values)) == values
+
+
+def test_launches() -> None:
+    values = {"launch_id": 3, "state": "RUNNING", "from_balsam": False, "job_mode": "mpi"}
+    message = launch_message(values)
+    assert message.state == launch_pb2.Launch.RUNNING
+    assert launch_values(message) == values
+    assert launch_message({name: field.default for name, field in LAUNCH_FIELDS.items()}) == launch_pb2.Launch()
 
 
 def test_times() -> None:

@@ -35,8 +35,8 @@ def test_importing_loads_nothing_heavy_and_contacts_nothing(module: str) -> None
 def test_the_names_of_balsam() -> None:
     assert sorted(balsam.__all__) == words(
         """ApplicationDefinition BalsamError BalsamJob Client Conflict Count FutureTask InvalidParentsError
-        InvalidStateError MultipleObjectsReturned NoApplication NotAllowed NotFound Q SiteError TaskFailed Unavailable
-        ValidationError WaitResult __version__ as_completed connect wait"""
+        InvalidStateError MultipleObjectsReturned NoApplication NotAllowed NotFound Q QueuedLaunch SiteError TaskFailed
+        Unavailable ValidationError WaitResult __version__ as_completed connect wait"""
     )
     for name in balsam.__all__:
         assert getattr(balsam, name) is not None
@@ -59,7 +59,7 @@ def test_the_names_of_futures() -> None:
 def test_the_names_of_models() -> None:
     assert sorted(models.__all__) == words(
         """ACTIVE_STATES END_STATES PROCESSABLE_STATES RUNNABLE_STATES STATES TIME_FMT ApplicationDefinition BalsamJob
-        Count InvalidParentsError InvalidStateError NoApplication Q ValidationError"""
+        Count InvalidParentsError InvalidStateError NoApplication Q QueuedLaunch ValidationError"""
     )
 
 

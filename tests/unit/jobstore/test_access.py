@@ -20,6 +20,7 @@ def test_every_method_that_is_served_has_its_roles_and_no_other_has() -> None:
 def test_a_run_creates_no_applications_and_opens_no_sessions() -> None:
     owners = {method for method, roles in METHODS.items() if RUN not in roles}
     assert {f"ApplicationService/{verb}Application" for verb in ("Create", "Update", "Delete")} <= owners
+    assert {f"LaunchService/{verb}Launch" for verb in ("Create", "Update", "Delete")} <= owners
     assert {f"SessionService/{verb}" for verb in ("OpenSession", "CloseSession", "RegisterRules", "Work")} <= owners
 
 

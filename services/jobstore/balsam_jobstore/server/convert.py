@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from balsam.errors import ValidationError
-from balsam.fields import APPLICATION_FIELDS, CPU_AFFINITIES, JOB_FIELDS, Phase, check_id, unknown_field
+from balsam.fields import CPU_AFFINITIES, JOB_FIELDS, Field, Kind, Phase, check_id, unknown_field
 from balsam.states import State
-from balsam.v1 import application_pb2, event_pb2, job_pb2, job_service_pb2, query_pb2
-from balsam_jobstore import applications
+from balsam.v1 import event_pb2, job_pb2, job_service_pb2, query_pb2
 from balsam_jobstore.creation import NewJob
 from balsam_jobstore.history import EventRecord
 from balsam_jobstore.query import Group, Node, Order, Test
 from balsam_jobstore.refusals import MOST_REFUSALS, Refused
+
+M = TypeVar("M", bound=Message)
 
 MAX_MESSAGE = 8000
 _TIME_FIELDS = frozenset({"create_time"})
@@ -153,14 +154,6 @@ def absolute(workdir: str, data_directory: str) -> str:
     return workdir if workdir.startswith("/") else f"{data_directory}/{workdir}"
 
 
-def application_message(values: applications.Application | Mapping[str, Any]) -> application_pb2.Application:
-    """An application, from an object or from field -> column value."""
-    given: dict[str, Any] = dict(values) if isinstance(values, Mapping) else dataclasses.asdict(values)
-    created = given.get("create_time", given.get("create_us", 0))
-    texts = {name: given[name] for name in APPLICATION_FIELDS if name != "create_time"}
-    return application_pb2.Application(**texts, create_time=timestamp(created))
-
-
 def event_message(event: EventRecord) -> event_pb2.Event:
     """An entry of the history."""
     return event_pb2.Event(
@@ -256,15 +249,58 @@ def group_values(fields: Sequence[str], row: Sequence[Any]) -> list[query_pb2.Va
     return values
 
 
-def application_values(message: application_pb2.Application, names: Iterable[str]) -> dict[str, str]:
-    """Fields of an application as checked values.
+# Applications and launches
+
+
+_COLUMN_OF = {"create_time": "create_us", "launch_id": "key"}
+
+
+def record_message(make: Callable[..., M], table: Mapping[str, Field], record: Any) -> M:
+    """A message of a resource that is one row, from the row's object, or from field -> column value."""
+    columns: Mapping[str, Any] = record if isinstance(record, Mapping) else dataclasses.asdict(record)
+    given = {}
+    for name, field in table.items():
+        value = columns[name] if name in columns else columns[_COLUMN_OF[name]]
+        given[name] = _FROM_COLUMN[field.kind](value) if field.kind in _FROM_COLUMN else value
+    return make(**given)
+
+
+_FROM_COLUMN: dict[Kind, Callable[[Any], Any]] = {Kind.TIME: timestamp, Kind.BOOLEAN: bool}
+
+
+def record_values(table: Mapping[str, Field], noun: str, message: Message, names: Iterable[str]) -> dict[str, Any]:
+    """Fields of a resource as checked values; what a message cannot leave out otherwise has its default.
 
     Raises:
         ValidationError: a field does not exist, or its value is wrong.
     """
     values = {}
     for name in names:
-        if name not in APPLICATION_FIELDS:
-            raise unknown_field(name, APPLICATION_FIELDS, "an application")
-        values[name] = APPLICATION_FIELDS[name].check(getattr(message, name))
+        if name not in table:
+            raise unknown_field(name, table, noun)
+        values[name] = table[name].check(_given(table[name], message))
+    return values
+
+
+def _given(field: Field, message: Message) -> Any:
+    descriptor = message.DESCRIPTOR.fields_by_name[field.name]
+    value = getattr(message, field.name)
+    if descriptor.enum_type is not None:
+        names = descriptor.enum_type.values_by_number
+        return names[value].name if value in names and value else value or field.default
+    return field.default if descriptor.has_presence and not message.HasField(field.name) else value
+
+
+def record_changes(
+    table: Mapping[str, Field], noun: str, message: Message, mask: FieldMask, settable: Collection[str]
+) -> dict[str, Any]:
+    """The masked fields of a resource as checked values.
+
+    Raises:
+        ValidationError: a field does not exist, is not one of `settable`, or its value is wrong.
+    """
+    values = record_values(table, noun, message, mask.paths)
+    fixed = next((name for name in mask.paths if name not in settable), None)
+    if fixed:
+        raise ValidationError(f"{fixed} of {noun} cannot be changed", field=fixed)
     return values

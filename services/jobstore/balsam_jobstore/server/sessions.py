@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from balsam.errors import ValidationError
-from balsam.fields import MAX_INT
+from balsam.fields import JOB_MODES, MAX_INT
 from balsam.serving import CALLER
 from balsam.v1 import job_pb2, lease_pb2, session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceServicer
@@ -28,7 +28,6 @@ from balsam_jobstore.tx import Tx
 pb = session_service_pb2
 
 MAX_RULES = 500
-MODES = ("auto", "mpi", "serial")
 
 
 class SessionService(SessionServiceServicer):
@@ -43,8 +42,10 @@ class SessionService(SessionServiceServicer):
         given = request.session
         if given.kind not in (sessions.SCHEDULER, sessions.LAUNCHER):
             raise ValidationError(f"kind = {given.kind}: must be SCHEDULER or LAUNCHER", field="kind")
-        if given.kind == sessions.LAUNCHER and given.job_mode not in MODES:
-            raise ValidationError(f"job_mode = {given.job_mode!r}: must be one of {', '.join(MODES)}", field="job_mode")
+        if given.kind == sessions.LAUNCHER and given.job_mode not in JOB_MODES:
+            raise ValidationError(
+                f"job_mode = {given.job_mode!r}: must be one of {', '.join(JOB_MODES)}", field="job_mode"
+            )
         for name in ("host", "job_mode", "workflow_filter", "address"):
             convert.plain_text(getattr(given, name), name)
         session = Session(
@@ -60,6 +61,7 @@ class SessionService(SessionServiceServicer):
             job_mode=given.job_mode,
             workflow_filter=given.workflow_filter,
             address=given.address,
+            launch=_launch(given),
         )
         opened = await self._store.open_session(session)
         return pb.OpenSessionResponse(
@@ -333,7 +335,16 @@ def _session_message(session: Session, held: int) -> session_pb2.Session:
         workflow_filter=session.workflow_filter,
         leases=held,
         address=session.address,
+        launch=session.launch,
     )
+
+
+def _launch(given: session_pb2.Session) -> int | None:
+    if not given.HasField("launch"):
+        return None
+    if given.kind != sessions.LAUNCHER or not 1 <= given.launch <= MAX_INT:
+        raise ValidationError(f"launch = {given.launch}: must be the id of a launch, and of a launcher", field="launch")
+    return given.launch
 
 
 def _uuid(text: str, field: str) -> str:
