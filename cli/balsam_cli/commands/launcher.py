@@ -49,6 +49,9 @@ def command(
 
     It exits when nothing is left that it could run. Ctrl-C or SIGTERM stops it
     cleanly: its runs end as RUN_TIMEOUT and are run again by another launcher.
+
+    With BALSAM_LAUNCH_ID in its environment it belongs to that batch launch, and
+    takes the jobs that are bound to it too.
     """
     if consume_all and wf_filter:
         raise click.UsageError("--consume-all and --wf-filter exclude each other")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from balsam.errors import BalsamError
+from balsam.fields import JOB_MODES
 from balsam.site import open_site
 from balsam_launcher.main import print_command, run
 from balsam_launcher.mpi import TEMPLATES
-from balsam_launcher.options import JOB_MODES, LauncherOptions
+from balsam_launcher.options import ENV_LAUNCH_ID, LauncherOptions, launch_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             gpus_per_node=given.gpus_per_node,
             persistent=given.persistent,
             progress=sys.stderr.isatty(),
+            launch=launch_of(os.environ),
         )
         site = open_site(given.site)
         if given.print_command:
@@ -41,7 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balsam launcher",
         description="Runs jobs on this host, until there is nothing more to do.",
-        epilog=f"The setting mpi_command may be auto, {', '.join(TEMPLATES)}.",
+        epilog=f"The setting mpi_command may be auto, {', '.join(TEMPLATES)}. "
+        f"{ENV_LAUNCH_ID} in the environment names the batch launch that it belongs to.",
     )
     parser.add_argument("--site", required=True, help="directory of the site")
     which = parser.add_mutually_exclusive_group()

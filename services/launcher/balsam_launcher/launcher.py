@@ -96,6 +96,7 @@ class Launcher:
                 job_mode=options.job_mode,
                 workflow_filter=options.workflow_filter,
                 address=address,
+                launch=options.launch,
             ),
             on_response=self._on_response,
             on_lost=self._on_lost,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from balsam.errors import BalsamError
+from balsam.errors import BalsamError, NotFound
+from balsam.filters import filter_message
+from balsam.query import AllOf, AnyOf, Node, NotOf, Test
 from balsam.rpc import Connection
 from balsam.site import Site
 from balsam.states import RUNNABLE, State
-from balsam.v1 import job_pb2, job_service_pb2, query_pb2
+from balsam.v1 import job_pb2, job_service_pb2, launch_service_pb2
 from balsam.v1.job_service_pb2_grpc import JobServiceStub
+from balsam.v1.launch_service_pb2_grpc import LaunchServiceStub
 from balsam_launcher.options import LauncherOptions
 
-_FIELDS = ("name", "num_nodes", "ranks_per_node", "wall_time_minutes")
+_FIELDS = ("name", "num_nodes", "ranks_per_node", "wall_time_minutes", "queued_launch")
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,10 @@ def find(site: Site, options: LauncherOptions, limits: Limits) -> list[str]:
     """One line for each kind of unfinished job in the launcher's filter. Asks the job store; empty where it is away."""
     connection = Connection(site, retry_seconds=0)
     try:
-        runnable = _ask(connection, options, [state.name for state in sorted(RUNNABLE)])
-        waiting = _ask(connection, options, [State.AWAITING_PARENTS.name])
+        mine = jobs_of(options.launch, prescheduled_only=_takes_bound_only(connection, options.launch))
+        runnable = _ask(connection, options, RUNNABLE, mine)
+        others = _ask(connection, options, RUNNABLE, NotOf(mine))
+        waiting = _ask(connection, options, [State.AWAITING_PARENTS], mine)
     except BalsamError:
         return []
     finally:
@@ -37,14 +43,42 @@ def find(site: Site, options: LauncherOptions, limits: Limits) -> list[str]:
     lines = []
     if runnable.count:
         lines.append(f"{_jobs(runnable.count)} left that this launcher cannot run: {why(runnable.first, limits)}")
+    if others.count:
+        lines.append(f"{_jobs(others.count)} left to other launchers: {whose(others.first, options.launch)}")
     if waiting.count:
         lines.append(f"{_jobs(waiting.count)} left waiting for parents that have not finished")
     return lines
 
 
+def jobs_of(launch: int | None, *, prescheduled_only: bool) -> Node:
+    """The condition that a job is for launchers of a launch (None: of none), by what it is bound to."""
+    bound = Test("queued_launch", (), "EXACT", (launch,))
+    if launch is not None and prescheduled_only:
+        return bound
+    unbound = Test("queued_launch", (), "ISNULL", (True,))
+    return unbound if launch is None else AnyOf((unbound, bound))
+
+
+def _takes_bound_only(connection: Connection, launch: int | None) -> bool:
+    if launch is None:
+        return False
+    request = launch_service_pb2.GetLaunchRequest(launch_id=launch)
+    try:
+        return bool(connection.call(LaunchServiceStub, "GetLaunch", request).prescheduled_only)
+    except NotFound:
+        return False  # deleted meanwhile: nothing is bound to it
+
+
+def whose(job: job_pb2.Job, launch: int | None) -> str:
+    """Why a job is not for launchers of a launch (None: of none)."""
+    if job.HasField("queued_launch"):
+        return f"{_label(job)} is bound to launch {job.queued_launch}"
+    return f"{_label(job)} is not bound to launch {launch}, which takes bound jobs only (prescheduled_only)"
+
+
 def why(job: job_pb2.Job, limits: Limits) -> str:
     """Why a launcher cannot run a job, with the values."""
-    label = f"{job.name or 'job'} ({job.job_id[:8]})"
+    label = _label(job)
     nodes = job.num_nodes if job.HasField("num_nodes") else 1
     ranks = job.ranks_per_node if job.HasField("ranks_per_node") else 1
     minutes = job.wall_time_minutes if job.HasField("wall_time_minutes") else 1
@@ -63,13 +97,12 @@ class _Found:
     first: job_pb2.Job
 
 
-def _ask(connection: Connection, options: LauncherOptions, states: list[str]) -> _Found:
-    tests = [_test("state", query_pb2.Test.IN, *states)]
+def _ask(connection: Connection, options: LauncherOptions, states: Iterable[State], mine: Node) -> _Found:
+    tests: list[Node] = [Test("state", (), "IN", tuple(state.name for state in states)), mine]
     if options.workflow_filter:
         pattern = options.workflow_filter
-        glob = "*" in pattern or "?" in pattern
-        tests.append(_test("workflow", query_pb2.Test.GLOB if glob else query_pb2.Test.EXACT, pattern))
-    wanted = query_pb2.Filter(all=query_pb2.Filter.Group(filters=tests))
+        tests.append(Test("workflow", (), "GLOB" if "*" in pattern or "?" in pattern else "EXACT", (pattern,)))
+    wanted = filter_message(AllOf(tuple(tests)))
     count = connection.call(JobServiceStub, "CountJobs", job_service_pb2.CountJobsRequest(filter=wanted)).count
     if not count:
         return _Found(0, job_pb2.Job())
@@ -82,9 +115,8 @@ def _ask(connection: Connection, options: LauncherOptions, states: list[str]) ->
     return _Found(count, page[0]) if page else _Found(0, job_pb2.Job())
 
 
-def _test(field: str, op: query_pb2.Test.Op.ValueType, *values: str) -> query_pb2.Filter:
-    texts = [query_pb2.Value(text=value) for value in values]
-    return query_pb2.Filter(test=query_pb2.Test(field=field, op=op, values=texts))
+def _label(job: job_pb2.Job) -> str:
+    return f"{job.name or 'job'} ({job.job_id[:8]})"
 
 
 def _jobs(count: int) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from balsam.errors import ValidationError
+from balsam.fields import JOB_MODES, MAX_INT
 
-JOB_MODES = ("auto", "mpi", "serial")
+ENV_LAUNCH_ID = "BALSAM_LAUNCH_ID"
+"""Names the batch launch that a launcher belongs to; what the batch system starts has it."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class LauncherOptions:
         gpus_per_node: GPUs of each node; None: none are assigned.
         persistent: stays when there is nothing more to do.
         progress: shows a live line on the terminal.
+        launch: id of the batch launch that it belongs to; None: none.
     """
 
     job_mode: str = "auto"
@@ -32,6 +36,7 @@ class LauncherOptions:
     gpus_per_node: int | None = None
     persistent: bool = False
     progress: bool = False
+    launch: int | None = None
 
     def __post_init__(self) -> None:
         _require(self.job_mode in JOB_MODES, "job_mode", self.job_mode, f"must be one of {', '.join(JOB_MODES)}")
@@ -43,6 +48,18 @@ class LauncherOptions:
         _require(self.offset_nodes >= 0, "offset_nodes", self.offset_nodes, "must be at least 0")
         gpus = self.gpus_per_node
         _require(not gpus, "gpus_per_node", gpus, "this version assigns no GPUs yet; leave it out")
+
+
+def launch_of(environ: Mapping[str, str]) -> int | None:
+    """The batch launch that an environment names; None: none.
+
+    Raises:
+        ValidationError: what it names is no id of a launch.
+    """
+    text = environ.get(ENV_LAUNCH_ID, "")
+    valid = text.isascii() and text.isdecimal() and 1 <= int(text[:20]) <= MAX_INT
+    _require(valid or not text, ENV_LAUNCH_ID, text, "must be the id of a launch; unset it for a launcher of none")
+    return int(text) if text else None
 
 
 def _require(condition: bool, name: str, value: object, rule: str) -> None:

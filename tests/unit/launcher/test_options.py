@@ -8,7 +8,7 @@ import pytest
 
 from balsam.errors import ValidationError
 from balsam_launcher.nodes import Node, find_nodes, select
-from balsam_launcher.options import LauncherOptions
+from balsam_launcher.options import LauncherOptions, launch_of
 
 NODES = [Node(f"n{number}", 4) for number in range(4)]
 
@@ -44,3 +44,17 @@ def test_this_host_is_a_node() -> None:
     (node,) = find_nodes(gpus_per_node=2)
     assert node.cores >= 1
     assert node.gpus == 2
+
+
+def test_the_environment_names_the_launch() -> None:
+    assert [launch_of({}), launch_of({"BALSAM_LAUNCH_ID": ""}), launch_of({"BALSAM_LAUNCH_ID": "17"})] == [
+        None,
+        None,
+        17,
+    ]
+
+
+@pytest.mark.parametrize("text", ["x", "0", "-1", "1.5", "٣", "9" * 30])
+def test_what_is_no_id_of_a_launch_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match=f"BALSAM_LAUNCH_ID = '{text}': must be the id of a launch"):
+        launch_of({"BALSAM_LAUNCH_ID": text})

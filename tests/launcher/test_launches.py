@@ -1,0 +1,74 @@
+"""Launchers that belong to a batch launch, as BALSAM_LAUNCH_ID says."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from balsam.site import Site
+from tests.support.processes import Services, launcher, launcher_command
+from tests.support.scheduling import Jobs
+from tests.support.sites import states, wait_for_states
+
+pytestmark = pytest.mark.usefixtures("services")
+
+DONE, LEFT = "JOB_FINISHED", "PREPROCESSED"
+
+
+def test_bound_jobs_run_under_their_launch_only(site: Site, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch, other = jobs.add_launch(), jobs.add_launch()
+    jobs.add("free", args="true")
+    bound = jobs.add("bound", args="true", queued_launch=launch)
+    elsewhere = jobs.add("elsewhere", args="true", queued_launch=other)
+    said = launcher(site).stderr
+    wait_for_states(site, {"free": DONE})
+    assert states(site) == {"free": DONE, "bound": LEFT, "elsewhere": LEFT}
+    assert (
+        said
+        == f"balsam launcher: 2 jobs are left to other launchers: bound ({bound[:8]}) is bound to launch {launch}\n"
+    )
+
+    jobs.add("late", args="true")
+    monkeypatch.setenv("BALSAM_LAUNCH_ID", str(launch))
+    said = launcher(site).stderr
+    wait_for_states(site, {"bound": DONE, "late": DONE})
+    assert states(site)["elsewhere"] == LEFT
+    assert said.endswith(f"1 job is left to other launchers: elsewhere ({elsewhere[:8]}) is bound to launch {other}\n")
+
+
+def test_a_prescheduled_launch_runs_what_is_bound_to_it_and_says_what_it_leaves(
+    site: Site, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = jobs.add_launch(prescheduled_only=True)
+    free = jobs.add("free", args="true")
+    jobs.add("bound", args="true", queued_launch=launch)
+    monkeypatch.setenv("BALSAM_LAUNCH_ID", str(launch))
+    said = launcher(site).stderr
+    wait_for_states(site, {"bound": DONE})
+    assert states(site)["free"] == LEFT
+    assert said == (
+        f"balsam launcher: 1 job is left to other launchers: free ({free[:8]}) is not bound to launch {launch}, "
+        "which takes bound jobs only (prescheduled_only)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("launch", "said"),
+    [
+        ("99", "BALSAM_LAUNCH_ID = 99: launch 99 does not exist"),
+        ("seven", "BALSAM_LAUNCH_ID = 'seven': must be the id of a launch"),
+    ],
+)
+def test_a_launch_that_is_none_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch, launch: str, said: str) -> None:
+    monkeypatch.setenv("BALSAM_LAUNCH_ID", launch)
+    done = subprocess.run(launcher_command(site), capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert said in done.stderr
+
+
+def test_a_filter_that_leaves_jobs_of_others_is_kept_in_what_is_said(
+    site: Site, services: Services, jobs: Jobs
+) -> None:
+    jobs.add("elsewhere", args="true", queued_launch=jobs.add_launch())
+    assert launcher(site, "--wf-filter", "nothing").stderr == ""
