@@ -28,7 +28,7 @@ COMMANDS = {
         "kill": "Kill jobs.",
     },
     "Look": {
-        "ls": "List jobs, applications or workflows.",
+        "ls": "List jobs, applications, workflows or launches.",
         "show": "Show one job with its history.",
         "logs": "Show the output of a job.",
         "log": "Show the logs of services and launchers.",

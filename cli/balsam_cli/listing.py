@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from balsam.client import Client
-from balsam.fields import JOB_FIELDS
-from balsam.query import AllOf, Node
+from balsam.fields import JOB_FIELDS, LAUNCH_FIELDS
+from balsam.query import AllOf, Node, Test
 from balsam.states import State
 from balsam.v1 import event_service_pb2
 from balsam.v1.event_service_pb2_grpc import EventServiceStub
@@ -155,11 +155,25 @@ def list_applications(store: Client, wanted: Wanted, printer: Printer) -> None:
     where = [selection.exact_or_glob("name", wanted.name)] if wanted.name is not None else []
     pages = store.applications.pages(AllOf(tuple(where)))
     found = map(records.application_record, itertools.chain.from_iterable(pages))
-    rows = list(itertools.islice(found, wanted.limit))
+    nothing = "no application matches; register one with `balsam app`"
+    _print(printer, records.APPLICATION_COLUMNS, itertools.islice(found, wanted.limit), nothing)
+
+
+def list_launches(store: Client, wanted: Wanted, printer: Printer) -> None:
+    """Prints launches, oldest first."""
+    states = [state.upper() for word in wanted.states for state in word.split(",")]
+    where = [Test("state", (), "IN", tuple(map(LAUNCH_FIELDS["state"].check, states)))] if states else []
+    pages = store.launches.pages(AllOf(tuple(where)))
+    found = map(records.launch_record, itertools.chain.from_iterable(pages))
+    _print(printer, records.LAUNCH_COLUMNS, itertools.islice(found, wanted.limit), "no launch matches")
+
+
+def _print(printer: Printer, columns: Sequence[Column], found: Iterable[Record], nothing: str) -> None:
+    rows = list(found)
     if rows or isinstance(printer, JsonPrinter):
-        printer.rows(Listing(records.APPLICATION_COLUMNS, rows))
+        printer.rows(Listing(columns, rows))
     else:
-        note("no application matches; register one with `balsam app`")
+        note(nothing)
 
 
 _WORKFLOW_COLUMNS = (

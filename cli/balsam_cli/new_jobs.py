@@ -32,12 +32,18 @@ def launchers(store: Client) -> list[session_pb2.Session]:
 
 def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> None:
     """Says on stderr when no launcher at work could ever run one of these jobs."""
-    takers = [Taker(one.nodes, one.job_mode, one.workflow_filter) for one in launchers(store)]
+    takers = [_taker(one) for one in launchers(store)]
     text = warning([_need(job) for job in jobs], takers)
     if text:
         note(f"note: {text}")
 
 
+def _taker(session: session_pb2.Session) -> Taker:
+    launch = session.launch if session.HasField("launch") else None
+    return Taker(session.nodes, session.job_mode, session.workflow_filter, launch)
+
+
 def _need(job: Mapping[str, Any]) -> Need:
     nodes = int(job.get("num_nodes", 1))
-    return Need(str(job.get("workflow", "")), nodes, nodes == 1 and job.get("ranks_per_node", 1) == 1)
+    serial = nodes == 1 and job.get("ranks_per_node", 1) == 1
+    return Need(str(job.get("workflow", "")), nodes, serial, job.get("queued_launch"))

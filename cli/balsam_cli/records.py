@@ -1,4 +1,4 @@
-"""Jobs, applications, events and sessions as plain records, and the columns that show them."""
+"""Jobs, applications, launches, events and sessions as plain records, and the columns that show them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from balsam.convert import plain, rfc3339, time_of
 from balsam.errors import ValidationError
-from balsam.fields import APPLICATION_FIELDS, JOB_FIELDS
+from balsam.fields import APPLICATION_FIELDS, JOB_FIELDS, LAUNCH_FIELDS
 from balsam.states import Actor, State
 from balsam.v1 import event_pb2, session_pb2
 from balsam_cli.output import Column, Record, state_style
@@ -27,6 +27,11 @@ def job_record(values: Mapping[str, Any]) -> Record:
 def application_record(values: Mapping[str, Any]) -> Record:
     """Every field of an application, from the values that are set."""
     return plain(values, APPLICATION_FIELDS)
+
+
+def launch_record(values: Mapping[str, Any]) -> Record:
+    """Every field of a launch, from the values that are set."""
+    return plain(values, LAUNCH_FIELDS)
 
 
 def event_records(event: event_pb2.Event) -> list[Record]:
@@ -61,6 +66,7 @@ def session_record(session: session_pb2.Session) -> Record:
         "workflow_filter": session.workflow_filter,
         "leases": session.leases,
         "address": session.address,
+        "launch": session.launch if session.HasField("launch") else None,
     }
 
 
@@ -131,6 +137,26 @@ APPLICATION_COLUMNS = (
     Column("POSTPROCESS", lambda record: str(record["postprocess"]), flexible=True),
     Column("DESCRIPTION", lambda record: str(record["description"]), flexible=True),
 )
+
+LAUNCH_COLUMNS = (
+    Column("LAUNCH", lambda record: str(record["launch_id"]), right=True),
+    Column("BATCH ID", lambda record: str(record["scheduler_id"])),
+    STATE,
+    Column("QUEUE", lambda record: str(record["queue"]), flexible=True),
+    Column("PROJECT", lambda record: str(record["project"]), flexible=True),
+    Column("NODES", lambda record: str(record["nodes"]), right=True),
+    Column("MINUTES", lambda record: str(record["wall_minutes"]), right=True),
+    Column("MODE", lambda record: str(record["job_mode"])),
+    Column("TAKES", lambda record: _taken(record), flexible=True),
+    AGE,
+)
+
+
+def _taken(launch: Record) -> str:
+    """Which jobs a launch takes."""
+    workflow = str(launch["wf_filter"]) or "all"
+    return f"bound, of {workflow}" if launch["prescheduled_only"] else workflow
+
 
 HISTORY_COLUMNS = (
     Column("TIME", lambda record: local_time(parse_time(record["time"]), fraction=True)),

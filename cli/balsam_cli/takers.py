@@ -15,19 +15,24 @@ class Need:
     workflow: str
     nodes: int
     serial: bool
+    launch: int | None = None
+    """The launch that it is bound to."""
 
 
 @dataclass(frozen=True)
 class Taker:
-    """A launcher: its nodes, its mode (`auto`, `mpi`, `serial`) and the workflow that it takes (empty: all)."""
+    """A launcher: nodes, mode (`auto`, `mpi`, `serial`), the workflow that it takes (empty: all), the batch launch."""
 
     nodes: int
     job_mode: str
     workflow_filter: str
+    launch: int | None = None
 
 
 def why_not(need: Need, taker: Taker) -> str:
     """Why a launcher never runs such a job; empty: it can."""
+    if need.launch is not None and need.launch != taker.launch:
+        return f"is not of launch {need.launch}"
     if taker.workflow_filter and not matches(need.workflow, taker.workflow_filter):
         return f"takes workflow {taker.workflow_filter!r} only"
     if taker.job_mode == "serial" and not need.serial:

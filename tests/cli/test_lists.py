@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from balsam.fields import JOB_FIELDS
+from balsam.client import connect
+from balsam.fields import JOB_FIELDS, LAUNCH_FIELDS
+from balsam.site import Site
 from tests.cli.conftest import Balsam
 
 pytestmark = pytest.mark.usefixtures("services")
@@ -21,7 +23,7 @@ def names(balsam: Balsam, *argv: str) -> list[str]:
 
 
 def test_an_empty_site_lists_nothing(balsam: Balsam) -> None:
-    for argv in (["jobs"], ["apps"], ["wf"]):
+    for argv in (["jobs"], ["apps"], ["wf"], ["launches"]):
         assert balsam("ls", *argv, "--json").json == []
         assert (balsam("ls", *argv).status, balsam("ls", *argv).out) == (0, "")
     assert balsam("ls", "--by-states", "--json").json == {}
@@ -142,3 +144,23 @@ def test_text_from_jobs_cannot_steer_the_terminal(balsam: Balsam) -> None:
     (job_id,) = balsam("job", "--description", "a\x1b[2Jb\nc", "--", "true").ids
     assert "\x1b" not in balsam("show", job_id).out
     assert json.loads(balsam("show", job_id, "--json").out)["description"] == "a\x1b[2Jb\nc"
+
+
+def test_launches_are_listed_and_jobs_bound_to_them(balsam: Balsam, site: Site) -> None:
+    launches = connect(site.path).QueuedLaunch.objects
+    first, second = launches.create(queue="debug", nodes=4), launches.create(state="RUNNING", prescheduled_only=True)
+    rows = balsam("ls", "launches", "--json").json
+    assert [list(row) for row in rows] == [list(LAUNCH_FIELDS)] * 2
+    assert [row["launch_id"] for row in balsam("ls", "launches", "--state", "running", "--json").json] == [second.pk]
+    table = balsam("ls", "launches").out.splitlines()
+    assert table[1].split()[:5] == [str(first.pk), "PENDING_SUBMISSION", "debug", "4", "60"]
+    assert "bound, of all" in table[2]
+    wrong = balsam("ls", "launches", "--state", "gone")
+    assert (wrong.status, wrong.err.count("\n")) == (1, 1)
+    assert "must be one of PENDING_SUBMISSION" in wrong.err
+    job_id = add(balsam, "a", "--queued-launch", str(first.pk))
+    assert balsam("show", job_id, "--json").json["queued_launch"] == first.pk
+    assert balsam("modify", "jobs", job_id, "--attr", "queued_launch", "--value", "").status == 0
+    assert balsam("show", job_id, "--json").json["queued_launch"] is None
+    refused = balsam("job", "--name", "b", "--queued-launch", "999", "--", "true")
+    assert (refused.status, "queued_launch = 999: there is no such launch" in refused.err) == (1, True)

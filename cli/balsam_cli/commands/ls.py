@@ -1,4 +1,4 @@
-"""`balsam ls`: lists jobs, applications, workflows."""
+"""`balsam ls`: lists jobs, applications, workflows, launches."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import click
 from balsam_cli import options
 from balsam_cli.command import Command, WordsOption
 
-WHAT = ("jobs", "apps", "wf")
+WHAT = ("jobs", "apps", "wf", "launches")
 
 
 @click.command(cls=Command)
-@click.argument("what", type=click.Choice(WHAT), default="jobs", metavar="[jobs|apps|wf]")
+@click.argument("what", type=click.Choice(WHAT), default="jobs", metavar="[jobs|apps|wf|launches]")
 @click.option("--name", metavar="S", help="With this name: exact, or a glob with * or ?.")
 @click.option("--id", "ids", cls=WordsOption, metavar="ID...", help="With these ids, or starts of ids.")
 @options.workflow
@@ -26,7 +26,7 @@ WHAT = ("jobs", "apps", "wf")
 @click.option("--watch", is_flag=True, help="Stay, and show changes as they come.")
 @options.as_json
 def command(what: str, watch: bool, as_json: bool, **given: Any) -> None:
-    """List jobs (the default), applications (apps) or workflows (wf).
+    """List jobs (the default), applications (apps), workflows (wf) or batch launches (launches).
 
     BALSAM_LS_FIELDS=a:b adds columns, by the names of a job's fields.
     """
@@ -48,6 +48,8 @@ def command(what: str, watch: bool, as_json: bool, **given: Any) -> None:
         watch_jobs(store, wanted)
     elif what == "apps":
         listing.list_applications(store, wanted, printer)
+    elif what == "launches":
+        listing.list_launches(store, wanted, printer)
     elif wanted.by_states:
         listing.count_states(store, wanted, printer)
     elif what == "wf":

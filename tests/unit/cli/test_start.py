@@ -76,7 +76,7 @@ def test_an_unknown_command_lists_the_valid_ones() -> None:
 @pytest.mark.parametrize(
     "argv",
     [
-        *("--foo", "ls --foo", "ls launches", "ls apps --tree", "ls wf --history", "ls --by-states --watch"),
+        *("--foo", "ls --foo", "ls nodes", "ls launches --tree", "ls wf --history", "ls --by-states --watch"),
         *(
             "ls --tree --watch",
             "ls --watch --json",

@@ -7,6 +7,7 @@ import pytest
 from balsam_cli.takers import Need, Taker, matches, warning, why_not
 
 SERIAL = Need("scan", nodes=1, serial=True)
+BOUND = Need("scan", nodes=1, serial=True, launch=7)
 MPI = Need("scan", nodes=2, serial=False)
 
 
@@ -18,6 +19,10 @@ MPI = Need("scan", nodes=2, serial=False)
         (SERIAL, Taker(1, "auto", "fit"), "takes workflow 'fit' only"),
         (MPI, Taker(4, "serial", ""), "takes serial jobs only"),
         (MPI, Taker(1, "auto", ""), "has 1 of the 2 nodes"),
+        (SERIAL, Taker(1, "auto", "", launch=7), ""),
+        (BOUND, Taker(1, "auto", "", launch=7), ""),
+        (BOUND, Taker(1, "auto", ""), "is not of launch 7"),
+        (BOUND, Taker(1, "auto", "", launch=8), "is not of launch 7"),
     ],
 )
 def test_why_a_launcher_never_runs_a_job(need: Need, taker: Taker, reason: str) -> None:
