@@ -88,7 +88,7 @@ def job_store(path: Path, database: str) -> Iterator[Client]:
 
 
 def fill(client: Client, count: int) -> float:
-    """Adds the jobs; of every hundred, 97 finish, one fails, one is killed and one waits. Gives how long adding took [s]."""
+    """Adds jobs; of every hundred, 97 finish, one fails, one is killed, one waits. Gives how long adding took [s]."""
     began = time.perf_counter()
     for start in range(0, count, BATCH):
         client.BalsamJob.objects.bulk_create(
