@@ -10,7 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from balsam.fields import LAUNCH_OVER
+from balsam.site import Site
 from balsam.states import WAITING, Actor, State, path_is_allowed
+from balsam_jobstore.database import Database, sqlite_url
 from balsam_jobstore.history import EventRecord, unpack_states
 from balsam_jobstore.rules import Needs, RuleSet
 
@@ -40,6 +42,17 @@ def violations(
         *_sequences(tables, published),
         *_unfollowed(tables, rules or RuleSet()),
     ]
+
+
+def violations_of_site(site: Site) -> list[str]:
+    """What does not hold in the database of a site whose services do not run: SQLite, or a server that does."""
+    name = site.settings.database
+    database = Database(sqlite_url(site.database) if name == "sqlite" else name)
+    try:
+        with database.reader() as connection:
+            return violations(connection)
+    finally:
+        database.close()
 
 
 def _histories(tables: dict[str, Rows]) -> Iterator[str]:
