@@ -96,8 +96,18 @@ ID = Column("ID", lambda record: str(record["job_id"])[:SHORT])
 NAME = Column("NAME", lambda record: str(record["name"]) or "job", flexible=True)
 WORKFLOW = Column("WORKFLOW", lambda record: str(record["workflow"]), flexible=True)
 APPLICATION = Column("APPLICATION", lambda record: str(record["application"]), flexible=True)
-STATE = Column("STATE", lambda record: str(record["state"]), style=state_style)
+STATE = Column("STATE", lambda record: f"{record['state']}{_timeouts(record)}", style=state_style)
 AGE = Column("AGE", age_of, right=True)
+
+MANY_TIMEOUTS = 3
+"""So many in a row are worth a note: the run may never end within an allocation."""
+
+
+def _timeouts(record: Record) -> str:
+    """A note on a job that is cut off again and again."""
+    number = record.get("timeouts", 0)
+    return f", {number} time-outs in a row" if number >= MANY_TIMEOUTS else ""
+
 
 # What matters most comes first: a narrow terminal cuts at the right.
 _VERBOSE = (

@@ -434,6 +434,7 @@ JOB_FIELDS = _table(
     Field("revision", Kind.INTEGER, 0, "rises with every change", Phase.NEVER),
     Field("restarts", Kind.INTEGER, 0, "restarts after a lost launcher, so far", Phase.NEVER),
     Field("leased", Kind.BOOLEAN, False, "a launcher or a script holds it", Phase.NEVER),
+    Field("timeouts", Kind.INTEGER, 0, "real time-outs in a row", Phase.NEVER),
 )
 """Every field of a job, by name, in the order of the documentation."""
 

@@ -66,6 +66,7 @@ class DerivedMembers(Model):
     revision: int
     restarts: int
     leased: bool
+    timeouts: int
 
     @classmethod
     def _calls(cls) -> JobCalls:

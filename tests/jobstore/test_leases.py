@@ -326,6 +326,22 @@ def test_a_time_out_is_retried_unless_the_job_says_otherwise(bench: Bench, retry
         assert bench.message(job_id) == "time limit of the launcher"
 
 
+def test_time_outs_in_a_row_are_counted_until_a_run_ends_by_itself(bench: Bench) -> None:
+    job_id = bench.add("a", max_restarts=9)
+    counted = []
+    for end in (S.RUN_TIMEOUT, S.RUN_TIMEOUT, S.RUN_DONE):
+        launcher = bench.launcher(jobs=1)
+        launcher.finish(launcher.grant("a"), end)
+        counted.append(bench.get(job_id)["timeouts"])
+        bench.end(launcher)
+    bench.set_state(job_id, S.RESTART_READY)
+    lost = bench.launcher(jobs=1)
+    lost.start(lost.grant("a"))
+    bench.end(lost)
+    assert counted == [1, 2, 0]
+    assert bench.get(job_id)["timeouts"] == 0
+
+
 def test_moves_that_the_graph_does_not_allow_a_launcher_are_dropped(bench: Bench) -> None:
     launcher = bench.launcher(jobs=1)
     job_id = bench.add("a")

@@ -18,6 +18,7 @@ MUTABLE = (
     "tries",
     "restarts",
     "lost",
+    "timeouts",
     "exit_code",
     "max_restarts",
     "priority",
@@ -55,6 +56,7 @@ class Row:
     tries: int
     restarts: int
     lost: int
+    timeouts: int
     exit_code: int | None
     max_restarts: int
     priority: int

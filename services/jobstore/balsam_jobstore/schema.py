@@ -52,7 +52,9 @@ job = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("workflow", sa.Text, nullable=False),
     sa.Column("launch", Key),
+    sa.Column("timeouts", sa.Integer, nullable=False, server_default="0"),
     sa.Index("job_workflow", "workflow", "key"),
+    sa.Index("job_name", "name", "key"),
     # A launcher reads the jobs that are bound to no launch, or to its own, each in the order in which they start.
     sa.Index("job_runnable", *_START_ORDER, sqlite_where=sa.text(_UNBOUND), postgresql_where=sa.text(_UNBOUND)),
     sa.Index("job_bound", "launch", *_START_ORDER, sqlite_where=sa.text(_BOUND), postgresql_where=sa.text(_BOUND)),

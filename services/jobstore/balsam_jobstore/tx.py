@@ -22,6 +22,8 @@ _LOAD_CHUNK = 5000
 _END, _RUNNABLE, _WAITING = (frozenset(int(s) for s in group) for group in (END, RUNNABLE, WAITING))
 _FINISHED, _FAILED, _KILLED = int(State.JOB_FINISHED), int(State.FAILED), int(State.USER_KILLED)
 _AWAITING = int(State.AWAITING_PARENTS)
+_RUN_TIMEOUT = int(State.RUN_TIMEOUT)
+_RUN_ENDS = frozenset({_RUN_TIMEOUT, int(State.RUN_DONE), int(State.RUN_ERROR)})
 _NO_WAIT, _PARENTS, _CHILDREN = int(Needs.NO_WAIT), int(Needs.PARENTS), int(Needs.CHILDREN)
 
 
@@ -149,6 +151,8 @@ class Tx:
         row.tries = 0
         if exit_code is not None:
             row.exit_code = exit_code
+        if row.state in _RUN_ENDS:
+            row.timeouts = row.timeouts + 1 if row.state == _RUN_TIMEOUT and not row.lost else 0
         self.record(row, path, actor, message, time_us=time_us, exit_code=exit_code)
         self._moved_from(row, source)
         self._touched[row.key] = row
@@ -167,6 +171,7 @@ class Tx:
         """What leaving a state takes back."""
         if source in _END and row.state not in _END:
             row.restarts = 0
+            row.timeouts = 0
             row.lost = 0
         if source not in _WAITING and row.state in _WAITING:
             self.look_at_parents(row)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from balsam_cli import records
 from balsam_cli.output import Column, Facts, JsonPrinter, Lines, Listing, TablePrinter
 
 COLUMNS = (Column("NAME", lambda record: str(record["name"])), Column("N", lambda record: str(record["n"]), right=True))
@@ -45,3 +46,8 @@ def test_a_table_away_from_a_terminal_has_no_colour_no_cut_and_no_trailing_blank
 def test_blocks_are_apart(capsys: pytest.CaptureFixture[str]) -> None:
     TablePrinter().one({}, Facts([("name", "a"), ("args", "b\nc")]), Lines(["[one]"], title="Title"))
     assert capsys.readouterr().out.splitlines() == ["name  a", "args  b", "      c", "", "Title", "[one]"]
+
+
+@pytest.mark.parametrize(("timeouts", "shown"), [(2, "RESTART_READY"), (3, "RESTART_READY, 3 time-outs in a row")])
+def test_a_job_that_is_cut_off_again_and_again_has_a_note(timeouts: int, shown: str) -> None:
+    assert records.STATE.text({"state": "RESTART_READY", "timeouts": timeouts}) == shown
