@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from balsam.convert import state_number, time_of
-from balsam.history import Passage
+from balsam.history import Move, Passage
 from balsam.states import State
 from balsam.v1 import event_pb2, event_service_pb2, job_pb2
 from balsam.v1.event_service_pb2_grpc import EventServiceStub
@@ -28,8 +28,16 @@ class EventCalls:
         """Every state that a job entered, oldest first; a message belongs to the last state of its event."""
         return [passage for event in self._events([job_id]) for passage in passages(event)]
 
-    def _events(self, job_ids: Sequence[str]) -> Iterator[event_pb2.Event]:
-        request = event_service_pb2.ListEventsRequest(filter=event_service_pb2.EventFilter(job_ids=job_ids))
+    def moves(self, job_ids: Sequence[str] = (), states: Sequence[str] = ()) -> Iterator[Move]:
+        """The moves of these jobs (none: all) into any of these states (none: all), oldest first, page by page.
+
+        What tells that a job was deleted always comes. At most `MAX_IDS` ids.
+        """
+        return map(move, self._events(job_ids, states))
+
+    def _events(self, job_ids: Sequence[str], states: Sequence[str] = ()) -> Iterator[event_pb2.Event]:
+        wanted = event_service_pb2.EventFilter(job_ids=job_ids, states=_numbers(states))
+        request = event_service_pb2.ListEventsRequest(filter=wanted)
         while True:
             answer = self._client.call(EventServiceStub, "ListEvents", request)
             yield from answer.events
@@ -39,12 +47,21 @@ class EventCalls:
 
     def watch(self, job_ids: Sequence[str], states: Sequence[str], after: int | None = None) -> Any:
         """Opens the stream of events of these jobs (none: all) that enter these states, after a sequence."""
-        numbers = [job_pb2.Job.State.ValueType(state_number(state)) for state in states]
         watched = job_ids if len(job_ids) <= MAX_IDS else ()
         request = event_service_pb2.WatchEventsRequest(
-            filter=event_service_pb2.EventFilter(job_ids=watched, states=numbers), after_sequence=after
+            filter=event_service_pb2.EventFilter(job_ids=watched, states=_numbers(states)), after_sequence=after
         )
         return self._client.stream(EventServiceStub, "WatchEvents", request)
+
+
+def _numbers(states: Sequence[str]) -> list[job_pb2.Job.State.ValueType]:
+    return [job_pb2.Job.State.ValueType(state_number(state)) for state in states]
+
+
+def move(event: event_pb2.Event) -> Move:
+    """What one event says about where the job stands."""
+    states = tuple([State(state).name for state in event.states])
+    return Move(event.job_id, time_of(event.time), states, event.deleted)
 
 
 def passages(event: event_pb2.Event) -> list[Passage]:

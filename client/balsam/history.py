@@ -21,6 +21,16 @@ class Passage:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The states that a job entered at one instant, in order; none if it is a note, or that the job was `deleted`."""
+
+    job_id: str
+    time: datetime
+    states: tuple[str, ...] = ()
+    deleted: bool = False
+
+
 def line(passage: Passage) -> str:
     """One line of the history: ``[MM-DD-YYYY HH:MM:SS.ffffff STATE] message``."""
     time = passage.time.astimezone(UTC).strftime(TIME_FORMAT)

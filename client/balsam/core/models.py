@@ -1,6 +1,8 @@
-"""The classes, states and errors under the names that scripts for Balsam 0.x import. Nothing is contacted here."""
+"""Classes, states, errors and reports under the names that scripts for Balsam 0.x import. Nothing is contacted here."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from balsam.application import ApplicationDefinition, NoApplication
 from balsam.errors import InvalidParentsError, InvalidStateError, ValidationError
@@ -9,6 +11,9 @@ from balsam.job import BalsamJob
 from balsam.launch import QueuedLaunch
 from balsam.q import Count, Q
 from balsam.states import ACTIVE, END, RUNNABLE, TRANSITIONABLE, State
+
+if TYPE_CHECKING:
+    from balsam.reports import error_report, process_job_times, throughput_report, utilization_report
 
 __all__ = [
     "ACTIVE_STATES",
@@ -26,6 +31,10 @@ __all__ = [
     "Q",
     "QueuedLaunch",
     "ValidationError",
+    "error_report",
+    "process_job_times",
+    "throughput_report",
+    "utilization_report",
 ]
 
 STATES: list[str] = [state.name for state in State]
@@ -38,3 +47,18 @@ ACTIVE_STATES: list[str] = [state.name for state in sorted(ACTIVE)]
 """The states in which a launcher has the job."""
 END_STATES: list[str] = [state.name for state in sorted(END)]
 """The states that a job ends in."""
+
+_REPORTS = frozenset({"error_report", "process_job_times", "throughput_report", "utilization_report"})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _REPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from balsam import reports
+
+    value = globals()[name] = getattr(reports, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -29,7 +29,8 @@ jobs, numbers = [], itertools.count()
 for kinds in itertools.product(["normal", "timeout", "error"], repeat=3):
     workflow = "-".join(kinds)
     parent, first, second = (
-        new_job(workflow, name, kind, next(numbers)) for name, kind in zip(["parent", "first", "second"], kinds)
+        new_job(workflow, name, kind, next(numbers))
+        for name, kind in zip(["parent", "first", "second"], kinds, strict=True)
     )
     for child in (first, second):
         child.input_files = "sum.parent"

@@ -1,7 +1,5 @@
 """After every run: takes the result into `data`. A run that did not end well is accepted as it is, or restarted."""
 
-import os
-
 import balsam.launcher.dag as dag
 
 job = dag.current_job

@@ -23,7 +23,8 @@ HEAVY = words(
 
 
 @pytest.mark.parametrize(
-    "module", ["balsam", "balsam.launcher.dag", "balsam.launcher.futures", "balsam.core.models", "balsam.job"]
+    "module",
+    ["balsam", "balsam.launcher.dag", "balsam.launcher.futures", "balsam.core.models", "balsam.job", "balsam.reports"],
 )
 def test_importing_loads_nothing_heavy_and_contacts_nothing(module: str) -> None:
     """It happens in every script of every job, and in every MPI rank."""
@@ -59,8 +60,11 @@ def test_the_names_of_futures() -> None:
 def test_the_names_of_models() -> None:
     assert sorted(models.__all__) == words(
         """ACTIVE_STATES END_STATES PROCESSABLE_STATES RUNNABLE_STATES STATES TIME_FMT ApplicationDefinition BalsamJob
-        Count InvalidParentsError InvalidStateError NoApplication Q QueuedLaunch ValidationError"""
+        Count InvalidParentsError InvalidStateError NoApplication Q QueuedLaunch ValidationError error_report
+        process_job_times throughput_report utilization_report"""
     )
+    assert all(hasattr(models, name) for name in models.__all__)
+    assert {*models.__all__} <= {*dir(models)}
 
 
 def test_the_groups_of_states_are_the_whole() -> None:
@@ -75,4 +79,6 @@ def test_a_name_that_does_not_exist() -> None:
         balsam.BalsamJobs  # noqa: B018
     with pytest.raises(AttributeError, match="has no attribute 'currentjob'"):
         dag.currentjob  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'report'"):
+        models.report  # noqa: B018
     assert "BalsamJob" in dir(balsam)
