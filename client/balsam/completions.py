@@ -70,6 +70,7 @@ class Completions:
         self._unread: set[str] = set()
         self._sequence: int | None = None
         self._stream: Any = None
+        self._answered = False
         self._thread: threading.Thread | None = None
         self._closing = False
 
@@ -88,12 +89,20 @@ class Completions:
         with self._changed:
             upto = self._added
             if self._settled < upto:
-                if self._thread is None:
-                    self._start()
-                self._interrupt()
+                self._wake()
                 self._changed.wait_for(lambda: self._settled >= upto or self._closing)
             if self._error is not None and self._settled_by_error(upto):
                 raise self._error
+
+    def _wake(self) -> None:
+        """Has the thread take the new listeners in."""
+        if self._thread is None:
+            self._start()
+        # A stream that has not answered yet looks for new listeners when it does. If each of them interrupted it,
+        # many that come one by one would keep it from ever answering.
+        if self._answered:
+            self._interrupt()
+        self._changed.notify_all()
 
     def _settled_by_error(self, upto: int) -> bool:
         return self._failed >= upto
@@ -155,10 +164,10 @@ class Completions:
             references = [*self._new, *(pair for pairs in self._listeners.values() for pair in pairs)]
             self._new, self._listeners, self._unread, self._sequence = [], {}, set(), None
             self._error, self._failed = error, self._added
-            self._settled = self._added
-            self._changed.notify_all()
+            upto = self._added
         for listener in _alive(references):
             listener.lost(error)
+        self._settle(upto)
 
     def _follow(self) -> Iterator[None]:
         """Listens until there are new listeners, or nobody is left; yields when something has arrived."""
@@ -167,27 +176,30 @@ class Completions:
 
     def _listen(self) -> Iterator[None]:
         upto = self._take_in()
-        if self._listeners:
-            stream = self._client.events.watch(list(self._listeners), END_NAMES, self._sequence)
-            try:
-                with self._changed:
-                    self._stream = stream
-                if gate.closing:
-                    stream.cancel()
-                for answer in _translated(stream):
-                    self._sequence = answer.sequence
-                    for event in answer.events:
-                        self._tell(event.job_id, _ending(event))
-                    self._read_states()
-                    self._settle(upto)
-                    yield
-                    if self._new or not self._listeners or self._closing:
-                        return
-            finally:
-                with self._changed:
-                    self._stream = None
+        if not self._listeners:
+            self._settle(upto)
+            return
+        stream = self._client.events.watch(list(self._listeners), END_NAMES, self._sequence)
+        try:
+            with self._changed:
+                self._stream = stream
+            if gate.closing:
                 stream.cancel()
-        self._settle(upto)
+            for answer in _translated(stream):
+                self._sequence = answer.sequence
+                for event in answer.events:
+                    self._tell(event.job_id, _ending(event))
+                self._read_states()
+                self._settle(upto)
+                yield
+                with self._changed:
+                    self._answered = True
+                if self._new or not self._listeners or self._closing:
+                    return
+        finally:
+            with self._changed:
+                self._stream, self._answered = None, False
+            stream.cancel()
 
     def _take_in(self) -> int:
         """Makes the new listeners listeners, and forgets those that nobody holds; returns how many there ever were."""

@@ -9,6 +9,7 @@ import pytest
 
 import balsam
 from balsam import client as clients
+from balsam import completions
 from balsam.client import Client
 from balsam.site import Site
 from tests.support.processes import services
@@ -21,6 +22,21 @@ def store_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site = make_test_site(tmp_path_factory.mktemp("client"))
     with services(site, "jobstore"):
         yield site
+        close_streams()
+
+
+@pytest.fixture
+def own_site(tmp_path: Path) -> Iterator[Site]:
+    """A site whose job store a test starts, stops and kills."""
+    yield make_test_site(tmp_path)
+    close_streams()
+
+
+def close_streams() -> None:
+    """Ends the threads that listen for futures; tests count them."""
+    for stream in completions._made.values():
+        stream.close()
+    completions._made.clear()
 
 
 @pytest.fixture

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from balsam import errors
+from balsam import connect, errors
 from balsam.client import Client
 from balsam.completions import completions_of
 from balsam.job import BalsamJob
 from balsam.launcher.futures import FutureTask, TaskFailed, as_completed, wait
 from balsam.site import Site
 from tests.support.processes import services
-from tests.support.sites import make_test_site, wait_until
+from tests.support.sites import wait_until
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -186,15 +188,7 @@ def test_a_child_process_has_a_stream_of_its_own() -> None:
     assert futures[0].result(timeout=10) == "a"
 
 
-@pytest.fixture
-def own_site(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A site whose job store a test stops and starts."""
-    return make_test_site(tmp_path)
-
-
 def test_the_stream_goes_on_after_the_store_was_killed(own_site: Site) -> None:
-    from balsam import connect
-
     with services(own_site, "jobstore") as running:
         client = connect(own_site.path)
         jobs = client.BalsamJob.objects.bulk_create([client.BalsamJob(name=name) for name in "abc"])
@@ -211,8 +205,61 @@ def test_the_stream_goes_on_after_the_store_was_killed(own_site: Site) -> None:
         assert late.failed or wait([late], timeout=10).failed
 
 
+@pytest.fixture
+def silent(own_site: Site) -> Iterator[Any]:
+    """The client of a site whose job store does not answer any more, and what makes it answer again."""
+    with services(own_site, "jobstore") as running:
+        client = connect(own_site.path)
+        client.BalsamJob(name="a").save()
+        client.BalsamJob(name="b").save()
+        client.BalsamJob.objects.all().update(state="JOB_FINISHED")
+        jobs = list(client.BalsamJob.objects.order_by("name"))
+        pid = running.pid("jobstore")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield jobs, lambda: os.kill(pid, signal.SIGCONT)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+def asking(future: FutureTask) -> tuple[threading.Thread, list[bool]]:
+    """A thread that asks a future whether it is done, and its answer."""
+    answers: list[bool] = []
+    thread = threading.Thread(target=lambda: answers.append(future.done))
+    thread.start()
+    return thread, answers
+
+
+def test_a_future_that_comes_later_does_not_interrupt_a_stream_that_has_not_answered(silent: Any) -> None:
+    """Else many that come one by one would keep it from ever answering."""
+    jobs, go_on = silent
+    stream = completions_of(jobs[0]._client())
+    first = asking(future_of(jobs[0]))
+    opened = wait_until(lambda: stream._stream)
+    second = asking(future_of(jobs[1]))
+    wait_until(lambda: stream._new)
+    assert stream._stream is opened
+    assert opened.is_active()
+    go_on()
+    for thread, answers in [first, second]:
+        thread.join()
+        assert answers == [True]
+
+
+def test_a_stream_that_is_interrupted_before_it_answers_has_told_nothing(silent: Any) -> None:
+    jobs, go_on = silent
+    stream = completions_of(jobs[0]._client())
+    thread, answers = asking(future_of(jobs[0]))
+    opened = wait_until(lambda: stream._stream)
+    stream._cancel()  # as before a fork
+    wait_until(lambda: stream._stream is not opened)
+    go_on()
+    thread.join()
+    assert answers == [True]
+
+
 def test_who_waits_is_told_when_the_store_stays_away(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    from balsam import completions, connect
+    from balsam import completions
 
     monkeypatch.setattr(completions, "LOST_SECONDS", 0.3)
     with services(own_site, "jobstore") as running:
