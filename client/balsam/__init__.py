@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from balsam.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from balsam import aio as aio
     from balsam.application import ApplicationDefinition, NoApplication
     from balsam.client import Client, connect
     from balsam.errors import (
@@ -78,14 +79,16 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in __all__ and name != "aio":
         raise AttributeError(f"module 'balsam' has no attribute {name!r}")
     import importlib
 
+    if name == "aio":
+        return importlib.import_module("balsam.aio")
     value = getattr(importlib.import_module(f"balsam.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "aio"})

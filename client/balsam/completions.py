@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -67,6 +67,8 @@ class Completions:
         # Listeners that were added, that have been told what was known, and that were told of an error, ever.
         self._added = self._settled = self._failed = 0
         self._error: BalsamError | None = None
+        # Whom to call, once so many listeners have been told what was known.
+        self._callbacks: list[tuple[int, Callable[[], None]]] = []
         self._unread: set[str] = set()
         self._sequence: int | None = None
         self._stream: Any = None
@@ -93,6 +95,16 @@ class Completions:
                 self._changed.wait_for(lambda: self._settled >= upto or self._closing)
             if self._error is not None and self._settled_by_error(upto):
                 raise self._error
+
+    def when_synced(self, callback: Callable[[], None]) -> None:
+        """As `sync`, without waiting: calls back when that would return or raise, at once or in another thread."""
+        with self._changed:
+            upto = self._added
+            if self._settled < upto:
+                self._callbacks.append((upto, callback))
+                self._wake()
+                return
+        callback()
 
     def _wake(self) -> None:
         """Has the thread take the new listeners in."""
@@ -216,6 +228,10 @@ class Completions:
         with self._changed:
             self._settled = max(self._settled, upto)
             self._changed.notify_all()
+            called = [callback for number, callback in self._callbacks if number <= self._settled]
+            self._callbacks = [pair for pair in self._callbacks if pair[0] > self._settled]
+        for callback in called:
+            callback()
 
     def _read_states(self) -> None:
         """Tells of the jobs that had ended before the stream began, or do not exist."""

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from balsam.errors import BalsamError, NotFound, TaskFailed, ValidationError
 from balsam.job import BalsamJob
@@ -22,17 +22,25 @@ if TYPE_CHECKING:
 
 __all__ = ["FutureTask", "TaskFailed", "WaitResult", "as_completed", "wait"]
 
-_Outcomes = queue.SimpleQueue["FutureTask | BalsamError"]
+F = TypeVar("F")
+
 _STATUS = {"JOB_FINISHED": "done", "FAILED": "failed", "USER_KILLED": "cancelled", "": "failed"}
 
 
-class WaitResult(NamedTuple):
+class WaitResult(NamedTuple, Generic[F]):
     """Futures by what became of their jobs."""
 
-    active: list[FutureTask]
-    done: list[FutureTask]
-    failed: list[FutureTask]
-    cancelled: list[FutureTask]
+    active: list[F]
+    done: list[F]
+    failed: list[F]
+    cancelled: list[F]
+
+
+class Inbox(Protocol):
+    """Where a future puts itself when its job has ended, or the error that keeps it from knowing."""
+
+    def put(self, outcome: FutureTask | BalsamError, /) -> None:
+        """Called once by each future, in any thread."""
 
 
 class FutureTask:
@@ -61,8 +69,9 @@ class FutureTask:
         self._on_fail = fail_callback
         self._args = args
         self._kwargs = kwargs
-        self._lock = threading.Lock()
-        self._waiting: list[_Outcomes] = []
+        # Garbage collection ends coroutines that wait, at any place, and so they may forget us while this is held.
+        self._lock = threading.RLock()
+        self._waiting: list[Inbox] = []
         self._ending: Ending | None = None
         self._result: Any = None
         self._called_back = False
@@ -85,16 +94,16 @@ class FutureTask:
             if self._ending is None:
                 self._ending = ending
             waiting, self._waiting = self._waiting, []
-        for outcomes in waiting:
-            outcomes.put(self)
+        for inbox in waiting:
+            inbox.put(self)
 
     def lost(self, error: BalsamError) -> None:
         """The stream is lost; called by it."""
         with self._lock:
             self._completions, self._loss = None, error
             waiting, self._waiting = self._waiting, []
-        for outcomes in waiting:
-            outcomes.put(error)
+        for inbox in waiting:
+            inbox.put(error)
 
     def _enlist(self) -> Completions:
         """Has the stream of this process tell us."""
@@ -107,16 +116,16 @@ class FutureTask:
             current.add(self)
         return current
 
-    def _report_to(self, outcomes: _Outcomes) -> None:
+    def _report_to(self, inbox: Inbox) -> None:
         with self._lock:
             if self._ending is None and self._loss is None:
-                self._waiting.append(outcomes)
+                self._waiting.append(inbox)
                 return
-        outcomes.put(self if self._ending is not None else self._loss or self)
+        inbox.put(self if self._ending is not None else self._loss or self)
 
-    def _forget(self, outcomes: _Outcomes) -> None:
+    def _forget(self, inbox: Inbox) -> None:
         with self._lock:
-            self._waiting = [other for other in self._waiting if other is not outcomes]
+            self._waiting = [other for other in self._waiting if other is not inbox]
 
     # The state
 
@@ -197,7 +206,7 @@ class FutureTask:
 def _completed(futures: Iterable[FutureTask], timeout: float | None) -> Iterator[list[FutureTask]]:
     """The futures, as their jobs end: each time all that have ended since the last."""
     pending = list(dict.fromkeys(futures))
-    outcomes: _Outcomes = queue.SimpleQueue()
+    outcomes: queue.SimpleQueue[FutureTask | BalsamError] = queue.SimpleQueue()
     give_up = None if timeout is None else time.monotonic() + timeout
     try:
         for stream in {future._enlist() for future in pending}:
@@ -216,7 +225,9 @@ def _completed(futures: Iterable[FutureTask], timeout: float | None) -> Iterator
             future._forget(outcomes)
 
 
-def _next(outcomes: _Outcomes, give_up: float | None, missing: int, timeout: float | None) -> FutureTask:
+def _next(
+    outcomes: queue.SimpleQueue[FutureTask | BalsamError], give_up: float | None, missing: int, timeout: float | None
+) -> FutureTask:
     left = None if give_up is None else max(give_up - time.monotonic(), 0)
     try:
         outcome = outcomes.get(timeout=left)
@@ -232,7 +243,7 @@ def wait(
     timeout: float | None = None,
     return_when: str = "ANY_COMPLETED",
     poll_period: float | None = None,
-) -> WaitResult:
+) -> WaitResult[FutureTask]:
     """Waits until one of the jobs has ended, or all, and says what became of each.
 
     Args:
@@ -243,17 +254,23 @@ def wait(
     Raises:
         TimeoutError: they have not.
     """
-    wanted = return_when.strip()
-    if wanted not in ("ANY_COMPLETED", "ALL_COMPLETED"):
-        raise ValidationError(f"return_when = {return_when!r}: must be ANY_COMPLETED or ALL_COMPLETED")
+    first_will_do = is_any(return_when)
     every = list(futures)
     for _ in _completed(every, timeout):
-        if wanted == "ANY_COMPLETED":
+        if first_will_do:
             break
-    result = WaitResult([], [], [], [])
+    result = WaitResult[FutureTask]([], [], [], [])
     for future in every:
         getattr(result, future._known_status()).append(future)
     return result
+
+
+def is_any(return_when: str) -> bool:
+    """Whether the end of any job will do, and not only those of all. Raises ValidationError."""
+    wanted = return_when.strip()
+    if wanted not in ("ANY_COMPLETED", "ALL_COMPLETED"):
+        raise ValidationError(f"return_when = {return_when!r}: must be ANY_COMPLETED or ALL_COMPLETED")
+    return wanted == "ANY_COMPLETED"
 
 
 def as_completed(jobs: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
@@ -269,22 +286,22 @@ def as_completed(jobs: Iterable[Any], timeout: float | None = None) -> Iterator[
     given: dict[FutureTask, bool] = {}
     for job in jobs:
         is_future = isinstance(job, FutureTask)
-        given[job if is_future else FutureTask(job, _nothing)] = is_future
+        given[job if is_future else FutureTask(job, nothing)] = is_future
     for group in _completed(given, timeout):
         # One query for all that ended together: many short jobs would cost more to look at than to run.
-        fresh = _fetched([future._job for future in group if not given[future]])
+        fresh = fetched([future._job for future in group if not given[future]])
         for future in group:
-            yield future if given[future] else fresh[future._job]
+            yield future if given[future] else fresh.get(future._job, future._job)
 
 
-def _fetched(jobs: Sequence[BalsamJob]) -> dict[BalsamJob, BalsamJob]:
-    """Jobs as the store holds them now, by what we know of them; one that was deleted stays as we know it."""
-    found = {job: job for job in jobs}
+def fetched(jobs: Sequence[BalsamJob]) -> dict[BalsamJob, BalsamJob]:
+    """Jobs as the store holds them now, by what we know of them, without those that it does not hold."""
+    found: dict[BalsamJob, BalsamJob] = {}
     for kind in {type(job) for job in jobs}:
         ids = [job.pk for job in jobs if type(job) is kind]
         found |= {job: job for job in kind.objects.filter(pk__in=ids)}
     return found
 
 
-def _nothing(job: BalsamJob) -> None:
+def nothing(job: BalsamJob) -> None:
     """The callback of a future that has none."""

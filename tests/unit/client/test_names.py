@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import balsam
+from balsam import aio
 from balsam.core import models
 from balsam.launcher import dag, futures
 
@@ -55,6 +56,18 @@ def test_the_names_of_dag() -> None:
 
 def test_the_names_of_futures() -> None:
     assert sorted(futures.__all__) == ["FutureTask", "TaskFailed", "WaitResult", "as_completed", "wait"]
+
+
+def test_the_names_of_aio() -> None:
+    assert sorted(aio.__all__) == words("as_completed call ended fetch iterate result save wait")
+    assert balsam.aio is aio
+    assert "aio" in dir(balsam)
+
+
+def test_aio_is_found_when_it_is_used_and_costs_asyncio_only() -> None:
+    code = f"import sys, balsam; balsam.aio; print(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout.split() == ["asyncio"]
 
 
 def test_the_names_of_models() -> None:
