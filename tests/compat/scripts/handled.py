@@ -2,12 +2,17 @@
 
 import itertools
 import os
+import sys
 
 import balsam.launcher.dag as dag
 from balsam.core.models import BalsamJob
 
 here = os.path.dirname(os.path.abspath(__file__))
-dag.add_app("handled", f"sh {here}/handled.sh", postprocess=f"{here}/handled_post.py")
+dag.add_app(
+    "handled",
+    f"sh {here}/handled.sh",
+    postprocess=f"sh {here}/handled_post.sh {sys.executable} {here}/handled_post.py",
+)
 
 
 def new_job(workflow, name, kind, x):
@@ -21,17 +26,15 @@ def new_job(workflow, name, kind, x):
         post_error_handler=True,
         post_timeout_handler=True,
     )
-    job.data.update(kind=kind, x=x, accept=x % 2 == 1)
+    job.data.update(kind=kind, x=x, accept=x % 2 == 1, handled=0)
     return job
 
 
 jobs, numbers = [], itertools.count()
 for kinds in itertools.product(["normal", "timeout", "error"], repeat=3):
     workflow = "-".join(kinds)
-    parent, first, second = (
-        new_job(workflow, name, kind, next(numbers))
-        for name, kind in zip(["parent", "first", "second"], kinds, strict=True)
-    )
+    names = ["parent", "first", "second"]
+    parent, first, second = (new_job(workflow, names[i], kinds[i], next(numbers)) for i in range(3))
     for child in (first, second):
         child.input_files = "sum.parent"
         child.set_parents([parent])
