@@ -35,6 +35,7 @@ DETAIL_COLUMNS = (
     "args",
     "environ_vars",
     "workdir",
+    "user_workdir",
     "input_files",
     "stage_in_url",
     "stage_out_url",
