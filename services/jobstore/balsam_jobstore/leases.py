@@ -26,6 +26,7 @@ _OF_ALL_BUT_PRESCHEDULED = (
     "launch IS NULL AND NOT EXISTS (SELECT 1 FROM launch WHERE launch.key = :launch AND launch.prescheduled_only <> 0)"
 )
 _RUNNING = int(State.RUNNING)
+_HANDLED = (State.RUN_ERROR, State.RUN_TIMEOUT)
 _MOST_GRANTS = 500
 _LEAST_REACH = 16
 _EPSILON = 1e-9
@@ -68,6 +69,8 @@ class Grant:
     node_packing_count: int
     wall_time_minutes: int
     application: int | None
+    message: str = ""
+    """Why it is where it is, for who handles an error or a time-out."""
     detail: tuple[Any, ...] = ()
     parents: list[str] = field(default_factory=list)
 
@@ -324,6 +327,8 @@ def _complete(tx: Tx, grants: Sequence[Grant]) -> None:
     by_key = {grant.row_key: grant for grant in grants}
     for grant in grants:
         grant.detail = details[grant.row_key]
+        if grant.state in _HANDLED:
+            grant.message = tx.reason(tx.rows[grant.row_key])
     children = [key for key in keys if tx.rows[key].needs & Needs.PARENTS]
     if children:
         text = """SELECT edge.child, job.job_id FROM edge JOIN job ON job.key = edge.parent

@@ -266,7 +266,7 @@ class Tx:
     def _follow(self, row: Row, path: Sequence[int], message: str) -> None:
         """Applies a move by rule; joined to the event before where that is of this transaction and this job."""
         if "{" in message:
-            message = message.replace("{parent}", self._parent_label(row)).replace("{reason}", self._reason(row))
+            message = message.replace("{parent}", self._parent_label(row)).replace("{reason}", self.reason(row))
         row.state = path[-1]
         row.tries = 0
         self.record(row, path, Actor.SCHEDULER, message)
@@ -275,7 +275,8 @@ class Tx:
         parent = self.load_one(row.failed_parent) if row.failed_parent is not None else None
         return parent_label(parent.label, parent.state) if parent else "of before"
 
-    def _reason(self, row: Row) -> str:
+    def reason(self, row: Row) -> str:
+        """The message of a job's last event."""
         for event in reversed(self.outcome.events):
             if event.key == row.key and event.message:
                 return event.message

@@ -231,6 +231,7 @@ class _Line:
             workflow=grant.workflow,
             state=grant.state,  # type: ignore[arg-type]
             attempt=grant.attempt,
+            message=grant.message,
             working_directory=convert.absolute(values.pop("workdir"), self._data),
             parents=[str(parent) for parent in grant.parents],
         )
