@@ -432,7 +432,7 @@ JOB_FIELDS = _table(
     Field("working_directory", Kind.TEXT, "", "where it runs", Phase.NEVER),
     Field("message", Kind.TEXT, "", "message of the last event", Phase.NEVER),
     Field("revision", Kind.INTEGER, 0, "rises with every change", Phase.NEVER),
-    Field("restarts", Kind.INTEGER, 0, "restarts after a lost launcher, so far", Phase.NEVER),
+    Field("restarts", Kind.INTEGER, 0, "how often a launcher or node was lost under it", Phase.NEVER),
     Field("leased", Kind.BOOLEAN, False, "a launcher or a script holds it", Phase.NEVER),
     Field("timeouts", Kind.INTEGER, 0, "real time-outs in a row", Phase.NEVER),
 )

@@ -186,7 +186,7 @@ def test_lost_runs_are_restarted_as_often_as_allowed_and_no_handler_is_asked(sit
             os.kill(agent, signal.SIGKILL)
         assert process.wait(60) == 0
     job = now(job)
-    assert (job.state, job.attempt) == ("FAILED", 2)
+    assert (job.state, job.attempt, job.restarts) == ("FAILED", 2, 2)  # the second loss was one too many
     assert path_of(job)[4:] == ["RUNNING", "RUN_TIMEOUT", "RESTART_READY", "RUNNING", "RUN_TIMEOUT", "FAILED"]
     assert "the node agent" in job.message
     assert "max_restarts is used up" in job.message

@@ -265,7 +265,7 @@ class Job(google.protobuf.message.Message):
     revision: builtins.int
     """Output only. Rises with every change of the job; see JobUpdate."""
     restarts: builtins.int
-    """Output only. Restarts after a lost launcher or node, so far."""
+    """Output only. How often a launcher or node was lost under a run, so far."""
     leased: builtins.bool
     """Output only. True while a launcher or a script holds the job."""
     timeouts: builtins.int
