@@ -53,7 +53,7 @@ def test_a_rescue_job_takes_the_place_of_one_that_timed_out(
 ) -> None:
     shell.python("rescue.py", how)
     checkpoint = Path(job("simulation").working_directory) / "checkpoint.txt"
-    limit = ["--time-limit-minutes", "0.05"] if stopped_by == "time limit" else []
+    limit = ["--time-limit-minutes", "0.1"] if stopped_by == "time limit" else []
     with running_launcher(any_site, *limit) as process:
         wait_until(checkpoint.exists, what="a checkpoint", site=any_site)
         if stopped_by == "signal":
