@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from balsam import urls
 from balsam.errors import ValidationError
 from balsam.states import State
 
@@ -29,7 +30,6 @@ MAX_INT = 2**31 - 1
 # In JSON text a NUL is \\u0000 behind an even number of backslashes.
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
-URL_SCHEMES = ("local", "scp", "rsync", "file", "http", "https", "ftp", "s3", "gs", "abfs", "memory", "sftp")
 CPU_AFFINITIES = ("none", "depth")
 JOB_MODES = ("auto", "mpi", "serial")
 LAUNCH_STATES = ("PENDING_SUBMISSION", "QUEUED", "RUNNING", "UNKNOWN", "ENDED", "SUBMIT_FAILED", "CANCELLED")
@@ -151,15 +151,18 @@ def _words(field: Field, value: str) -> None:
 
 
 def _url(field: Field, value: str) -> None:
-    if value.startswith("/"):
+    wrong = urls.complaint(value, target=field.name == "stage_out_url")
+    if wrong:
+        raise field.error(value, wrong)
+
+
+def _patterns(field: Field, value: str) -> None:
+    _words(field, value)
+    if "/" not in value and ".." not in value:
         return
-    scheme, colon, rest = value.partition(":")
-    if not colon or scheme not in URL_SCHEMES:
-        raise field.error(value, f"must be an absolute path or a URL of {', '.join(URL_SCHEMES)}")
-    if not rest.strip("/"):
-        raise field.error(value, "names no place")
-    if scheme == "local" and not rest.startswith("/"):
-        raise field.error(value, "must hold an absolute path, as in local:/data/input")
+    for pattern in shlex.split(value):
+        if pattern.startswith("/") or ".." in pattern.split("/"):
+            raise field.error(pattern, "leads out of the job's directory; use a pattern relative to it, without '..'")
 
 
 def _absolute(field: Field, value: str) -> None:
@@ -177,8 +180,8 @@ _TEXT_RULES = {
     "executable": _words,
     "preprocess": _words,
     "postprocess": _words,
-    "input_files": _words,
-    "stage_out_files": _words,
+    "input_files": _patterns,
+    "stage_out_files": _patterns,
     "stage_in_url": _url,
     "stage_out_url": _url,
     "user_workdir": _absolute,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
+
+from balsam.urls import complaint, split_remote
 
 
 class Carrier(enum.Enum):
@@ -33,6 +36,19 @@ class Place:
         """Last part of the path: the name that a copied directory gets."""
         return re.split("[/:]", self.where.rstrip("/"))[-1]
 
+    @property
+    def is_daemon(self) -> bool:
+        """It is a module of an rsync server, which is not reached by ssh."""
+        return self.carrier is Carrier.RSYNC and ("://" in self.where or split_remote(self.where)[1].startswith(":"))
+
+    @property
+    def sftp(self) -> tuple[str, str]:
+        """SCP: the host as sftp takes it, and the path there; relative paths begin in the user's home directory."""
+        if self.where.startswith("scp://"):
+            host, _, path = self.where.removeprefix("scp://").partition("/")
+            return f"sftp://{host}", unquote(path)
+        return split_remote(self.where)
+
 
 def parse(url: str) -> Place:
     """The place that a URL names.
@@ -43,20 +59,24 @@ def parse(url: str) -> Place:
     Raises:
         ValueError: it names no place.
     """
+    wrong = complaint(url, target=False)
+    if wrong:
+        raise ValueError(f"{hide_password(url)}: {wrong}")
     if url.startswith("/"):
         return Place(Carrier.LOCAL, url)
     scheme, _, rest = url.partition(":")
     if scheme in ("local", "file"):
-        path = rest.removeprefix("//") if scheme == "file" else rest
-        if not path.startswith("/"):
-            raise ValueError(f"{hide_password(url)}: must hold an absolute path, as in {scheme}:/data/input")
-        return Place(Carrier.LOCAL, path)
-    if scheme in ("scp", "rsync"):
-        where = url if rest.startswith("//") else rest
-        if not rest.strip("/:") or where.startswith("-"):
-            raise ValueError(f"{hide_password(url)}: names no place; write {scheme}:HOST:PATH")
-        return Place(Carrier(scheme), where)
-    return Place(Carrier.FSSPEC, url)
+        return Place(Carrier.LOCAL, rest.removeprefix("//") if scheme == "file" else rest)
+    if scheme not in ("scp", "rsync"):
+        return Place(Carrier.FSSPEC, url)
+    if rest.startswith("//"):
+        return Place(Carrier(scheme), url)
+    if rest.startswith("/"):
+        return Place(Carrier.LOCAL, rest)
+    host, path = split_remote(rest)
+    # That is where relative paths begin anyway, and not all versions of the programs know the tilde.
+    path = "" if path == "~" else path.removeprefix("~/")
+    return Place(Carrier(scheme), f"{host}:{path}")
 
 
 def hide_password(text: str) -> str:

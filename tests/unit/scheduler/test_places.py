@@ -12,6 +12,9 @@ from balsam_scheduler.places import Carrier, Place, hide_password, parse
         ("local:/data/in/", Carrier.LOCAL, "/data/in/", "in"),
         ("file:///data/in", Carrier.LOCAL, "/data/in", "in"),
         ("scp:me@host:/data/in", Carrier.SCP, "me@host:/data/in", "in"),
+        ("scp:/data/in", Carrier.LOCAL, "/data/in", "in"),
+        ("scp:host:~/in", Carrier.SCP, "host:in", "in"),
+        ("rsync:host:~", Carrier.RSYNC, "host:", ""),
         ("scp:host:in", Carrier.SCP, "host:in", "in"),
         ("scp://host:22//data/in", Carrier.SCP, "scp://host:22//data/in", "in"),
         ("rsync:host:/data/in/", Carrier.RSYNC, "host:/data/in/", "in"),
@@ -27,7 +30,7 @@ def test_what_a_url_names(url: str, carrier: Carrier, where: str, base_name: str
 
 @pytest.mark.parametrize("url", ["local:data", "file://data", "scp:", "scp:-oProxyCommand=x:/y", "rsync:///"])
 def test_a_url_that_names_no_place_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"names no place|absolute path"):
+    with pytest.raises(ValueError, match=r"names no place|absolute path|begins with"):
         parse(url)
 
 
