@@ -7,7 +7,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 
-.PHONY: help demo test test-all check gen bench venv clean
+.PHONY: help demo test test-all check gen bench system venv clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -15,7 +15,7 @@ help:
 demo: .venv/.installed-demo
 	@.venv/bin/python examples/equation_of_state/run.py $(ARGS)
 
-test: .venv/.installed-dev
+test: .venv/.installed-dev system
 	.venv/bin/pytest -n $(WORKERS) -m "not slow" $(ARGS)
 
 test-all: test
@@ -36,6 +36,10 @@ bench: .venv/.installed-dev
 		[ -e "$$file" ] || { echo "there are no benchmarks yet"; break; }; \
 		.venv/bin/python "$$file" $(ARGS) || exit 1; \
 	done
+
+# Programs that some tests need, where they can be installed.
+system:
+	@bash scripts/system.sh
 
 venv: .venv/.installed-dev
 

@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.support.databases",
     "tests.support.postgres",
     "tests.support.sites",
+    "tests.support.ssh",
 ]
 
 

@@ -36,6 +36,9 @@ class Settings:
     script_timeout_seconds: float = _setting(
         300.0, "A pre- or post-processing script is stopped after so long [s].", least=1
     )
+    staging_timeout_seconds: float = _setting(
+        21_600.0, "The copying of one job's files is stopped after so long [s].", least=1
+    )
     kill_grace_seconds: float = _setting(
         10.0, "Between SIGTERM and SIGKILL when a run or a script is stopped [s].", least=0
     )

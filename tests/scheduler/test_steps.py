@@ -183,7 +183,7 @@ def test_a_log_that_is_a_link_is_not_written_through(bench: Bench, tmp_path: Pat
 
 
 def test_a_step_that_is_stopped_has_no_outcome(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Limit, "begin", Limit.stop)  # at the first moment
+    monkeypatch.setattr(Limit, "begin", lambda limit, seconds: limit.stop())  # at the first moment
     with pytest.raises(Stopped):
         bench.do(State.STAGED_IN, Program(preprocess=bench.script("sleep 60")))
 

@@ -6,10 +6,11 @@ Links are never written through, and only plain files are read: a pipe in a dire
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -28,13 +29,16 @@ def copy_file(source: Path, target: Path, check: Check, *, draft: Path) -> None:
         status = os.fstat(reader.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(None, "is not a plain file", os.fspath(source))
-        draft.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            with open(os.open(draft, flags, 0o600), "wb", buffering=0) as writer:
-                while chunk := reader.read(CHUNK_BYTES):
+            with _named(target):
+                draft.unlink(missing_ok=True)
+                descriptor = os.open(draft, flags, 0o600)
+            with open(descriptor, "wb", buffering=0) as writer:
+                while chunk := _read(reader, source):
                     check()
-                    _write_all(writer.fileno(), chunk)
+                    with _named(target):
+                        _write_all(writer.fileno(), chunk)
                 os.fchmod(writer.fileno(), stat.S_IMODE(status.st_mode) & 0o777)
                 os.utime(writer.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
             os.replace(draft, target)
@@ -42,6 +46,20 @@ def copy_file(source: Path, target: Path, check: Check, *, draft: Path) -> None:
             with contextlib.suppress(OSError):
                 draft.unlink()
             raise
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors name this file: of descriptors the system names none, and drafts are nobody's business."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+
+
+def _read(reader: io.FileIO, source: Path) -> bytes:
+    with _named(source):
+        return reader.read(CHUNK_BYTES)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -109,6 +127,19 @@ def move_into(source: Path, target: Path) -> None:
             os.replace(entry, place)
 
 
+def open_directories(path: Path) -> None:
+    """Makes all directories of a tree writable for us, so that what is in them can be moved or removed."""
+    path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRWXU)
+    for directory, subdirectories, _ in os.walk(path):
+        for name in subdirectories:
+            entry = Path(directory, name)
+            if not entry.is_symlink():
+                entry.chmod(stat.S_IMODE(entry.stat().st_mode) | stat.S_IRWXU)
+
+
 def remove_tree(path: Path) -> None:
     """Removes a directory with all that is in it; if there is none, that is well too."""
+    with contextlib.suppress(OSError):
+        if not path.is_symlink():
+            open_directories(path)
     shutil.rmtree(path, ignore_errors=True)

@@ -7,9 +7,13 @@ scheduler. The URL is the first line of standard input.
 from __future__ import annotations
 
 import importlib
+import posixpath
 import sys
+from urllib.parse import unquote, urlsplit
 
 from balsam_scheduler.places import hide_password
+
+_WEB = ("http", "https")
 
 
 def copy(direction: str, url: str) -> None:
@@ -17,13 +21,39 @@ def copy(direction: str, url: str) -> None:
 
     Raises:
         ImportError: fsspec, or what it needs for this scheme, is not installed.
+        ValueError: a URL of the web that names no file.
     """
-    system, path = importlib.import_module("fsspec.core").url_to_fs(url)
+    url_to_fs = importlib.import_module("fsspec.core").url_to_fs
+    if url.partition(":")[0] in _WEB:
+        # Asked whether it is a directory, fsspec would read all of a file and search it for links.
+        system, path = url_to_fs(url, client_kwargs={"timeout": _web_timeout()})
+        system.get_file(path, web_file_name(url))
+        return
+    system, path = url_to_fs(url)
     if direction == "put":
         system.makedirs(path, exist_ok=True)
         system.put("./", path.rstrip("/") + "/", recursive=True)
+    elif system.isdir(path):
+        system.get(path.rstrip("/") + "/", "./", recursive=True)
     else:
-        system.get(path, "./", recursive=True)
+        system.get_file(path, posixpath.basename(path))
+
+
+def _web_timeout() -> object:
+    """By default, aiohttp gives up after five minutes, also in the middle of a large file."""
+    return importlib.import_module("aiohttp").ClientTimeout(total=None, sock_connect=20, sock_read=60)
+
+
+def web_file_name(url: str) -> str:
+    """The name that a file of the web gets here.
+
+    Raises:
+        ValueError: the URL names no file.
+    """
+    name = posixpath.basename(unquote(urlsplit(url).path))
+    if name in ("", ".", ".."):
+        raise ValueError(f"{url} names no file; directories cannot be copied from the web")
+    return name
 
 
 def main() -> int:

@@ -28,8 +28,9 @@ class Limit:
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.stopped = False
 
-    def begin(self) -> None:
-        """Starts the time limit anew."""
+    def begin(self, seconds: float | None = None) -> None:
+        """Starts the time limit anew, or another one."""
+        self.seconds = self.seconds if seconds is None else seconds
         self._deadline = time.monotonic() + self.seconds
 
     def stop(self) -> None:

@@ -5,19 +5,31 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from balsam_scheduler.copying import Check, copy_file, copy_tree, inside, move_into, remove_tree
+from balsam_scheduler import carriers
+from balsam_scheduler.copying import Check, copy_file, copy_tree, inside, move_into, open_directories, remove_tree
 from balsam_scheduler.globbing import find
 from balsam_scheduler.places import Carrier, Place, parse
 
 _ENTRIES_AT_ONCE = 1000  # in one command line
 
 RunProgram = Callable[[list[str], Path, str], None]
-"""(command, directory, standard input): runs a program to its end; raises unless it succeeds."""
+"""(command, directory, standard input): runs a program to its end; raises CopyFailed unless it succeeds."""
+
+
+class CopyFailed(Exception):
+    """A program could not copy; the text says why, for people.
+
+    Attributes:
+        code: its exit code.
+    """
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,7 @@ class Tools:
     """What staging needs from outside.
 
     Attributes:
-        run: runs scp, rsync or the fsspec copier.
+        run: runs scp, sftp, rsync or the fsspec copier.
         check: called between pieces of work; raises to give up.
     """
 
@@ -40,6 +52,7 @@ def stage_in(url: str, directory: Path, job_id: str, tools: Tools) -> None:
 
     Raises:
         ValueError: the URL names no place.
+        CopyFailed: a program could not copy.
         OSError: a file cannot be read or written.
     """
     place = parse(url)
@@ -49,8 +62,9 @@ def stage_in(url: str, directory: Path, job_id: str, tools: Tools) -> None:
         if place.carrier is Carrier.LOCAL:
             _fetch_local(Path(place.where), tree, tools.check, scratch / "draft")
         else:
-            tools.run(_fetch_command(place), tree, place.where)
-            tree = _unwrap(tree, place.base_name)
+            _fetch(place, tree, tools.run)
+            open_directories(tree)
+            tree = _unwrap(tree, place)
         tools.check()
         move_into(tree, directory)
 
@@ -62,26 +76,22 @@ def _fetch_local(source: Path, tree: Path, check: Check, draft: Path) -> None:
         copy_file(source, tree / source.name, check, draft=draft)
 
 
-def _fetch_command(place: Place) -> list[str]:
-    """The command that copies `place` into its current directory."""
+def _fetch(place: Place, tree: Path, run: RunProgram) -> None:
     if place.carrier is Carrier.SCP:
-        return ["scp", "-B", "-q", "-r", "-p", "--", place.where, "."]
-    if place.carrier is Carrier.RSYNC:
-        return ["rsync", "-rlpt", "--", place.where, "."]
-    return _fsspec_command("get")
+        run(["scp", *carriers.SSH_OPTIONS, "-r", "-p", "--", place.where, "."], tree, "")
+    elif place.carrier is Carrier.RSYNC:
+        run([*carriers.rsync(place), "--", place.where, "."], tree, "")
+    else:
+        run(carriers.fsspec("get"), tree, place.where)
 
 
-def _fsspec_command(direction: str) -> list[str]:
-    # The URL comes on standard input: it may hold a password, and everybody can read a command line.
-    # -P: it runs among the job's files, and must import none of them.
-    return [sys.executable, "-P", "-m", "balsam_scheduler.fsspec_copy", direction]
-
-
-def _unwrap(tree: Path, base_name: str) -> Path:
-    """Where the files are: programs copy a directory as one, under its own name."""
+def _unwrap(tree: Path, place: Place) -> Path:
+    """Where the files are: scp and rsync copy a directory as one, under its own name."""
     entries = list(tree.iterdir())
-    if len(entries) == 1 and entries[0].name == base_name and entries[0].is_dir() and not entries[0].is_symlink():
-        return entries[0]
+    as_one = place.carrier is Carrier.SCP or (place.carrier is Carrier.RSYNC and not place.where.endswith("/"))
+    if as_one and [entry.name for entry in entries] == [place.base_name]:
+        entry = entries[0]
+        return entry if entry.is_dir() and not entry.is_symlink() else tree
     return tree
 
 
@@ -147,6 +157,7 @@ def stage_out(url: str, directory: Path, patterns: list[str], job_id: str, tools
 
     Raises:
         ValueError: the URL names no place, or a pattern leads out of the working directory.
+        CopyFailed: a program could not copy.
         OSError: a file cannot be read or written.
     """
     place = parse(url)
@@ -157,8 +168,7 @@ def stage_out(url: str, directory: Path, patterns: list[str], job_id: str, tools
         with _scratch(directory, job_id) as scratch:
             tree = scratch / "tree"
             _gather(selection.files, tree, tools.check, scratch / "draft")
-            for command in _send_commands(place, sorted(os.listdir(tree))):
-                tools.run(command, tree, place.where)
+            _send(place, tree, tools.run)
     return selection.left_out
 
 
@@ -196,16 +206,31 @@ def _gather(files: dict[str, Path], tree: Path, check: Check, draft: Path) -> No
             copy_file(source, place, check, draft=draft)
 
 
-def _send_commands(place: Place, entries: list[str]) -> Iterator[list[str]]:
-    """The commands that copy what is in the current directory to `place`."""
+def _send(place: Place, tree: Path, run: RunProgram) -> None:
+    """Copies what is in `tree` to `place`, a directory that is made where there is none."""
     if place.carrier is Carrier.FSSPEC:
-        yield _fsspec_command("put")
+        run(carriers.fsspec("put"), tree, place.where)
         return
-    # The final slash: it is a directory, also where it does not exist yet.
+    # The final slash: it is a directory.
     where = place.where if place.where.endswith((":", "/")) else f"{place.where}/"
     if place.carrier is Carrier.RSYNC:
-        yield ["rsync", "-rlpt", "--", "./", where]
+        _send_by_rsync(place, where, tree, run)
         return
+    # To a directory that is not there, scp would copy another directory under its name.
+    command, batch = carriers.make_directories(place)
+    run(command, tree, batch)
+    entries = [f"./{entry}" for entry in sorted(os.listdir(tree))]
     for first in range(0, len(entries), _ENTRIES_AT_ONCE):
-        chosen = [f"./{entry}" for entry in entries[first : first + _ENTRIES_AT_ONCE]]
-        yield ["scp", "-B", "-q", "-r", "-p", "--", *chosen, where]
+        chosen = entries[first : first + _ENTRIES_AT_ONCE]
+        run(["scp", *carriers.SSH_OPTIONS, "-r", "-p", "--", *chosen, where], tree, "")
+
+
+def _send_by_rsync(place: Place, where: str, tree: Path, run: RunProgram) -> None:
+    command = carriers.rsync(place)
+    try:
+        run([*command, "--", "./", where], tree, "")
+    except CopyFailed as error:
+        if error.code != carriers.RSYNC_FILE_ERROR:
+            raise
+        # By itself it makes the last directory of a path only. Versions before 3.2.3 do not know the option.
+        run([*command, "--mkpath", "--", "./", where], tree, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from balsam_scheduler.parents import FindParents
 from balsam_scheduler.places import hide_password
 from balsam_scheduler.programs import Call, CannotStart, Runner
 from balsam_scheduler.scripts import StepFailed, run_script, script_for
-from balsam_scheduler.staging import Tools, stage_in, stage_out
+from balsam_scheduler.staging import CopyFailed, Tools, stage_in, stage_out
 
 _SAID_BYTES = 1_000_000
 
@@ -85,15 +86,17 @@ class Steps:
         """
         state = State(step.grant.job.state)
         title = _TITLES.get(state, state.name)
-        step.limit.begin()
+        copies = state in _STAGING
+        step.limit.begin(self._site.settings.staging_timeout_seconds if copies else None)
         try:
             return self._by_state[state](step)
         except Stopped:
             raise
-        except StepFailed as error:
+        except (StepFailed, CopyFailed) as error:
             reason = str(error)
         except TimedOut:
-            reason = f"{title} was stopped at its limit of {step.limit.seconds:g} s (script_timeout_seconds)"
+            setting = "staging_timeout_seconds" if copies else "script_timeout_seconds"
+            reason = f"{title} was stopped at its limit of {step.limit.seconds:g} s (the setting {setting})"
         except OSError as error:
             reason = f"{title} failed: {describe_os_error(error)}"
         except (ValueError, BalsamError) as error:
@@ -184,8 +187,11 @@ class Steps:
                 raise StepFailed(f"{command[0]} cannot be started: {error}") from None
             if code != 0:
                 said = clean_tail(os.pread(output.fileno(), _SAID_BYTES, 0))
-                raise StepFailed(f"copying with {command[0]} failed: {describe_exit(code)}\n{said}".rstrip())
+                name = "fsspec" if command[0] == sys.executable else command[0]
+                raise CopyFailed(f"copying with {name} failed: {describe_exit(code)}\n{said}".rstrip(), code)
 
+
+_STAGING = (State.READY, State.POSTPROCESSED)
 
 _TITLES = {
     State.READY: "stage-in",
@@ -200,7 +206,9 @@ _TITLES = {
 def describe_os_error(error: OSError) -> str:
     """What the system says, and of which file."""
     text = error.strerror or str(error)
-    return f"{error.filename}: {text}" if error.filename else text
+    # Where there are two, the second is the one that was to be written.
+    file = error.filename2 or error.filename
+    return f"{file}: {text}" if file else text
 
 
 def _about(left_out: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Stage-in from a URL and stage-out to one: real files, real scp (on one host), and stand-ins for what is not here."""
+"""Stage-in from a URL and stage-out to one: real files, and fsspec as a process. Over SSH: tests/scheduler."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from balsam_scheduler import carriers
 from balsam_scheduler.limits import Limit, Stopped
 from balsam_scheduler.staging import Tools, stage_in, stage_out
 
@@ -124,6 +125,17 @@ def test_a_pipe_in_a_directory_is_an_error_and_leaves_nothing_behind(source: Pat
     assert not list(workdir.iterdir())
 
 
+def test_a_read_only_directory_does_not_stop_a_copy(source: Path, workdir: Path) -> None:
+    def run(command: list[str], directory: Path, standard_input: str) -> None:
+        shutil.copytree(source, directory / "in")
+        for read_only in (directory / "in/sub", directory / "in"):
+            read_only.chmod(0o555)
+
+    stage_in("scp:host:/data/in", workdir, JOB_ID, Tools(run, lambda: None))
+    assert files(workdir) == {"a.dat": "a.dat", "b.dat": "b.dat", "sub/c.dat": "sub/c.dat"}
+    assert not list(workdir.glob(".balsam*"))
+
+
 def test_a_stop_ends_a_copy_and_leaves_nothing_behind(source: Path, workdir: Path) -> None:
     limit = Limit()
     limit.stop()
@@ -192,6 +204,15 @@ def test_the_working_directory_as_its_own_target_changes_nothing(workdir: Path) 
     assert files(workdir) == {"a.dat": "a.dat"}
 
 
+def test_an_error_of_writing_names_the_file_to_be(workdir: Path, tmp_path: Path) -> None:
+    fill(workdir, "a.dat")
+    fill(tmp_path, "out/a.dat/in-the-way")
+    with pytest.raises(IsADirectoryError) as raised:
+        stage_out(f"{tmp_path}/out", workdir, ["*"], JOB_ID, LOCAL)
+    assert raised.value.filename2 == f"{tmp_path}/out/a.dat"
+    assert files(tmp_path / "out") == {"a.dat/in-the-way": "out/a.dat/in-the-way"}
+
+
 def test_a_target_that_is_a_file_is_an_error(workdir: Path, tmp_path: Path) -> None:
     fill(workdir, "a.dat")
     (tmp_path / "out").write_text("")
@@ -199,63 +220,7 @@ def test_a_target_that_is_a_file_is_an_error(workdir: Path, tmp_path: Path) -> N
         stage_out(f"{tmp_path}/out", workdir, ["*"], JOB_ID, LOCAL)
 
 
-# Programs
-
-
-@pytest.mark.skipif(not shutil.which("scp"), reason="scp is not installed")
-class TestScp:
-    def test_a_directory_comes_as_what_is_in_it(self, source: Path, workdir: Path) -> None:
-        stage_in(f"scp:{source}", workdir, JOB_ID, REAL)
-        assert files(workdir) == {"a.dat": "a.dat", "b.dat": "b.dat", "sub/c.dat": "sub/c.dat"}
-
-    def test_a_file_comes_as_a_file(self, source: Path, workdir: Path) -> None:
-        stage_in(f"scp:{source}/a.dat", workdir, JOB_ID, REAL)
-        assert files(workdir) == {"a.dat": "a.dat"}
-
-    def test_matches_go_out_under_their_paths(self, workdir: Path, tmp_path: Path) -> None:
-        fill(workdir, "a.dat", "-r", "host:b.dat", "sub/c.dat", "other")
-        out = tmp_path / "out"
-        out.mkdir()
-        stage_out(f"scp:{out}", workdir, ["*.dat", "-r", "sub"], JOB_ID, REAL)
-        assert files(out) == {"-r": "-r", "a.dat": "a.dat", "host:b.dat": "host:b.dat", "sub/c.dat": "sub/c.dat"}
-        assert not list(workdir.glob(".balsam*"))
-
-
-def test_rsync_is_called_with_what_the_url_names(source: Path, workdir: Path) -> None:
-    calls = []
-
-    def run(command: list[str], directory: Path, standard_input: str) -> None:
-        calls.append(command)
-        if command[-1] == ".":
-            shutil.copytree(source, directory / "in")
-
-    stage_in("rsync:me@host:/data/in", workdir, JOB_ID, Tools(run, lambda: None))
-    assert files(workdir) == {"a.dat": "a.dat", "b.dat": "b.dat", "sub/c.dat": "sub/c.dat"}
-    stage_out("rsync:me@host:/data/out", workdir, ["*.dat"], JOB_ID, Tools(run, lambda: None))
-    assert calls == [
-        ["rsync", "-rlpt", "--", "me@host:/data/in", "."],
-        ["rsync", "-rlpt", "--", "./", "me@host:/data/out/"],
-    ]
-
-
-FAKE_FSSPEC = '''
-import pathlib, shutil
-
-class System:
-    """A file system whose files lie in a directory."""
-
-    def get(self, path, target, recursive):
-        shutil.copytree(path, pathlib.Path(target) / pathlib.Path(path).name)
-
-    def makedirs(self, path, exist_ok):
-        pathlib.Path(path).mkdir(parents=True, exist_ok=exist_ok)
-
-    def put(self, source, path, recursive):
-        shutil.copytree(source, path, dirs_exist_ok=True)
-
-def url_to_fs(url):
-    return System(), url.partition("://")[2]
-'''
+# fsspec
 
 
 @pytest.fixture
@@ -271,14 +236,26 @@ def with_fsspec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
     return install
 
 
-def test_other_urls_go_through_fsspec(
-    source: Path, workdir: Path, tmp_path: Path, with_fsspec: Callable[[str], None]
-) -> None:
-    with_fsspec(FAKE_FSSPEC)
-    stage_in(f"s3://{source}", workdir, JOB_ID, REAL)
-    assert files(workdir) == {"a.dat": "a.dat", "b.dat": "b.dat", "sub/c.dat": "sub/c.dat"}
-    stage_out(f"s3://{tmp_path}/out", workdir, ["*.dat"], JOB_ID, REAL)
-    assert files(tmp_path / "out") == {"a.dat": "a.dat", "b.dat": "b.dat"}
+def copy_by_fsspec(direction: str, url: str, directory: Path) -> None:
+    real_program(carriers.fsspec(direction), directory, url)
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_fsspec_copies_what_is_in_a_directory(source: Path, workdir: Path, ending: str) -> None:
+    fill(source, "source/d.dat")  # of the same name as the directory
+    copy_by_fsspec("get", f"file://{source}{ending}", workdir)
+    assert files(workdir) == files(source)
+
+
+def test_fsspec_copies_one_file(source: Path, workdir: Path) -> None:
+    copy_by_fsspec("get", f"file://{source}/a.dat", workdir)
+    assert files(workdir) == {"a.dat": "a.dat"}
+
+
+def test_fsspec_copies_to_a_directory_there_or_not(source: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        copy_by_fsspec("put", f"file://{tmp_path}/new/out", source)
+        assert files(tmp_path / "new/out") == files(source)
 
 
 def fsspec_says(url: str) -> str:
