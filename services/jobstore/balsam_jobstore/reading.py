@@ -12,7 +12,7 @@ from balsam.errors import ValidationError
 from balsam.fields import JOB_FIELDS, check_id, unknown_field
 from balsam_jobstore import schema
 from balsam_jobstore.database import regex_bounded
-from balsam_jobstore.paging import order_clauses, pack_token, rows_after
+from balsam_jobstore.paging import SortKey, order_clauses, pack_token, rows_after
 from balsam_jobstore.query import (
     JOB_COLUMNS,
     JOBS,
@@ -67,7 +67,7 @@ def list_jobs(
         _compiler(connection, JOBS, sqlite),
         [JOB_COLUMNS[name] for name in names],
         (node, orders, size, token),
-        lambda used: _source(used | set(fields)),
+        lambda used: _source(used | set(fields), _behind(orders, token)),
     )
     jobs = [dict(zip(names, row[: len(names)], strict=True)) for row in rows]
     if "parents" in fields:
@@ -128,9 +128,25 @@ _IN_DETAIL = frozenset(
 )
 
 
-def _source(fields: Iterable[str]) -> sa.FromClause:
-    """The tables that these fields need."""
-    return _job if _IN_DETAIL.isdisjoint(fields) else _job.join(_detail, _detail.c.key == _job.c.key)
+def _source(fields: Iterable[str], behind: sa.ColumnElement[bool] | None = None) -> sa.FromClause:
+    """The tables that these fields need.
+
+    Args:
+        fields: names of fields.
+        behind: bounds the keys of `job_detail` as the query bounds those of `job`. From equal keys PostgreSQL does not
+            conclude that both are behind the same bound, and would read all the details before it, page by page.
+    """
+    if _IN_DETAIL.isdisjoint(fields):
+        return _job
+    same = _detail.c.key == _job.c.key
+    return _job.join(_detail, same if behind is None else sa.and_(same, behind))
+
+
+def _behind(orders: Sequence[Order], token: str) -> sa.ColumnElement[bool] | None:
+    """The bound on keys that a page token gives, where jobs come in the order of their keys."""
+    if not token or (orders and orders[0].field != "create_time"):
+        return None
+    return rows_after([SortKey(_detail.c.key, bool(orders) and orders[0].descending)], token)
 
 
 def parents_of(connection: sa.Connection, keys: Sequence[int]) -> dict[int, list[str]]:
@@ -181,7 +197,7 @@ def select_keys(connection: sa.Connection, sqlite: bool, node: Node, after: int,
     where = compiler.where(node)
     query = (
         sa.select(_job.c.key)
-        .select_from(_source(compiler.used))
+        .select_from(_source(compiler.used, _detail.c.key > after))
         .where(where, _job.c.key > after)
         .order_by(_job.c.key)
         .limit(limit)
