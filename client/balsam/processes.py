@@ -189,11 +189,11 @@ def stop(tree: Tree, grace_seconds: float, *, sleep: Callable[[float], None] = t
         Pids that survived even SIGKILL (stuck in the kernel); nearly always empty.
     """
     tree.signal(signal.SIGTERM)
-    if not _gone(tree, grace_seconds, sleep):
+    if not gone(tree, grace_seconds, sleep):
         # What is left may be starting more: again and again, until nothing is there.
         give_up = time.monotonic() + _KILL_PATIENCE_SECONDS
         while tree.signal(signal.SIGKILL) and time.monotonic() < give_up:
-            _gone(tree, _POLL_SECONDS[1], sleep)
+            gone(tree, _POLL_SECONDS[1], sleep)
     return tree.members()
 
 
@@ -218,7 +218,7 @@ def reap_orphans(own: Collection[int]) -> list[int]:
     return living
 
 
-def _gone(tree: Tree, seconds: float, sleep: Callable[[float], None]) -> bool:
+def gone(tree: Tree, seconds: float, sleep: Callable[[float], None] = time.sleep) -> bool:
     """Waits until nothing of a tree is left; False: after `seconds` something is."""
     end = time.monotonic() + seconds
     pause = _POLL_SECONDS[0]

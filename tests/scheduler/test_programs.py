@@ -19,7 +19,7 @@ from balsam.processes import Tree
 from balsam_scheduler.limits import Limit, Stopped, TimedOut
 from balsam_scheduler.programs import Call, CannotStart, Runner, open_output
 
-JOB_ID = "01234567-89ab-cdef-0123-456789abcdef"
+JOB_ID = str(uuid.uuid4())  # a guard kills what bears the mark, whichever test has started it
 MARK = {"BALSAM_JOB_ID": JOB_ID, "BALSAM_ATTEMPT": "1"}
 
 
@@ -48,9 +48,9 @@ def limit() -> Iterator[Limit]:
 def run(tmp_path: Path, limit: Limit) -> Callable[..., int]:
     """Runs a shell text, its output in `out`."""
 
-    def run(text: str, limit: Limit = limit, grace: float = 5.0) -> int:
+    def run(text: str, limit: Limit = limit, grace: float = 5.0, linger: float = 0.0) -> int:
         output = open_output(tmp_path / "out")
-        call = Call(["sh", "-c", text], tmp_path, {**os.environ, **MARK}, output, JOB_ID, 1, b"hello\n")
+        call = Call(["sh", "-c", text], tmp_path, {**os.environ, **MARK}, output, JOB_ID, 1, b"hello\n", linger)
         try:
             return Runner(Heard(), grace).run(call, limit)
         finally:
@@ -135,6 +135,17 @@ def test_a_program_over_its_limit_is_stopped(run: Callable[..., int], tmp_path: 
         run("echo $$ > child; sleep 60", limit=short)
     short.close()
     assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_what_a_program_leaves_may_have_time_for_its_last_words(run: Callable[..., int], tmp_path: Path) -> None:
+    assert run("(sleep 0.3; echo last words) & exit 3", linger=60) == 3
+    assert (tmp_path / "out").read_text() == "last words\n"
+
+
+def test_what_has_no_last_words_does_not_stay_for_ever(run: Callable[..., int], tmp_path: Path) -> None:
+    assert run("echo $$ > pid; sleep 60 & exit 3", linger=0.2) == 3
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+    assert not [child for child in psutil.Process().children(recursive=True) if child.cmdline() == ["sleep", "60"]]
 
 
 def test_what_a_program_leaves_in_the_background_ends_with_it(run: Callable[..., int], tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class Call:
         job_id: the job; with `attempt` also the mark in the environment by which detached processes are found.
         attempt: which try of the job's step it is.
         standard_input: what it reads.
+        linger_seconds: how long what it has started may outlive it, and write to `output`.
     """
 
     command: Sequence[str]
@@ -54,6 +55,7 @@ class Call:
     job_id: str
     attempt: int
     standard_input: bytes = b""
+    linger_seconds: float = 0.0
 
 
 class Watch(Protocol):
@@ -105,16 +107,18 @@ class Runner:
                     _wait(pidfd, limit)
                 ended = True
             finally:
-                self._clean_up(process, tree, ended)
+                self._clean_up(process, tree, ended, call.linger_seconds)
         finally:
             self._watch.remove(tree)
         return process.returncode
 
-    def _clean_up(self, process: subprocess.Popen[bytes], tree: Tree, ended: bool) -> None:
+    def _clean_up(self, process: subprocess.Popen[bytes], tree: Tree, ended: bool, linger_seconds: float) -> None:
         """Whatever it left in the background goes too: a lease ends when nothing of its job runs any more."""
         # What outlives its parent becomes our child: without such there is nothing to look for, which takes long.
-        if ended and self._sees_orphans and not self._collect_orphans():
+        if ended and not linger_seconds and self._sees_orphans and not self._collect_orphans():
             survivors: list[int] = []
+        elif ended and processes.gone(tree, linger_seconds):
+            survivors = []
         else:
             survivors = processes.stop(tree, self._grace_seconds)
         if survivors:

@@ -35,6 +35,7 @@ from balsam_scheduler.scripts import StepFailed, run_script, script_for
 from balsam_scheduler.staging import CopyFailed, Tools, stage_in, stage_out
 
 _SAID_BYTES = 1_000_000
+_LINGER_SECONDS = 2.0  # rsync may end before its ssh has passed on what the other host says
 
 log = logging.getLogger("balsam.scheduler")
 
@@ -180,6 +181,7 @@ class Steps:
                 step.grant.job.job_id,
                 step.grant.script_attempt,
                 standard_input.encode(),
+                linger_seconds=_LINGER_SECONDS,
             )
             try:
                 code = self._runner.run(call, step.limit)
