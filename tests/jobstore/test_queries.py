@@ -132,7 +132,7 @@ class Both:
             for _ in range(len(self.jobs) + 2):
                 with database.reader() as connection:
                     rows, token = reading.list_jobs(
-                        connection, database.is_sqlite, node, orders, size, token, ["job_id"]
+                        connection, database.is_sqlite, node, orders, size, token, ["job_id", "args"]
                     )
                 assert len(rows) <= size
                 ids += [str(row["job_id"]) for row in rows]
@@ -360,6 +360,16 @@ ORDERS = [
 def test_pages_give_every_job_once_and_in_order(both: Both, orders: tuple[Order, ...], size: int) -> None:
     expected = both.names_of(ordered(both.jobs, *orders))
     assert both.ask(None, *orders, size=size) == [expected] * 2
+
+
+@pytest.mark.parametrize("size", [7, 60])
+def test_by_the_time_of_their_creation_jobs_come_in_the_order_of_creation(both: Both, size: int) -> None:
+    oldest_first = both.names_of(both.jobs)
+    assert both.ask(None, Order("create_time"), size=size) == [oldest_first] * 2
+    assert both.ask(None, Order("create_time", descending=True), size=size) == [oldest_first[::-1]] * 2
+    grouped = both.names_of(ordered(both.jobs[::-1], Order("workflow")))
+    newest_of_each = (Order("workflow"), Order("create_time", descending=True))
+    assert both.ask(None, *newest_of_each, size=size) == [grouped] * 2
 
 
 @pytest.mark.parametrize("descending", [False, True])

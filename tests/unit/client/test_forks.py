@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,7 @@ class Inside:
     def __init__(self, gate: Gate) -> None:
         self._let_go = threading.Event()
         self._entered = threading.Event()
+        self.has_ended = False
         self._gate = gate
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -35,7 +37,8 @@ class Inside:
                 self._entered.set()
             self._let_go.wait(SECONDS)
             with self._gate.passage():  # also while the process is about to fork
-                pass
+                time.sleep(0.1)  # a stream takes a moment to end
+            self.has_ended = True
 
     def wait_until_entered(self) -> None:
         assert self._entered.wait(SECONDS)
@@ -50,6 +53,7 @@ def test_a_fork_interrupts_those_inside_and_waits_for_them(gate: Gate) -> None:
     inside.wait_until_entered()
     gate.before_fork()
     assert gate.closing
+    assert inside.has_ended
     assert inside.is_outside()
     gate.after_fork_in_parent()
     assert not gate.closing
