@@ -16,14 +16,15 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from balsam import rpc
-from balsam.errors import BalsamError, NotFound, Unavailable
+from balsam.errors import BalsamError, NotFound, ResourceExhausted, Unavailable
+from balsam.ledger import Ledger, holds_result
 from balsam.site import Site
 from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceStub
@@ -38,6 +39,7 @@ GATHER_SECONDS = 0.025
 """Reports that nobody waits for are gathered so long before they are sent."""
 _IN_FLIGHT = 2
 _MESSAGE_REPORTS = 2000
+_SYNC_SECONDS = 0.5  # a result that is not acknowledged after so long is synced to the ledger's disk
 _RECONNECT_SECONDS = (0.05, 1.0)
 
 
@@ -51,6 +53,8 @@ class Worker:
         on_response: called with every message of the stream, in order, in the loop.
         on_lost: called when the session has ended without our doing: whatever was leased is not ours any more.
         on_session: called with each new session's id, before any work of it comes.
+        on_renewed: called in the loop when `trusted_until` has moved.
+        ledger: takes results before they are reported, if they must outlive this process.
     """
 
     def __init__(
@@ -61,7 +65,9 @@ class Worker:
         on_response: Callable[[Response], None],
         on_lost: Callable[[], None],
         on_session: Callable[[str], None] = lambda session_id: None,
+        on_renewed: Callable[[], None] = lambda: None,
         states: Iterable[int] = (),
+        ledger: Ledger | None = None,
     ) -> None:
         self.site = site
         self.session_id = ""
@@ -72,6 +78,11 @@ class Worker:
         self._on_response = on_response
         self._on_lost = on_lost
         self._on_session = on_session
+        self._on_renewed = on_renewed
+        self._ledger = ledger
+        self._late: list[lease_pb2.Report] = []
+        self._ledger_timer: asyncio.TimerHandle | None = None
+        self._background: set[asyncio.Task[None]] = set()
         self._held: dict[int, int] = {}
         self._buffer: list[lease_pb2.Report] = []
         self._unacked: deque[session_service_pb2.WorkRequest.Reports] = deque()
@@ -107,11 +118,22 @@ class Worker:
             if not self._task.cancelled():
                 self._task.result()
 
-    def report(self, report: lease_pb2.Report, *, urgent: bool) -> None:
-        """Reports on a lease; repeated until acknowledged. `urgent`: somebody may wait for it, send it now."""
-        self._buffer.append(report)
+    def report(self, *reports: lease_pb2.Report, urgent: bool) -> None:
+        """Reports on leases; repeated until acknowledged. `urgent`: somebody may wait for them, send them now."""
+        self._write_down(reports)
+        self._buffer += reports
         self._settled.clear()
         self._nudge(urgent)
+
+    def report_late(self, report: lease_pb2.Report) -> None:
+        """Reports the result of a run whose session has ended; it counts if nobody has taken over since."""
+        if not holds_result(report):
+            return
+        self._write_down([report])
+        self._late.append(report)
+        self._settled.clear()
+        if self.attached.is_set():
+            self._late_in_background()
 
     def set_credit(self, credit: Credit, *, urgent: bool = True) -> None:
         """Says what more the session could take on."""
@@ -129,17 +151,28 @@ class Worker:
         await self._settled.wait()
 
     async def close(self, *, patience: float = 5.0) -> None:
-        """Sends what is left and ends the session; gives up after `patience` seconds without a job store."""
+        """Sends what is left and ends the session; gives up after `patience` seconds without a job store.
+
+        Results that could not be reported are left in the ledger.
+        """
         self._nudge(True)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.settle(), patience)
         self._closing = True
         if self._renewal:
             self._renewal.stop()
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        for task in [self._task, *self._background]:
+            if task:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        if self._ledger_timer:
+            self._ledger_timer.cancel()
+        if self._ledger and self._settled.is_set():
+            self._ledger.remove()
+        elif self._ledger:
+            self._ledger.sync()
+            self._ledger.close()
         connection = rpc.Connection(self.site, retry_seconds=0)
         request = session_service_pb2.CloseSessionRequest(session_id=self.session_id)
         with contextlib.suppress(BalsamError):
@@ -156,6 +189,75 @@ class Worker:
         """Leases that are held or whose end is not acknowledged: handle -> token."""
         return self._held
 
+    @property
+    def margin_seconds(self) -> float:
+        """How long before the lease may end trust ends [s]: time to stop what runs."""
+        return margin_of(self.lease_seconds)
+
+    # What must outlive us
+
+    def _write_down(self, reports: Sequence[lease_pb2.Report]) -> None:
+        if self._ledger is None or not self._ledger.append(self.session_id, reports):
+            return
+        if self._ledger_timer is None:
+            self._ledger_timer = asyncio.get_running_loop().call_later(_SYNC_SECONDS, self._sync_ledger)
+        if self._ledger.is_large:
+            self._ledger.restart(self.session_id, self._unsettled())
+
+    def _sync_ledger(self) -> None:
+        """What is not acknowledged by now may not be for long: the host's death must not take it."""
+        self._ledger_timer = None
+        if self._ledger is not None and not self._settled.is_set():
+            self._in_background(asyncio.to_thread(self._ledger.sync))
+
+    def _late_in_background(self) -> None:
+        async def send() -> None:
+            with contextlib.suppress(BalsamError):  # they are sent again when we attach again
+                await self._send_late()
+
+        if self._late:
+            self._in_background(send())
+
+    def _unsettled(self) -> list[lease_pb2.Report]:
+        """What is not acknowledged."""
+        sent = [report for message in self._unacked for report in message.reports]
+        return [*self._late, *sent, *self._buffer]
+
+    async def _send_late(self) -> None:
+        """Sends results of ended sessions.
+
+        Raises:
+            BalsamError: the job store is away or has too much to do; they are kept.
+        """
+        late = list(self._late)
+        if not late:
+            return
+        connection = rpc.Connection(self.site, retry_seconds=0)
+        request = session_service_pb2.RecoverReportsRequest(session_id=self.session_id, reports=late)
+        try:
+            answer = await asyncio.to_thread(connection.call, SessionServiceStub, "RecoverReports", request)
+            log.info("%d late results; %d do not count: others have taken over", len(late), len(answer.refused))
+        except (Unavailable, ResourceExhausted):
+            raise
+        except BalsamError as error:
+            log.error("%d late results are lost: %s", len(late), error)
+        finally:
+            connection.close()
+        self._late = [report for report in self._late if report not in late]
+        self._see_whether_settled()
+
+    def _see_whether_settled(self) -> None:
+        if self._unacked or self._buffer or self._late:
+            return
+        self._settled.set()
+        if self._ledger:
+            self._ledger.settle()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
     # The session
 
     async def _open_session(self) -> None:
@@ -170,22 +272,32 @@ class Worker:
         self.lease_seconds = answer.lease_seconds
         if self._renewal:
             self._renewal.stop()
-        wake = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, self._wake.set)
-        self._renewal = _Renewal(self.site, self.session_id, self.lease_seconds, sent, on_end=wake)
+        tell = asyncio.get_running_loop().call_soon_threadsafe
+        self._renewal = _Renewal(
+            self.site,
+            self.session_id,
+            self.lease_seconds,
+            sent,
+            on_end=functools.partial(tell, self._wake.set),
+            on_renewed=functools.partial(tell, self._on_renewed),
+        )
         self._renewal.start()
         self._on_session(self.session_id)
+        self._on_renewed()
 
     async def _renew_session(self) -> None:
         """The session has ended: what it held is not ours any more; open another."""
         log.warning("session %s has ended", self.session_id)
+        self._late = [report for report in self._unsettled() if holds_result(report)]
         self._held.clear()
         self._buffer.clear()
         self._unacked.clear()
-        self._settled.set()
         self._on_lost()
         delay = _RECONNECT_SECONDS[0]
         while True:
             try:
+                await self._send_late()  # before we are granted the same jobs
+                self._see_whether_settled()
                 await self._open_session()
                 return
             except BalsamError as error:
@@ -245,6 +357,7 @@ class Worker:
         if response.attached:
             self.attached.set()
             self._wake.set()
+            self._late_in_background()
         for grant in response.grants:
             self._held[grant.lease.handle] = grant.lease.token
         if response.grants_sent:
@@ -263,9 +376,8 @@ class Worker:
         for lease in ack.refused:
             if self._held.get(lease.handle) == lease.token:
                 del self._held[lease.handle]
-        if not self._unacked and not self._buffer:
-            self._settled.set()
-        elif self._buffer:
+        self._see_whether_settled()
+        if self._buffer:
             self._wake.set()
 
     def _nudge(self, urgent: bool) -> None:
@@ -327,16 +439,22 @@ class _Renewal(threading.Thread):
     """Renews a session, from a thread and over a channel of its own."""
 
     def __init__(
-        self, site: Site, session_id: str, lease_seconds: float, sent: float, on_end: Callable[[], object]
+        self,
+        site: Site,
+        session_id: str,
+        lease_seconds: float,
+        sent: float,
+        on_end: Callable[[], object],
+        on_renewed: Callable[[], object],
     ) -> None:
         super().__init__(name="renewal", daemon=True)
         self.ended = False
         self._connection = rpc.Connection(site, retry_seconds=0)
         self._request = session_service_pb2.RenewSessionRequest(session_id=session_id)
         self._lease_seconds = lease_seconds
-        self._margin = min(5.0, lease_seconds / 4)
-        self.trusted_until = sent + lease_seconds - self._margin
+        self.trusted_until = sent + lease_seconds - margin_of(lease_seconds)
         self._on_end = on_end
+        self._on_renewed = on_renewed
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -350,7 +468,7 @@ class _Renewal(threading.Thread):
             sent = time.monotonic()
             try:
                 self._connection.call(SessionServiceStub, "RenewSession", self._request, timeout=period)
-                self.trusted_until = sent + self._lease_seconds - self._margin
+                self._trust_from(sent)
             except NotFound:
                 self.ended = True
                 self._on_end()
@@ -358,6 +476,16 @@ class _Renewal(threading.Thread):
             except BalsamError as error:
                 if error.reason == rpc.NOT_RUNNING:
                     # A job store that starts ends no session for one lease time.
-                    self.trusted_until = sent + self._lease_seconds - self._margin
+                    self._trust_from(sent)
                 log.debug("could not renew the session: %s", error)
         self._connection.close()
+
+    def _trust_from(self, sent: float) -> None:
+        self.trusted_until = sent + self._lease_seconds - margin_of(self._lease_seconds)
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._on_renewed()
+
+
+def margin_of(lease_seconds: float) -> float:
+    """How long before a lease may end trust in it ends [s]."""
+    return min(10.0, lease_seconds / 4)

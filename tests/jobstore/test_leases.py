@@ -541,6 +541,102 @@ def test_the_end_of_an_older_scheduler_leaves_the_rules_of_the_newer(plain_bench
     assert bench.state(bench.add("a")) is S.PREPROCESSED
 
 
+# Results that come late
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_late_result_counts_as_long_as_nobody_has_taken_over(bench: Bench, started: bool) -> None:
+    job_id = bench.add("a")
+    launcher = bench.launcher(jobs=1)
+    grant = launcher.grant("a")
+    if started:
+        launcher.start(grant)
+    bench.end(launcher)
+    assert bench.state(job_id) is (S.RESTART_READY if started else S.PREPROCESSED)
+    assert launcher.report_late(grant, exit_code=0)
+    assert bench.history(job_id)[-4:] == [S.RUNNING, S.RUN_DONE, S.POSTPROCESSED, S.JOB_FINISHED]
+    row = bench.row(job_id)
+    assert (row.attempt, row.exit_code, row.lost) == (1, 0, 0)
+    assert "the result of attempt 1 came late" in [event.message for event in bench.events_of(job_id)]
+
+
+def test_a_late_result_may_be_an_error(bench: Bench) -> None:
+    job_id = bench.add("a")
+    launcher = bench.launcher(jobs=1)
+    bench.end(launcher)
+    assert launcher.report_late(launcher.grant("a"), S.RUN_ERROR, exit_code=3)
+    assert (bench.state(job_id), bench.row(job_id).exit_code) == (S.FAILED, 3)
+
+
+def test_a_late_result_counts_once(bench: Bench) -> None:
+    job_id = bench.add("a")
+    launcher = bench.launcher(jobs=1)
+    bench.end(launcher)
+    assert launcher.report_late(launcher.grant("a"))
+    before = bench.history(job_id)
+    assert not launcher.report_late(launcher.grant("a"))
+    bench.set_state(job_id, S.RESTART_READY)
+    assert not launcher.report_late(launcher.grant("a"))
+    assert bench.history(job_id) == [*before, S.RESTART_READY]
+
+
+def test_a_late_result_is_refused_when_somebody_else_has_taken_over(bench: Bench) -> None:
+    job_id = bench.add("a")
+    first = bench.launcher(jobs=1)
+    bench.end(first)
+    second = bench.launcher(jobs=1)
+    assert not first.report_late(first.grant("a"))
+    second.finish(second.grant("a"), S.RUN_ERROR)
+    assert not first.report_late(first.grant("a"))
+    assert bench.state(job_id) is S.FAILED
+
+
+@pytest.mark.parametrize("what", ["kill", "move", "edit", "parent"])
+def test_a_late_result_is_refused_when_a_user_has_decided_otherwise(bench: Bench, what: str) -> None:
+    job_id = bench.add("a")
+    launcher = bench.launcher(jobs=1)
+    bench.end(launcher)
+    match what:
+        case "kill":
+            bench.kill(job_id)
+        case "move":
+            bench.set_state(job_id, S.CREATED)
+        case "edit":
+            bench.update(job_id, args="anew")
+        case "parent":
+            bench.depend(bench.add("b"), job_id)
+    before = bench.history(job_id)
+    assert not launcher.report_late(launcher.grant("a"))
+    assert bench.history(job_id) == before
+
+
+def test_a_job_that_only_changed_its_description_still_takes_a_late_result(bench: Bench) -> None:
+    job_id = bench.add("a")
+    launcher = bench.launcher(jobs=1)
+    bench.end(launcher)
+    bench.update(job_id, description="anew")
+    assert launcher.report_late(launcher.grant("a"))
+
+
+def test_a_result_from_the_ledger_of_a_dead_launcher_counts_while_its_session_lives(bench: Bench) -> None:
+    job_id = bench.add("a")
+    launcher = bench.launcher(jobs=1)
+    launcher.start(launcher.grant("a"))
+    assert launcher.report_late(launcher.grant("a"))
+    assert bench.state(job_id) is S.JOB_FINISHED
+    assert bench.row(job_id).session is None
+    assert not launcher.report_late(launcher.grant("a"))
+
+
+def test_a_launcher_that_gave_a_job_back_has_no_result_of_it(bench: Bench) -> None:
+    job_id = bench.add("a")
+    launcher = bench.launcher(jobs=1)
+    assert launcher.report(launcher.grant("a"), release=True)
+    bench.end(launcher)
+    assert not launcher.report_late(launcher.grant("a"))
+    assert bench.state(job_id) is S.PREPROCESSED
+
+
 # Drained
 
 

@@ -15,6 +15,7 @@ import pytest
 from balsam_launcher.agent import ANNOUNCE_SECONDS
 from balsam_launcher.frames import Notice
 from tests.support.agents import AgentHost, alive, clean_environ, wait_for_text, wait_gone
+from tests.support.sites import wait_until
 
 
 @pytest.fixture
@@ -360,3 +361,45 @@ def test_it_leaves_no_zombies(agent: AgentHost) -> None:
     agent.wait_end(agent.start("true"))
     found = subprocess.run(["ps", "-o", "stat=", "--ppid", str(agent.process.pid)], capture_output=True, text=True)
     assert found.stdout.split() == []
+
+
+# Trust
+
+
+def test_when_trust_ends_runs_are_stopped_though_the_launcher_says_nothing(agent: AgentHost) -> None:
+    run = agent.start("sleep", "60")
+    notice = agent.wait_for(Notice.STARTED, run_id=run)
+    agent.trust(0.1, grace=5.0)
+    ended = agent.wait_for(Notice.ENDED, run_id=run)
+    assert (ended[2], ended[6]) == (-signal.SIGTERM, True)
+    assert not alive(notice[2])
+
+
+def test_a_run_that_ignores_the_end_of_trust_is_killed_after_its_grace(agent: AgentHost) -> None:
+    run = agent.shell("trap '' TERM; touch up; while true; do sleep 0.01; done")
+    wait_until((agent.run_directory(run) / "up").exists)
+    agent.trust(0.1, grace=0.1)
+    ended = agent.wait_for(Notice.ENDED, run_id=run)
+    assert (ended[2], ended[6]) == (-signal.SIGKILL, True)
+
+
+def test_runs_go_on_as_long_as_trust_is_renewed(agent: AgentHost) -> None:
+    run = agent.shell("while [ ! -e gate ]; do sleep 0.01; done; echo done")
+    agent.wait_for(Notice.STARTED, run_id=run)
+    for _ in range(10):
+        agent.trust(0.3)
+        time.sleep(0.1)
+    (agent.run_directory(run) / "gate").touch()
+    assert agent.wait_end(run) == (0, "")
+
+
+def test_nothing_starts_without_trust_and_what_waits_starts_with_it(agent: AgentHost) -> None:
+    agent.trust(-1.0)
+    run = agent.start("touch", "file")
+    dropped = agent.start("touch", "file")
+    agent.stop(dropped, 0.0)
+    assert agent.wait_for(Notice.DROPPED)[1] == dropped
+    assert not agent.run_directory(run).exists()
+    agent.trust(60.0)
+    assert agent.wait_end(run) == (0, "")
+    assert not agent.run_directory(dropped).exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from balsam import ledger
 from balsam.processes import process_table
 from balsam.site import Site
 from balsam.states import State
@@ -242,6 +243,92 @@ def test_a_launcher_that_slept_through_its_lease_drops_its_jobs_and_goes_on(
     witness.let_go()
     job = jobs.wait(job_id, State.JOB_FINISHED)
     assert (job.attempt, job.restarts) == (2, 1)
+
+
+def test_the_runs_of_a_launcher_that_is_stopped_end_before_others_get_its_jobs(
+    site: Site, services: Services, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, launcher_pid, run_pid = running
+    os.kill(launcher_pid, signal.SIGSTOP)
+    try:
+        with running_launcher(site):
+            witness.wait_until_begun(2)
+            assert not alive(run_pid)
+            witness.let_go()
+            job = jobs.wait(job_id, State.JOB_FINISHED)
+    finally:
+        os.kill(launcher_pid, signal.SIGCONT)
+    assert (job.attempt, job.restarts) == (2, 1)
+    assert not witness.overlapped
+
+
+def test_a_run_that_ended_while_its_launcher_slept_through_its_lease_is_not_run_again(
+    jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, launcher_pid, _ = running
+    os.kill(launcher_pid, signal.SIGSTOP)
+    try:
+        witness.let_go()
+        jobs.wait(job_id, State.RESTART_READY)
+    finally:
+        os.kill(launcher_pid, signal.SIGCONT)
+    job = jobs.wait(job_id, State.JOB_FINISHED)
+    assert (job.attempt, job.exit_code) == (1, 0)
+    assert [line.split()[0] for line in witness.lines()] == ["begin", "end"]
+
+
+def test_a_result_survives_its_launcher_while_the_job_store_is_away(
+    site: Site, services: Services, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, launcher_pid, _ = running
+    services.kill("jobstore")
+    witness.let_go()
+    wait_until(lambda: any(file.stat().st_size for file in ledger.directory(site).glob("*")))
+    os.kill(launcher_pid, signal.SIGKILL)
+    services.start("jobstore")
+    job = jobs.wait(job_id, State.JOB_FINISHED)
+    assert (job.attempt, job.exit_code, job.restarts) == (1, 0, 0)
+    assert [line.split()[0] for line in witness.lines()] == ["begin", "end"]
+    wait_until(lambda: not list(ledger.directory(site).iterdir()), what="the ledger is removed")
+
+
+def test_a_launcher_that_ends_leaves_no_ledger(site: Site, services: Services, jobs: Jobs) -> None:
+    jobs.add("short", args="sleep 0.1")
+    launcher(site)
+    assert states(site) == {"short": "JOB_FINISHED"}
+    assert not list(ledger.directory(site).iterdir())
+
+
+def test_an_agent_that_hangs_when_the_session_has_ended_is_killed_with_its_runs(
+    site: Site, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, launcher_pid, run_pid = running
+    agent_pid = agent_of(launcher_pid)
+    for pid in (launcher_pid, agent_pid):
+        os.kill(pid, signal.SIGSTOP)
+    jobs.wait(job_id, State.RESTART_READY)
+    os.kill(launcher_pid, signal.SIGCONT)
+    wait_gone(agent_pid, run_pid)
+    witness.wait_until_begun(2)
+    witness.let_go()
+    assert jobs.wait(job_id, State.JOB_FINISHED).attempt == 2
+    assert "the node agent does not end its runs" in launcher_log(site)
+
+
+def test_a_job_store_that_was_stopped_ends_no_session_for_that(
+    services: Services, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, _, run_pid = running
+    os.kill(services.pid("jobstore"), signal.SIGSTOP)
+    try:
+        wait_gone(run_pid)  # nobody can know whether the lease lives
+        time.sleep(2 * SHORT)
+    finally:
+        os.kill(services.pid("jobstore"), signal.SIGCONT)
+    witness.wait_until_begun(2)
+    witness.let_go()
+    jobs.wait(job_id, State.JOB_FINISHED)
+    assert not witness.overlapped
 
 
 def test_short_jobs_survive_the_death_of_everything_once(site: Site, services: Services, jobs: Jobs) -> None:

@@ -33,6 +33,7 @@ class AgentHost:
                 env=environ,
                 start_new_session=True,
             )
+        self.trust(3600.0)
 
     def close(self) -> None:
         """Lets go of the agent and waits until it has ended."""
@@ -55,6 +56,10 @@ class AgentHost:
     def stop(self, run_id: int, grace: float) -> None:
         """Orders the end of a run."""
         self.send((Order.STOP, run_id, grace))
+
+    def trust(self, seconds: float, grace: float = 0.0) -> None:
+        """Says for how long runs may start and go on, from now."""
+        self.send((Order.TRUST, time.monotonic() + seconds, grace))
 
     def send(self, *orders: tuple[Any, ...]) -> None:
         """Sends orders in one frame."""

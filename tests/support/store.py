@@ -26,7 +26,7 @@ from balsam_jobstore.refusals import Refused
 from balsam_jobstore.rows import Row
 from balsam_jobstore.server.sessions import _rule
 from balsam_jobstore.sessions import LAUNCHER, SCHEDULER, Session, new_id
-from balsam_jobstore.store import Store, attach_stream
+from balsam_jobstore.store import Store, attach_stream, recover_reports
 from balsam_jobstore.tx import Tx
 from balsam_jobstore.writer import Writer
 from balsam_scheduler.rules import RULES, SLOW_STATES
@@ -321,6 +321,13 @@ class Worker:
         passages = [(int(state), 0) for state in states]
         what = Report(grant.row_key, fence or grant.fence, passages, exit_code, message, release)
         return not self._bench.do(lambda tx: leases.apply_reports(tx, self.session, [what]))
+
+    def report_late(self, grant: Grant, end: State = S.RUN_DONE, *, exit_code: int | None = None) -> bool:
+        """Reports a whole run, as one whose session has ended does; gives whether that was accepted."""
+        passages = [(int(S.RUNNING), 0), (int(end), 0)]
+        what = Report(grant.row_key, grant.fence, passages, exit_code, "", True)
+        session_id = self.session.session_id
+        return not self._bench.do(lambda tx: recover_reports(self._bench.store, tx, session_id, [what]))
 
     def start(self, grant: Grant) -> None:
         """The run has started."""

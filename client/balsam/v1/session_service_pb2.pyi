@@ -543,3 +543,50 @@ class WorkResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["ack", b"ack", "attached", b"attached", "drained", b"drained", "grants", b"grants", "grants_sent", b"grants_sent", "programs", b"programs", "stops", b"stops"]) -> None: ...
 
 global___WorkResponse = WorkResponse
+
+@typing.final
+class RecoverReportsRequest(google.protobuf.message.Message):
+    """Asks to apply results that come late."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    REPORTS_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """The session under which the jobs were leased."""
+    @property
+    def reports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[balsam.v1.lease_pb2.Report]:
+        """Each a whole run: its passages are RUNNING and how it ended. A result
+        counts while its lease lives, and after that until somebody else has taken
+        over its job, or a user has moved or edited it.
+        """
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        reports: collections.abc.Iterable[balsam.v1.lease_pb2.Report] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["reports", b"reports", "session_id", b"session_id"]) -> None: ...
+
+global___RecoverReportsRequest = RecoverReportsRequest
+
+@typing.final
+class RecoverReportsResponse(google.protobuf.message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REFUSED_FIELD_NUMBER: builtins.int
+    @property
+    def refused(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[balsam.v1.lease_pb2.Lease]:
+        """Leases whose results do not count any more, or did before."""
+
+    def __init__(
+        self,
+        *,
+        refused: collections.abc.Iterable[balsam.v1.lease_pb2.Lease] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["refused", b"refused"]) -> None: ...
+
+global___RecoverReportsResponse = RecoverReportsResponse

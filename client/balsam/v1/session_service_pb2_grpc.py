@@ -70,6 +70,11 @@ class SessionServiceStub(object):
                 request_serializer=balsam_dot_v1_dot_session__service__pb2.WorkRequest.SerializeToString,
                 response_deserializer=balsam_dot_v1_dot_session__service__pb2.WorkResponse.FromString,
                 _registered_method=True)
+        self.RecoverReports = channel.unary_unary(
+                '/balsam.v1.SessionService/RecoverReports',
+                request_serializer=balsam_dot_v1_dot_session__service__pb2.RecoverReportsRequest.SerializeToString,
+                response_deserializer=balsam_dot_v1_dot_session__service__pb2.RecoverReportsResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer(object):
@@ -121,6 +126,14 @@ class SessionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecoverReports(self, request, context):
+        """Reports results that could not be reported in time: their session has
+        ended, or its process has. Safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -153,6 +166,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.Work,
                     request_deserializer=balsam_dot_v1_dot_session__service__pb2.WorkRequest.FromString,
                     response_serializer=balsam_dot_v1_dot_session__service__pb2.WorkResponse.SerializeToString,
+            ),
+            'RecoverReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecoverReports,
+                    request_deserializer=balsam_dot_v1_dot_session__service__pb2.RecoverReportsRequest.FromString,
+                    response_serializer=balsam_dot_v1_dot_session__service__pb2.RecoverReportsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -317,6 +335,33 @@ class SessionService(object):
             '/balsam.v1.SessionService/Work',
             balsam_dot_v1_dot_session__service__pb2.WorkRequest.SerializeToString,
             balsam_dot_v1_dot_session__service__pb2.WorkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecoverReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/balsam.v1.SessionService/RecoverReports',
+            balsam_dot_v1_dot_session__service__pb2.RecoverReportsRequest.SerializeToString,
+            balsam_dot_v1_dot_session__service__pb2.RecoverReportsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,6 +62,14 @@ class SessionServiceStub:
     session: a new one takes the place of an old one.
     """
 
+    RecoverReports: grpc.UnaryUnaryMultiCallable[
+        balsam.v1.session_service_pb2.RecoverReportsRequest,
+        balsam.v1.session_service_pb2.RecoverReportsResponse,
+    ]
+    """Reports results that could not be reported in time: their session has
+    ended, or its process has. Safe to repeat.
+    """
+
 class SessionServiceAsyncStub:
     """Sessions, leases, and the rules of the scheduler."""
 
@@ -104,6 +112,14 @@ class SessionServiceAsyncStub:
     """The line between the job store and one session: credit and reports one
     way; grants, stops and acknowledgements the other way. One at a time for a
     session: a new one takes the place of an old one.
+    """
+
+    RecoverReports: grpc.aio.UnaryUnaryMultiCallable[
+        balsam.v1.session_service_pb2.RecoverReportsRequest,
+        balsam.v1.session_service_pb2.RecoverReportsResponse,
+    ]
+    """Reports results that could not be reported in time: their session has
+    ended, or its process has. Safe to repeat.
     """
 
 class SessionServiceServicer(metaclass=abc.ABCMeta):
@@ -160,6 +176,16 @@ class SessionServiceServicer(metaclass=abc.ABCMeta):
         """The line between the job store and one session: credit and reports one
         way; grants, stops and acknowledgements the other way. One at a time for a
         session: a new one takes the place of an old one.
+        """
+
+    @abc.abstractmethod
+    def RecoverReports(
+        self,
+        request: balsam.v1.session_service_pb2.RecoverReportsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[balsam.v1.session_service_pb2.RecoverReportsResponse, collections.abc.Awaitable[balsam.v1.session_service_pb2.RecoverReportsResponse]]:
+        """Reports results that could not be reported in time: their session has
+        ended, or its process has. Safe to repeat.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -45,6 +45,7 @@ METHODS: dict[str, frozenset[str]] = {
     "SessionService/ListSessions": _BOTH,
     "SessionService/RegisterRules": _OWNER,
     "SessionService/Work": _OWNER,
+    "SessionService/RecoverReports": _OWNER,
 }
 """Method -> roles that may call it; a test holds it against the protos."""
 

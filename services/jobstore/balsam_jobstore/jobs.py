@@ -59,7 +59,7 @@ def update(
     _change_fields(tx, row, plain)
     if "parents" in changes:
         edges.replace_parents(tx, row, changes["parents"])
-    if (shaping or row.launch != launch) and row.session is not None and row.state in RUNNABLE:
+    if (shaping or row.launch != launch) and row.state in RUNNABLE:
         tx.stop_work(row)  # leased with the old values: take it back
     if "state" in changes and State[changes["state"]] != row.state:
         set_state(tx, row, State[changes["state"]], actor, message)

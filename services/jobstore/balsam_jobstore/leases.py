@@ -394,8 +394,50 @@ def apply_reports(tx: Tx, session: Session, reports: Sequence[Report]) -> list[t
     return refused
 
 
-def _apply(tx: Tx, row: Row, session: Session, report: Report) -> None:
+def recover_reports(tx: Tx, session: Session | None, reports: Sequence[Report]) -> list[tuple[int, int]]:
+    """Applies results whose launcher could not report them in time; returns the leases whose results are refused.
+
+    A result counts while its lease lives, and after that until somebody else takes over its job, or moves or edits it.
+
+    Args:
+        tx: the transaction.
+        session: the one under which the jobs were leased; None: it has ended.
+        reports: each holds the whole run, from RUNNING to its end.
+    """
+    tx.load({report.key for report in reports})
+    refused = []
+    for report in reports:
+        row = tx.rows.get(report.key)
+        if row is None or row.fence != report.fence:
+            refused.append((report.key, report.fence))
+        elif session is not None and row.session == session.key:
+            _apply(tx, row, session, report)
+        elif row.session is None and row.lost and row.state in RUNNABLE and _is_whole_run(row, report):
+            _apply_late(tx, row, report)
+        else:
+            refused.append((report.key, report.fence))
+    return refused
+
+
+def _is_whole_run(row: Row, report: Report) -> bool:
     states = [state for state, _ in report.passages]
+    return len(states) == 2 and path_is_allowed(Actor.LAUNCHER, row.state, states)
+
+
+def _apply_late(tx: Tx, row: Row, report: Report) -> None:
+    (begun, begin_us), (ended, end_us) = report.passages
+    message = f"the result of attempt {row.attempt} came late"
+    tx.move(row, (begun,), Actor.LAUNCHER, message, time_us=_plausible(begin_us, tx.now_us))
+    row.lost = 0
+    end_us = _plausible(end_us, tx.now_us)
+    tx.move(row, (ended,), Actor.LAUNCHER, report.message, time_us=end_us, exit_code=report.exit_code)
+
+
+def _apply(tx: Tx, row: Row, session: Session, report: Report) -> None:
+    passages = report.passages
+    if passages and passages[0][0] == row.state == _RUNNING:
+        passages = passages[1:]  # it was announced before
+    states = [state for state, _ in passages]
     actor = session.actor
     # `tries` is 0 where somebody else has moved the job since it was granted: that move stands. A recalled one
     # has new values or a new parent, and starts anew.
@@ -403,7 +445,7 @@ def _apply(tx: Tx, row: Row, session: Session, report: Report) -> None:
     if states and ours and path_is_allowed(actor, row.state, states):
         tries = row.tries
         last = len(states) - 1
-        for index, (state, time_us) in enumerate(report.passages):
+        for index, (state, time_us) in enumerate(passages):
             tx.move(
                 row,
                 (state,),

@@ -86,13 +86,17 @@ class Sessions:
         session.deadline = time.monotonic() + self.lease_seconds
         self._by_id[session.session_id] = session
 
+    def find(self, session_id: str) -> Session | None:
+        """A session, if it is open."""
+        return self._by_id.get(session_id)
+
     def get(self, session_id: str) -> Session:
         """A session that is open.
 
         Raises:
             NotFound: it is not, or not any more.
         """
-        session = self._by_id.get(session_id)
+        session = self.find(session_id)
         if session is None:
             raise NotFound(f"session {session_id!r} has ended", reason="SESSION_ENDED")
         return session
@@ -105,6 +109,11 @@ class Sessions:
         """The session lives. Raises NotFound."""
         session = self.get(session_id)
         session.deadline = max(session.deadline, time.monotonic() + self.lease_seconds)
+
+    def forgive(self, seconds: float) -> None:
+        """Puts off every deadline by a time in which no session could be renewed [s]."""
+        for session in self._by_id.values():
+            session.deadline += seconds
 
     def remove(self, session: Session) -> None:
         """The session has ended."""
@@ -151,6 +160,8 @@ def end(tx: Tx, session: Session, reason: str) -> int:
     """Ends a session and gives back what it holds; returns how many jobs. Safe to repeat."""
     keys = [key for (key,) in tx.sql.run("SELECT key FROM job WHERE session = :session", session=session.key)]
     for row in tx.load(keys):
+        if session.kind == LAUNCHER and row.tries > 0:
+            row.lost = 1  # until somebody takes it over, its result may still come
         if row.state == State.RUNNING:
             row.lost = 1
             row.restarts += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -153,7 +154,11 @@ class Store:
     async def sweep(self) -> None:
         """Ends the sessions that were not renewed, for ever."""
         while True:
-            await asyncio.sleep(min(self.sessions.seconds_to_next(), sessions.GUARD_SECONDS))
+            pause = min(self.sessions.seconds_to_next(), sessions.GUARD_SECONDS)
+            due = time.monotonic() + pause
+            await asyncio.sleep(pause)
+            # While this process was stopped, nobody could renew a session.
+            self.sessions.forgive(max(0.0, time.monotonic() - due))
             for session in self.sessions.expired():
                 try:
                     await self.end_session(session, "was not heard of any more")
@@ -192,6 +197,11 @@ def _catch_up(tx: Tx, after: int) -> tuple[int, int]:
     tx.settle()
     tx.runnable = True
     return len(tx.outcome.events) - before, keys[-1] if len(keys) == _CATCH_UP else 0
+
+
+def recover_reports(store: Store, tx: Tx, session_id: str, reports: list[leases.Report]) -> list[tuple[int, int]]:
+    """A command: results that come late; returns those that are refused."""
+    return leases.recover_reports(tx, store.sessions.find(session_id), reports)
 
 
 def attach_stream(store: Store, tx: Tx, stream: Stream, held: list[tuple[int, int]]) -> None:

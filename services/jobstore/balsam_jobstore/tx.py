@@ -224,11 +224,16 @@ class Tx:
         )
 
     def stop_work(self, row: Row) -> None:
-        """Whoever works on the job must stop; the lease lasts until they say that they have."""
-        if row.session is not None:
-            self.outcome.stops.append((row.session, row.key, row.fence))
-            if row.tries > 0:
-                row.tries = RECALLED
+        """Whoever works on the job must stop; the lease lasts until they say that they have.
+
+        Nothing that was done before counts any more, neither a result that comes late.
+        """
+        if row.session is None:
+            row.lost = 0
+            return
+        self.outcome.stops.append((row.session, row.key, row.fence))
+        if row.tries > 0:
+            row.tries = RECALLED
 
     def release(self, row: Row) -> None:
         """Nobody works on the job any more: what follows from its state may happen."""

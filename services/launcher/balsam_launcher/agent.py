@@ -48,6 +48,8 @@ class Agent:
         self._reaper = Reaper(self._ended)
         self._pending: deque[Start] = deque()
         self._blocked_until = 0.0
+        self._trusted_until = 0.0
+        self._untrusted_grace = 0.0
         self._shortage_seconds = _SHORTAGE_SECONDS[0]
         self._unannounced: deque[Run] = deque()
         self._notices: list[tuple[Any, ...]] = []
@@ -74,6 +76,7 @@ class Agent:
                 else:
                     self._receive()
             self._reaper.collect()
+            self._end_untrusted()
             self._start_pending()
             self._reaper.tend()
             self._announce()
@@ -104,6 +107,8 @@ class Agent:
         for message in self._decoder.feed(data):
             if message[0] == Order.START:
                 self._pending.append(Start(*message))
+            elif message[0] == Order.TRUST:
+                _, self._trusted_until, self._untrusted_grace = message
             else:
                 stops.append(message)
         if stops:
@@ -118,6 +123,11 @@ class Agent:
             self._notice(Notice.DROPPED, start.run_id)
         self._reaper.stop(graces)
 
+    def _end_untrusted(self) -> None:
+        """The launcher may be stopped, or the job store out of its reach: others may get our jobs soon."""
+        if self._reaper.runs_on and time.monotonic() >= self._trusted_until:
+            self._reaper.stop_all(self._untrusted_grace)
+
     def _orphaned(self) -> None:
         """The launcher is gone: so are its leases, before long. Nothing may outlive them."""
         if not self._open:
@@ -130,7 +140,7 @@ class Agent:
     # Starting
 
     def _start_pending(self) -> None:
-        if not self._pending or time.monotonic() < self._blocked_until:
+        if not self._pending_now():
             return
         for _ in range(min(len(self._pending), _STARTS_AT_ONCE)):
             start = self._pending.popleft()
@@ -208,7 +218,7 @@ class Agent:
             self._poll.modify(self._connection, select.POLLIN | (select.POLLOUT if self._unsent else 0))
 
     def _pending_now(self) -> bool:
-        return bool(self._pending) and time.monotonic() >= self._blocked_until
+        return bool(self._pending) and self._blocked_until <= time.monotonic() < self._trusted_until
 
     # Waiting
 
@@ -217,12 +227,15 @@ class Agent:
         if self._pending_now():
             return 0
         due = [self._reaper.due()]
-        if self._pending:
+        now = time.monotonic()
+        if self._pending and now < self._trusted_until:
             due.append(self._blocked_until)
+        if self._reaper.runs_on:
+            due.append(self._trusted_until)
         if self._unannounced:
             due.append(self._unannounced[0].began + ANNOUNCE_SECONDS)
         moment = min(due)
-        return None if moment == float("inf") else max(0.0, (moment - time.monotonic()) * 1000 + 0.5)
+        return None if moment == float("inf") else max(0.0, (moment - now) * 1000 + 0.5)
 
     def _drain_wake(self) -> None:
         try:

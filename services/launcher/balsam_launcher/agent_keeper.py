@@ -12,6 +12,7 @@ from typing import Any
 
 from balsam.processes import become_subreaper, process_table
 from balsam_launcher.agent_link import AgentLink, kill_leftovers
+from balsam_launcher.frames import Order
 
 log = logging.getLogger("balsam.launcher")
 
@@ -49,6 +50,7 @@ class AgentKeeper:
         self._on_back = on_back
         self._on_hopeless = on_hopeless
         self._young_deaths = 0
+        self._trust: tuple[float, float] | None = None
         self._link: AgentLink | None = None
         self._began = 0.0
         self._replacing: asyncio.Task[None] | None = None
@@ -69,6 +71,21 @@ class AgentKeeper:
         if self._link is not None:
             self._link.order(*order)
 
+    def trust(self, until: float, grace: float) -> None:
+        """Until when it may start runs and let them run (monotonic clock), and the grace at that end [s]; sent at once.
+
+        An agent that takes the place of another is told too.
+        """
+        self._trust = (until, grace)
+        self.order(Order.TRUST, until, grace)
+        self.flush()
+
+    def kill(self) -> None:
+        """Ends an agent that does not do as it is told; what then happens is what happens when one dies."""
+        if self._link is not None:
+            log.error("the node agent does not end its runs: killing it")
+            self._link.kill()
+
     def flush(self) -> None:
         """Sends the orders there are."""
         if self._link is not None:
@@ -86,6 +103,8 @@ class AgentKeeper:
         self._began = time.monotonic()
         await link.start(self._environ)
         self._link = link
+        if self._trust is not None:
+            self.trust(*self._trust)
 
     def _lost(self) -> None:
         # Its runs have become our children, and nobody watches them any more.

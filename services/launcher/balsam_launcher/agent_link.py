@@ -75,6 +75,11 @@ class AgentLink(asyncio.Protocol):
             self._transport.write(encode(self._orders))
         self._orders.clear()
 
+    def kill(self) -> None:
+        """Ends an agent that does not do as it is told; its runs are then lost with it."""
+        if self._process is not None:
+            self._process.kill()
+
     async def close(self) -> None:
         """Lets the agent go, with whatever it still runs, and waits for it."""
         self._closing = True

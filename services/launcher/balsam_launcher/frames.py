@@ -20,6 +20,9 @@ class Order:
     """`Start`."""
     STOP = 1
     """run id, grace [s]: SIGTERM to its whole tree, SIGKILL to what is left after the grace."""
+    TRUST = 2
+    """end [s], grace [s]: the time in which the leases certainly live ends then, by this host's monotonic clock (which
+    all its processes share). After it nothing is started, and what runs is stopped with that grace."""
 
 
 class Notice:

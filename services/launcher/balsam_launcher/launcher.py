@@ -17,6 +17,7 @@ from typing import Any
 
 from balsam.commands import NOT_STARTED_CODE, base_environment
 from balsam.errors import ValidationError
+from balsam.ledger import Ledger
 from balsam.site import Site
 from balsam.v1 import lease_pb2, session_pb2
 from balsam.work import Credit, Response, Worker
@@ -39,6 +40,7 @@ _MOST_JOBS = 10_000  # held at once
 _REFRESH_SECONDS = 15.0  # so often a credit with a time limit is said again
 _SECOND_GRACE_SECONDS = 1.0
 _STOP_PATIENCE_SECONDS = 10.0
+_STUCK_SECONDS = 1.0  # an agent that has not ended runs so long after their time hangs
 
 
 class Launcher:
@@ -101,6 +103,8 @@ class Launcher:
             on_response=self._on_response,
             on_lost=self._on_lost,
             on_session=lambda session_id: log.info("session %s", session_id),
+            on_renewed=self._on_renewed,
+            ledger=Ledger(site),
         )
         self._trust = TrustWatch(lambda: self.worker.trusted_until, on_end=self._on_untrusted, on_return=self._settle)
 
@@ -216,15 +220,31 @@ class Launcher:
             log.warning("job %s is not ours any more: stopping it", leased.job.job_id)
             self._let_go(leased, Ending.REVOKED, "the lease was lost", 0.0)
 
+    def _on_renewed(self) -> None:
+        """The leases live longer: so may the runs."""
+        margin = self.worker.margin_seconds
+        self._agent.trust(self.worker.trusted_until, min(self._grace, margin / 2))
+
     def _on_lost(self) -> None:
         """The session has ended: others may run our jobs already."""
-        log.warning("the session has ended: stopping %d runs", len(self.pool.running))
-        for leased in [*self.pool.waiting, *self.pool.running.values()]:
+        running = list(self.pool.running.values())
+        log.warning("the session has ended: stopping %d runs", len(running))
+        for leased in [*self.pool.waiting, *running]:
             self._let_go(leased, Ending.REVOKED, "the session has ended", 0.0)
+        self._insist(running, 0.0)
         self._programs.clear()
-        self._reports.clear()
         self._asked_drained = False
         self._settle()
+
+    def _insist(self, running: list[LeasedJob], grace: float) -> None:
+        """These runs must be gone after a grace, even if the agent hangs: then it is killed, and all runs with it."""
+
+        def look() -> None:
+            if any(leased.run_id in self.pool.running for leased in running):
+                self._agent.kill()
+
+        if running:
+            self._later(grace + _STUCK_SECONDS, look)
 
     def _let_go(self, leased: LeasedJob, ending: Ending, reason: str, grace: float) -> None:
         if leased.run_id in self.pool.running:
@@ -276,10 +296,14 @@ class Launcher:
     def _ended(self, leased: LeasedJob, notice: tuple[Any, ...], now: float) -> None:
         _, _, returncode, start_us, end_us, message, stopped = notice
         self._appetite.learn((end_us - start_us) / 1e6, leased.need.total, now)
+        if stopped and leased.ending is None:  # not by us: the agent does so by itself where trust ends
+            leased.ending, leased.reason = Ending.LOST, "stopped: the job store was out of reach for a lease time"
         self.ended += 1
         if returncode != 0 and not stopped:
             self.errors += 1
         report = reports.ended(leased, returncode, start_us, end_us, message, stopped=stopped)
+        if leased.ending is Ending.REVOKED and not stopped:
+            self.worker.report_late(report)  # it ended by itself: nobody else may have begun yet
         self._finish(leased, report)
 
     def _refused(self, leased: LeasedJob, code: int, time_us: int, message: str) -> None:
@@ -329,9 +353,9 @@ class Launcher:
         if credit != self._credit_said:
             self._credit_said = credit
             self.worker.set_credit(credit, urgent=urgent)
-        for report in self._reports:
-            self.worker.report(report, urgent=urgent)
-        self._reports.clear()
+        if self._reports:
+            self.worker.report(*self._reports, urgent=urgent)
+            self._reports.clear()
 
     def _credit(self) -> Credit:
         if self._stopping or self.draining or not self._agent.serves:
@@ -358,12 +382,9 @@ class Launcher:
     # What breaks
 
     def _on_untrusted(self) -> None:
-        log.warning("no word from the job store for a lease time: stopping %d runs", len(self.pool.running))
-        grace = min(self._grace, self.worker.lease_seconds / 8)  # they must be gone before the lease ends
-        for leased in self.pool.running.values():
-            if leased.ending is None:
-                self._stop_run(leased, Ending.LOST, "stopped: the job store was out of reach for a lease time", grace)
-        self._agent.flush()
+        """The agent stops the runs now."""
+        log.warning("no word from the job store for a lease time: %d runs are stopped", len(self.pool.running))
+        self._insist(list(self.pool.running.values()), self.worker.margin_seconds / 2)
 
     def _on_agent_lost(self) -> None:
         lost = list(self.pool.running.values())

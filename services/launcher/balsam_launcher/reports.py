@@ -38,9 +38,7 @@ def ended(leased: LeasedJob, returncode: int, start_us: int, end_us: int, messag
         state, message = _RUN_TIMEOUT, leased.reason
     else:
         state = _RUN_DONE if returncode == 0 else _RUN_ERROR
-    passages = [_passage(state, end_us)]
-    if not leased.announced:
-        passages.insert(0, _passage(_RUNNING, start_us))
+    passages = [_passage(_RUNNING, start_us), _passage(state, end_us)]
     return Report(lease=leased.lease, passages=passages, exit_code=exit_code(returncode), message=message, release=True)
 
 

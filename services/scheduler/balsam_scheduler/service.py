@@ -14,7 +14,7 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
-from balsam import rpc
+from balsam import ledger, rpc
 from balsam.errors import BalsamError, NotFound, Unavailable
 from balsam.logs import open_log
 from balsam.serving import Service, ServiceLock, owner_only
@@ -37,6 +37,7 @@ _RETRY_SECONDS = 0.1
 _REFUSED_SECONDS = 5.0
 _DEADLINE_SECONDS = 10.0
 _LEAST_WORKERS = 2
+_LEDGER_SECONDS = 2.0
 
 
 def run(site: Site, *, echo: bool = False) -> None:
@@ -107,10 +108,24 @@ class Scheduler:
         self._service.stop_on_signals()
         await self._service.start(ready=False)
         log.info("scheduler of %s, %d workers", self._service.site.path, self._dispatcher.workers)
+        ledgers = asyncio.create_task(self._recover_ledgers())
         try:
             await self._until_stopped(self._work())
         finally:
+            ledgers.cancel()
             await self._stop()
+
+    async def _recover_ledgers(self) -> None:
+        """Looks for results that dead launchers could not report, for ever."""
+        connection = rpc.Connection(self._service.site, retry_seconds=0)
+        while True:
+            try:
+                await asyncio.to_thread(ledger.recover, self._service.site, connection)
+            except BalsamError as error:
+                log.debug("cannot send results of dead launchers: %s", error)
+            except OSError as error:
+                log.warning("cannot read the ledgers of dead launchers: %s", error)
+            await asyncio.sleep(_LEDGER_SECONDS)
 
     async def _until_stopped(self, work: Coroutine[None, None, None]) -> None:
         """Ends at a signal, or with `work`, and then as that does."""

@@ -37,7 +37,7 @@ def test_a_long_run_is_announced_first() -> None:
     report = reports.running(leased())
     assert states(report) == [("RUNNING", 100)]
     assert not report.release
-    assert states(ended(leased(announced=True))) == [("RUN_DONE", 200)]
+    assert states(ended(leased(announced=True))) == [("RUNNING", 100), ("RUN_DONE", 200)]
 
 
 @pytest.mark.parametrize(("returncode", "code"), [(3, 3), (-9, 137)])

@@ -22,7 +22,7 @@ from balsam_jobstore.leases import Credit, Delivery, Grant, Report, Stream
 from balsam_jobstore.rules import Condition, Rule
 from balsam_jobstore.server import convert
 from balsam_jobstore.sessions import Session
-from balsam_jobstore.store import Store, attach_stream, detach_stream
+from balsam_jobstore.store import Store, attach_stream, detach_stream, recover_reports
 from balsam_jobstore.tx import Tx
 
 pb = session_service_pb2
@@ -99,6 +99,15 @@ class SessionService(SessionServiceServicer):
             raise ValidationError(f"more than {MAX_RULES} rules", field="rules")
         rules = [_rule(index, rule) for index, rule in enumerate(request.rules)]
         return pb.RegisterRulesResponse(moved=await self._store.register_rules(session, rules))
+
+    async def RecoverReports(self, request: pb.RecoverReportsRequest, context: Any) -> pb.RecoverReportsResponse:
+        """Results that come late."""
+        reports = [_report(message) for message in request.reports]
+        refused = await self._store.writer.do(lambda tx: recover_reports(self._store, tx, request.session_id, reports))
+        answer = pb.RecoverReportsResponse()
+        for key, fence in refused:
+            answer.refused.add(handle=key, token=fence)
+        return answer
 
     async def Work(self, request: AsyncIterator[pb.WorkRequest], context: Any) -> AsyncIterator[pb.WorkResponse]:
         """The line to one session."""
