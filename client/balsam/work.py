@@ -418,12 +418,14 @@ class Worker:
     def _next_request(self, *, ask: bool) -> session_service_pb2.WorkRequest | None:
         request = session_service_pb2.WorkRequest(ask_drained=ask)
         if self._unsent:
+            self._unacked[len(self._unacked) - self._unsent].send_time_us = time.time_ns() // 1000
             request.reports.CopyFrom(self._unacked[len(self._unacked) - self._unsent])
             self._unsent -= 1
         elif self._buffer:
             self._number += 1
             batch, self._buffer = self._buffer[:_MESSAGE_REPORTS], self._buffer[_MESSAGE_REPORTS:]
-            reports = session_service_pb2.WorkRequest.Reports(number=self._number, reports=batch)
+            sent_us = time.time_ns() // 1000
+            reports = session_service_pb2.WorkRequest.Reports(number=self._number, reports=batch, send_time_us=sent_us)
             self._unacked.append(reports)
             request.reports.CopyFrom(reports)
         elif not ask and not self._credit_is_new:

@@ -7,6 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -435,6 +436,26 @@ def _report(grant: lease_pb2.Grant, state: State, *, release: bool = False) -> l
 
 def _events_of(*job_ids: str) -> events_pb.ListEventsRequest:
     return events_pb.ListEventsRequest(filter=events_pb.EventFilter(job_ids=job_ids))
+
+
+def test_the_times_of_a_host_whose_clock_is_wrong_are_corrected(shared: Site, client: Client) -> None:
+    schedule(client)
+    line = Line(client, open_session(client, workflow_filter="clock"))
+    mine = new_job(workflow="clock")
+    create(client, mine)
+    line.send(credit=work_pb.WorkRequest.Credit(nodes=1, jobs=1, largest=1))
+    (grant,) = line.grants()
+    report = _report(grant, S.RUNNING)
+    their_now = time.time_ns() // 1000 - 300_000_000  # five minutes behind
+    report.passages[0].time_us = their_now - 1_000_000
+    line.send(reports=work_pb.WorkRequest.Reports(number=1, reports=[report], send_time_us=their_now))
+    line.acknowledged(1)
+    line.close()
+    request = _events_of(mine.job_id)
+    running = client.call("EventService/ListEvents", request).events[-1]
+    assert list(running.states) == [S.RUNNING]
+    early = running.record_time.ToMicroseconds() - running.time.ToMicroseconds()
+    assert 1_000_000 <= early < 5_000_000
 
 
 def test_a_grant_brings_its_program_once_and_again_when_it_has_changed(client: Client) -> None:

@@ -422,8 +422,14 @@ class WorkRequest(google.protobuf.message.Message):
 
         NUMBER_FIELD_NUMBER: builtins.int
         REPORTS_FIELD_NUMBER: builtins.int
+        SEND_TIME_US_FIELD_NUMBER: builtins.int
         number: builtins.int
         """Number of this message, rising, echoed when it is durable."""
+        send_time_us: builtins.int
+        """When this was sent, by the clock that the times in the reports are of:
+        microseconds since 1970 in UTC. Where that clock differs from the job
+        store's, those times are corrected.
+        """
         @property
         def reports(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[balsam.v1.lease_pb2.Report]:
             """The reports."""
@@ -433,8 +439,9 @@ class WorkRequest(google.protobuf.message.Message):
             *,
             number: builtins.int = ...,
             reports: collections.abc.Iterable[balsam.v1.lease_pb2.Report] | None = ...,
+            send_time_us: builtins.int = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["number", b"number", "reports", b"reports"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["number", b"number", "reports", b"reports", "send_time_us", b"send_time_us"]) -> None: ...
 
     ATTACH_FIELD_NUMBER: builtins.int
     CREDIT_FIELD_NUMBER: builtins.int

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
+import socket
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,6 +18,7 @@ from balsam.v1 import job_pb2, lease_pb2, session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceServicer
 from balsam.version import VERSION
 from balsam_jobstore import applications, leases, sessions
+from balsam_jobstore.clocks import ClockOffset
 from balsam_jobstore.database import now_us
 from balsam_jobstore.leases import Credit, Delivery, Grant, Report, Stream
 from balsam_jobstore.rules import Condition, Rule
@@ -140,6 +142,7 @@ class _Line:
         self._out: asyncio.Queue[Delivery | Exception | None] = asyncio.Queue()
         self._programs: dict[int, int] = {}
         self._attached = asyncio.Event()
+        self._clock = ClockOffset() if session.host != socket.gethostname() else None
         states = [int(convert.state(number)) for number in attach.states]
         self.stream = Stream(session, states, self._out.put_nowait)
 
@@ -161,7 +164,8 @@ class _Line:
             self._out.put_nowait(error)
 
     def _submit(self, request: pb.WorkRequest) -> None:
-        reports = [_report(message) for message in request.reports.reports]
+        offset_us = self._clock.see(request.reports.send_time_us, now_us()) if self._clock else 0
+        reports = [_report(message, offset_us) for message in request.reports.reports]
         credit = _credit(request.credit) if request.HasField("credit") else None
         seen = request.credit.grants_seen
         number = request.reports.number
@@ -282,11 +286,11 @@ def _fit(credit: Credit) -> tuple[Any, ...]:
     return (credit.largest, credit.minutes, credit.serial_only, credit.ranks_per_node)
 
 
-def _report(message: lease_pb2.Report) -> Report:
+def _report(message: lease_pb2.Report, offset_us: int = 0) -> Report:
     return Report(
         message.lease.handle,
         message.lease.token,
-        [(int(convert.state(passage.state)), passage.time_us) for passage in message.passages],
+        [(int(convert.state(passage.state)), passage.time_us + offset_us) for passage in message.passages],
         message.exit_code if message.HasField("exit_code") else None,
         message.message.replace("\0", "")[: convert.MAX_MESSAGE],
         message.release,
