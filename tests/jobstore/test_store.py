@@ -88,6 +88,34 @@ def test_a_session_that_is_not_renewed_ends_and_one_that_is_does_not(database: D
     asyncio.run(main())
 
 
+def test_a_session_that_is_renewed_while_another_is_ended_lives(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with started(database) as store:
+            first, late = [await store.open_session(session()) for _ in range(2)]
+            first.deadline = late.deadline = time.monotonic()
+            end, ended = store.end_session, asyncio.Event()
+
+            async def end_slowly(expired: Session, reason: str) -> int:
+                if not ended.is_set():
+                    store.sessions.renew(late.session_id)  # comes while the first is being ended
+                released = await end(expired, reason)
+                ended.set()
+                return released
+
+            monkeypatch.setattr(store, "end_session", end_slowly)
+            sweeper = asyncio.create_task(store.sweep())
+            await asyncio.wait_for(ended.wait(), 20)
+            # What was queued after the end of the first has been done: the sweep is over.
+            await store.open_session(session())
+            assert late in store.sessions.all()
+            assert first not in store.sessions.all()
+            sweeper.cancel()
+
+    asyncio.run(main())
+
+
 def test_a_new_scheduler_ends_the_session_of_a_dead_one_soon(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

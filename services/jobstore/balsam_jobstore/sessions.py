@@ -59,6 +59,11 @@ class Session:
         return Actor.SCHEDULER if self.kind == SCHEDULER else Actor.LAUNCHER
 
     @property
+    def is_expired(self) -> bool:
+        """Whether it was not renewed in time."""
+        return self.deadline <= time.monotonic()
+
+    @property
     def label(self) -> str:
         """How messages name it."""
         return f"{'scheduler' if self.kind == SCHEDULER else 'launcher'} on {self.host} (pid {self.pid})"
@@ -125,8 +130,7 @@ class Sessions:
 
     def expired(self) -> list[Session]:
         """Sessions that were not renewed in time."""
-        now = time.monotonic()
-        return [s for s in self._by_id.values() if s.deadline <= now]
+        return [s for s in self._by_id.values() if s.is_expired]
 
     def seconds_to_next(self) -> float:
         """How long nothing can expire [s]."""

@@ -160,6 +160,8 @@ class Store:
             # While this process was stopped, nobody could renew a session.
             self.sessions.forgive(max(0.0, time.monotonic() - due))
             for session in self.sessions.expired():
+                if not session.is_expired:
+                    continue  # it was renewed while others were ended
                 try:
                     await self.end_session(session, "was not heard of any more")
                 except BalsamError as error:
