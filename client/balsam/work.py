@@ -476,8 +476,9 @@ class _Renewal(threading.Thread):
                 self._on_end()
                 break
             except BalsamError as error:
-                if error.reason == rpc.NOT_RUNNING:
-                    # A job store that starts ends no session for one lease time.
+                if error.reason == rpc.NOT_RUNNING and sent < self.trusted_until:
+                    # A job store that starts ends no session for one lease time; before it stopped, it may have ended
+                    # one that was not trusted any more.
                     self._trust_from(sent)
                 log.debug("could not renew the session: %s", error)
         self._connection.close()
