@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from balsam.errors import NotFound
 from balsam.states import Actor, State
 from balsam_jobstore.leases import Report, apply_reports
+from balsam_jobstore.sessions import SCHEDULER
 from balsam_jobstore.tx import Tx
-from tests.support.store import Bench, Worker, job
+from tests.support.store import RULE_SET, Bench, Worker, job
 
 S = State
 
@@ -539,6 +541,26 @@ def test_the_end_of_an_older_scheduler_leaves_the_rules_of_the_newer(plain_bench
     bench.schedule()
     bench.end(older)
     assert bench.state(bench.add("a")) is S.PREPROCESSED
+
+
+def test_with_the_end_of_a_newer_scheduler_the_rules_of_the_older_are_in_force_again(plain_bench: Bench) -> None:
+    bench = plain_bench
+    bench.schedule()
+    newer = bench.worker(SCHEDULER)
+    bench.run(bench.store.register_rules(newer.session, []))
+    job_id = bench.add("a")
+    assert bench.state(job_id) is S.CREATED
+    bench.end(newer)
+    assert bench.state(job_id) is S.PREPROCESSED
+    assert bench.state(bench.add("b")) is S.PREPROCESSED
+
+
+def test_rules_of_a_session_that_has_ended_are_refused(plain_bench: Bench) -> None:
+    bench = plain_bench
+    scheduler = bench.worker(SCHEDULER)
+    bench.end(scheduler)
+    with pytest.raises(NotFound):
+        bench.run(bench.store.register_rules(scheduler.session, list(RULE_SET)))
 
 
 # Results that come late

@@ -29,6 +29,7 @@ log = logging.getLogger("balsam.jobstore")
 T = TypeVar("T")
 
 _CATCH_UP = 2000
+_NO_RULES = RuleSet()
 
 
 class Store:
@@ -45,7 +46,8 @@ class Store:
         """Session key -> its line. Changed by commands only, in the writer's thread."""
         self.program_revisions: dict[int, int] = {}
         """Application key -> revision, of those that changed while this process runs: lines send them again."""
-        self._rules_of: Session | None = None
+        self._rules: dict[int, RuleSet] = {}
+        """Session key -> its rules, oldest first; the last are in force. Changed by commands, in the writer's thread."""
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
 
     async def start(self) -> None:
@@ -129,27 +131,40 @@ class Store:
     async def end_session(self, session: Session, reason: str) -> int:
         """Ends a session: its line is cut, its rules are void, its jobs are given back.
 
+        Where its rules were in force, those are again that came before, of a session that still lives.
+
         Raises:
             Unavailable: there is no database now; the session is ended when it is back.
         """
 
         def command(tx: Tx) -> int:
             self.streams.pop(session.key, None)
-            if self._rules_of is session:
-                self.writer.rules = RuleSet()
-                tx.rules = self.writer.rules
+            self._rules.pop(session.key, None)
+            self._put_in_force(tx)
             return sessions.end(tx, session, reason)
 
+        rules = self._rules.get(session.key)
         self.sessions.remove(session)
         try:
             released = await self.writer.do(command)
         except BalsamError:
             self.sessions.adopt(session)
+            if rules is not None:
+                self.writer.submit(lambda tx: self._install(tx, session, rules)).add_done_callback(_ignore)
             raise
-        if self._rules_of is session:
-            self._rules_of = None
         log.info("session %s ended (%s): %s; %d jobs given back", session.session_id, session.label, reason, released)
+        if rules is not None and self._rules:
+            await self._apply_rules()
         return released
+
+    def _install(self, tx: Tx, session: Session, rules: RuleSet) -> None:
+        self.sessions.get(session.session_id)
+        self._rules.pop(session.key, None)
+        self._rules[session.key] = rules
+        self._put_in_force(tx)
+
+    def _put_in_force(self, tx: Tx) -> None:
+        self.writer.rules = tx.rules = next(reversed(self._rules.values()), _NO_RULES)
 
     async def sweep(self) -> None:
         """Ends the sessions that were not renewed, for ever."""
@@ -168,14 +183,16 @@ class Store:
                     log.warning("could not end session %s: %s", session.session_id, error)
 
     async def register_rules(self, session: Session, rules: list[Rule]) -> int:
-        """Puts a scheduler's rules in force and applies them to what waits for them; returns how many jobs moved."""
+        """Puts a scheduler's rules in force and applies them to what waits for them; returns how many jobs moved.
+
+        Raises:
+            NotFound: the session has ended meanwhile.
+        """
         rule_set = RuleSet(rules)
+        await self.writer.do(lambda tx: self._install(tx, session, rule_set))
+        return await self._apply_rules()
 
-        def install(tx: Tx) -> None:
-            self.writer.rules = tx.rules = rule_set
-            self._rules_of = session
-
-        await self.writer.do(install)
+    async def _apply_rules(self) -> int:
         moved = 0
         after = 0
         while True:
@@ -183,6 +200,11 @@ class Store:
             moved += count
             if not after:
                 return moved
+
+
+def _ignore(done: asyncio.Future[None]) -> None:
+    """Of a command whose failure changes nothing."""
+    _ = done.cancelled() or done.exception()
 
 
 def _catch_up(tx: Tx, after: int) -> tuple[int, int]:
