@@ -485,5 +485,5 @@ def unknown_field(name: str, table: Mapping[str, Field], kind: str) -> Validatio
     return ValidationError(
         f"{name!r} is not a field of {kind}{hint} (fields: {', '.join(table)})",
         reason="UNKNOWN_FIELD",
-        field=name,
+        field=name or "field",
     )

@@ -129,6 +129,23 @@ def test_a_method_that_does_not_exist_is_unimplemented(shared: Site, client: Cli
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        jobs_pb.ListJobsRequest(filter=where("", query_pb2.Test.EXACT, text(text="a"))),
+        jobs_pb.ListJobsRequest(filter=where("", query_pb2.Test.OP_UNSPECIFIED)),
+        jobs_pb.ListJobsRequest(filter=where("a\nb", query_pb2.Test.LT)),
+        jobs_pb.ListJobsRequest(order_by=[query_pb2.OrderBy()]),
+        jobs_pb.ListJobsRequest(read_mask={"paths": [""]}),
+    ],
+)
+def test_a_query_that_names_no_field_is_told_so(client: Client, request_: jobs_pb.ListJobsRequest) -> None:
+    with pytest.raises(Refusal) as caught:
+        client.call("JobService/ListJobs", request_)
+    assert (caught.value.code, caught.value.field) == ("INVALID_ARGUMENT", "field")
+    assert "\n" not in caught.value.details
+
+
 def test_a_message_that_is_too_large_is_refused_and_the_service_lives(client: Client) -> None:
     huge = new_job(data='{"x": "' + "y" * (MAX_MESSAGE_BYTES + 1) + '"}')
     with pytest.raises(Refusal) as caught:

@@ -200,6 +200,10 @@ def node(message: query_pb2.Filter, depth: int = 0) -> Node:
 
 
 def _test(message: query_pb2.Test) -> Test:
+    if not message.field.isidentifier():
+        raise ValidationError(
+            f"a test of the filter names no field, but {message.field[:80]!r}", reason="UNKNOWN_FIELD", field="field"
+        )
     names = query_pb2.Test.Op.DESCRIPTOR.values_by_number
     if message.op not in names or message.op == query_pb2.Test.OP_UNSPECIFIED:
         raise ValidationError(f"op = {message.op} is not a lookup", reason="UNKNOWN_LOOKUP", field=message.field)
