@@ -129,6 +129,24 @@ def test_a_method_that_does_not_exist_is_unimplemented(shared: Site, client: Cli
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize("op", ["GT", "GTE", "LT", "LTE", "RANGE"])
+@pytest.mark.parametrize("field", ["name", "priority", "create_time", "job_id", "message"])
+def test_nothing_is_greater_or_less_than_null(client: Client, field: str, op: str) -> None:
+    nulls = [query_pb2.Value()] * (2 if op == "RANGE" else 1)
+    with pytest.raises(Refusal) as caught:
+        client.call("JobService/ListJobs", jobs_pb.ListJobsRequest(filter=where(field, op, *nulls)))
+    assert (caught.value.code, caught.value.field) == ("INVALID_ARGUMENT", field)
+
+
+@pytest.mark.parametrize("field", ["a\nb", "b\x1b[31m"])
+def test_an_error_about_a_path_is_one_line(client: Client, field: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        request = jobs_pb.ListJobsRequest(filter=where("name", query_pb2.Test.EXACT, text(text="a"), path=(field,)))
+        client.call("JobService/ListJobs", request)
+    assert (caught.value.code, caught.value.field) == ("INVALID_ARGUMENT", "name")
+    assert caught.value.details.isprintable()
+
+
 @pytest.mark.parametrize(
     "request_",
     [

@@ -231,7 +231,7 @@ class Compiler:
         return self._resource.related[test.field](among(_job.c.job_id, ids, sqlite=self._sqlite))
 
     def _uuid_test(self, test: Test, column: Expression) -> Expression:
-        return self._lookup(test, sa.cast(column, sa.Text), [str(value) for value in test.values])
+        return self._lookup(test, sa.cast(column, sa.Text), [self._value(test, value) for value in test.values])
 
     def _value(self, test: Test, value: Any) -> Any:
         """A value as the column holds it."""
@@ -239,6 +239,8 @@ class Compiler:
             return _text_value(test, value)
         spec = self._resource.fields[test.field]
         if value is None:
+            if test.op not in ("exact", "in"):
+                raise _bad_value(test, value, "a value; what has none is found with isnull")
             return None
         if spec.kind is Kind.STATE:
             return int(State[spec.check(value)])
@@ -294,7 +296,7 @@ class Compiler:
         column = self.column(name)
         if self._resource.fields[name].kind is not Kind.JSON:
             raise ValidationError(
-                f"{name}__{path[0]}: {name} holds no JSON, and {path[0]!r} is not a lookup "
+                f"{name}__{repr(path[0])[1:-1]}: {name} holds no JSON, and {path[0]!r} is not a lookup "
                 f"(lookups: {', '.join(LOOKUPS)})",
                 reason="UNKNOWN_LOOKUP",
                 field=name,
