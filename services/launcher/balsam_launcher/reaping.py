@@ -19,6 +19,7 @@ _URGENT_SCAN_SHARE = 0.05
 _KILL_PATIENCE_SECONDS = 5.0
 _SWEEP_SECONDS = 2.0
 _NEVER = float("inf")
+_CHILDREN = "/proc/thread-self/children"
 
 
 @dataclass(slots=True, eq=False)
@@ -123,10 +124,17 @@ class Reaper:
         elif _group_exists(run.pid):
             self._lingering.append(run)
             self._next_poll = 0.0
-        elif run.returncode != 0:
-            self._unsure.append(run)  # it may run again soon: nothing may be left of this try
+        elif run.returncode != 0 or self._may_have_left(run):
+            self._unsure.append(run)  # what comes next of its job may begin soon: nothing may be left of this
         else:
             self._finish(run)
+
+    def _may_have_left(self, run: Run) -> bool:
+        """Whether a process that came to us may be of this run. Looks at our own children only, which is cheap."""
+        children = _children()
+        if children is None:
+            return True
+        return any(run.run_id in self._owners(pid) for pid in children if pid not in self._runs)
 
     def _nothing_left(self) -> None:
         """This process has no child, so there is neither a stray nor need to look for one."""
@@ -229,13 +237,17 @@ class Reaper:
 
     def _owned(self, pid: int) -> bool:
         """Whether a run that goes on may have started this adopted process."""
+        runs = (self._by_id.get(run_id) for run_id in self._owners(pid))
+        return any(run is not None and (not run.over or run.stop_at is not None) for run in runs)
+
+    def _owners(self, pid: int) -> frozenset[int]:
+        """Ids of the runs that an adopted process may belong to."""
         if pid not in self._strays:
             mark = mark_of(pid)
             # Where its environment tells nothing, it may be of any run there is.
             owners = [run.run_id for run in self._by_id.values() if mark is None or run.mark == mark]
             self._strays[pid] = frozenset(owners)
-        runs = (self._by_id.get(run_id) for run_id in self._strays[pid])
-        return any(run is not None and (not run.over or run.stop_at is not None) for run in runs)
+        return self._strays[pid]
 
     def _release_unsure(self, doomed: list[int]) -> None:
         suspects = {run_id for pid in doomed for run_id in self._strays[pid]}
@@ -243,6 +255,15 @@ class Reaper:
         self._unsure = [run for run in self._unsure if run.run_id in suspects]
         for run in ready:
             self._finish(run)
+
+
+def _children() -> list[int] | None:
+    """Pids of this process's children; None: the system does not list them. It has one thread."""
+    try:
+        with open(_CHILDREN) as file:
+            return [int(pid) for pid in file.read().split()]
+    except FileNotFoundError:
+        return None
 
 
 def _kill_group(pid: int) -> None:
