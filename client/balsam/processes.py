@@ -60,6 +60,7 @@ class ProcessTable:
         self.by_pid: dict[int, Process] = {}
         self.sessions: dict[int, list[int]] = {}
         self._children: dict[int, list[int]] = {}
+        self._marks: dict[int, tuple[str, int] | None] = {}
         for process in processes:
             self.by_pid[process.pid] = process
             self.sessions.setdefault(process.session, []).append(process.pid)
@@ -79,6 +80,12 @@ class ProcessTable:
                 found.add(pid)
                 ahead.extend(self.children(pid))
         return found
+
+    def mark(self, pid: int) -> tuple[str, int] | None:
+        """`mark_of` a process, read once: who ends many trees asks for the same ones again and again."""
+        if pid not in self._marks:
+            self._marks[pid] = mark_of(pid)
+        return self._marks[pid]
 
     def alive(self, pid: int) -> bool:
         """Whether it was there, and no zombie."""
@@ -159,7 +166,7 @@ class Tree:
         # An orphan's parent is this process, if it is a subreaper, else the system's first.
         orphans = [pid for adopter in {os.getpid(), 1} for pid in table.children(adopter)]
         mark = (self.job_id, self.attempt)
-        return [pid for pid in orphans if table.by_pid[pid].session != self.pid and mark_of(pid) == mark]
+        return [pid for pid in orphans if table.by_pid[pid].session != self.pid and table.mark(pid) == mark]
 
     def signal(self, number: int, table: ProcessTable | None = None) -> int:
         """Sends a signal to all of it; returns how many processes it reached."""

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from balsam import processes
 from balsam.processes import Tree, mark_of, oom_kills, process_table, read_process, stop
 from tests.support.agents import alive, clean_environ, wait_for_text, wait_gone
 
@@ -100,6 +102,30 @@ def test_marks_are_read_from_the_environment() -> None:
             each.kill()
             each.wait()
     assert mark_of(process.pid) is None
+
+
+def test_who_ends_many_trees_reads_the_mark_of_each_process_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred runs of one agent took a second to find, each beside all others, and outlived their lease by that."""
+    reads: Counter[int] = Counter()
+
+    def counted(pid: int) -> tuple[str, int] | None:
+        reads[pid] += 1
+        return mark_of(pid)
+
+    monkeypatch.setattr(processes, "mark_of", counted)
+    runs = [
+        subprocess.Popen(
+            ["sleep", "300"], start_new_session=True, env=clean_environ(BALSAM_JOB_ID=job, BALSAM_ATTEMPT="1")
+        )
+        for job in "abcd"
+    ]
+    table = process_table()
+    found = [Tree(run.pid, job, 1).members(table) for run, job in zip(runs, "abcd", strict=True)]
+    for run in runs:
+        run.kill()
+        run.wait()
+    assert found == [[run.pid] for run in runs]
+    assert max(reads.values()) == 1
 
 
 def test_the_table_knows_parents_sessions_and_zombies() -> None:
