@@ -1,5 +1,6 @@
 # make demo   a scientific campaign through Balsam, from nothing
 # make test   the tests; `make test-all` adds the slow ones
+# make chaos  a campaign of real processes under faults, and a check of its history
 # make check  style, types, layers, and that the generated code is current
 #
 # Everything is installed into .venv, once, and again when pyproject.toml changes.
@@ -7,7 +8,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 
-.PHONY: help demo test test-all check gen bench system venv clean
+.PHONY: help demo test test-all chaos check gen bench system venv clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -20,6 +21,9 @@ test: .venv/.installed-dev system
 
 test-all: test
 	.venv/bin/pytest -n $(WORKERS) -m slow $(ARGS)
+
+chaos: .venv/.installed-dev
+	@.venv/bin/python -m tests.chaos $(ARGS)
 
 check: .venv/.installed-dev
 	.venv/bin/ruff check
