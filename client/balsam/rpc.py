@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from balsam import errors
+from balsam import errors, failpoints
 from balsam.forks import gate
 from balsam.site import Site, read_token
 
@@ -172,6 +172,7 @@ class Connection:
     def _open(self) -> None:
         import grpc
 
+        failpoints.arm("client")
         self._stubs = {}
         self._metadata = metadata(self.site)
         self._channel = grpc.insecure_channel(self.site.address(self.service), options=CHANNEL_OPTIONS)
@@ -191,7 +192,11 @@ class Connection:
             try:
                 with gate.passage():
                     callee = getattr(self.stub(make), method)
-                    return callee(request() if callable(request) else request, timeout=timeout, metadata=self._metadata)
+                    answer = callee(
+                        request() if callable(request) else request, timeout=timeout, metadata=self._metadata
+                    )
+                    failpoints.hit("client.before-answer", failpoints.as_broken_call)
+                    return answer
             except grpc.RpcError as error:
                 problem = unpack_error(error, self._described())
                 if problem.reason not in _WORTH_WAITING or time.monotonic() + delay > give_up or not self._expected():

@@ -22,7 +22,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from balsam import rpc
+from balsam import failpoints, rpc
 from balsam.errors import BalsamError, NotFound, ResourceExhausted, Unavailable
 from balsam.ledger import Ledger, holds_result
 from balsam.site import Site
@@ -176,6 +176,7 @@ class Worker:
         connection = rpc.Connection(self.site, retry_seconds=0)
         request = session_service_pb2.CloseSessionRequest(session_id=self.session_id)
         with contextlib.suppress(BalsamError):
+            failpoints.hit("worker.before-close", failpoints.as_unavailable)
             await asyncio.to_thread(connection.call, SessionServiceStub, "CloseSession", request, 5.0)
         connection.close()
 
@@ -347,6 +348,7 @@ class Worker:
         writer = asyncio.create_task(self._write(call))
         try:
             async for response in call:
+                failpoints.hit("worker.before-message", failpoints.as_broken_call)
                 self._receive(response)
         finally:
             writer.cancel()
@@ -427,6 +429,7 @@ class Worker:
             sent_us = time.time_ns() // 1000
             reports = session_service_pb2.WorkRequest.Reports(number=self._number, reports=batch, send_time_us=sent_us)
             self._unacked.append(reports)
+            failpoints.hit("worker.before-reports")
             request.reports.CopyFrom(reports)
         elif not ask and not self._credit_is_new:
             return None

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 
+from balsam import failpoints
 from balsam.errors import BalsamError, SiteError
 from balsam.logs import open_log
 from balsam.serving import Service, ServiceLock
@@ -43,6 +44,7 @@ def main() -> int:
     options = parser.parse_args()
     has_log = False
     try:
+        failpoints.arm(NAME)
         site = open_site(options.site)
         site.make_run()
         ServiceLock(site.run / f"{NAME}.lock").acquire("job store")
@@ -63,6 +65,7 @@ async def serve(site: Site) -> None:
     cluster, database = open_database(site)
     try:
         migrate(database)
+        failpoints.hit("jobstore.after-migrate")
         tokens = RunTokens(read_key(site))
         service = Service(site, NAME, authorizer(site, tokens))
         store = Store(site, database, tokens)

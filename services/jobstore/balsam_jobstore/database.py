@@ -218,6 +218,11 @@ def translate_error(error: Exception) -> BalsamError | None:
     return None
 
 
+def as_database_error(error: OSError) -> Exception:
+    """What a database raises for an error of its system; for failpoints."""
+    return sa.exc.OperationalError("", None, sqlite3.OperationalError(error.strerror))
+
+
 _NAMED = re.compile(r"(?<![:\w]):(\w+)")
 _KEYS = re.compile(r"\{(\w+)\}")
 

@@ -11,12 +11,13 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from balsam import failpoints
 from balsam.errors import BalsamError
 from balsam.site import Site
 from balsam.states import State
 from balsam_jobstore import leases, sessions
 from balsam_jobstore.access import RunTokens
-from balsam_jobstore.database import READERS, Database, translate_error
+from balsam_jobstore.database import READERS, Database, as_database_error, translate_error
 from balsam_jobstore.events import EventHub
 from balsam_jobstore.leases import Stream
 from balsam_jobstore.rules import Rule, RuleSet
@@ -141,7 +142,9 @@ class Store:
             self.streams.pop(session.key, None)
             self._rules.pop(session.key, None)
             self._put_in_force(tx)
-            return sessions.end(tx, session, reason)
+            released = sessions.end(tx, session, reason)
+            failpoints.hit("jobstore.in-session-end", as_database_error)
+            return released
 
         rules = self._rules.get(session.key)
         self.sessions.remove(session)
@@ -175,6 +178,7 @@ class Store:
             # While this process was stopped, nobody could renew a session.
             self.sessions.forgive(max(0.0, time.monotonic() - due))
             for session in self.sessions.expired():
+                failpoints.hit("jobstore.in-sweep")
                 if not session.is_expired:
                     continue  # it was renewed while others were ended
                 try:
@@ -236,6 +240,7 @@ def attach_stream(store: Store, tx: Tx, stream: Stream, held: list[tuple[int, in
         tx.outcome.after_commit.append(lambda: old.deliver(leases.CLOSED))
     store.streams[stream.session.key] = stream
     delivery = leases.attach(tx, stream, held)
+    failpoints.hit("jobstore.in-attach", as_database_error)
     tx.outcome.after_commit.append(lambda: stream.deliver(delivery))
 
 

@@ -17,10 +17,11 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from balsam import failpoints
 from balsam.errors import BalsamError, Unavailable
 from balsam.rpc import NO_DATABASE
 from balsam.serving import shed
-from balsam_jobstore.database import Database, Sql, translate_error
+from balsam_jobstore.database import Database, Sql, as_database_error, translate_error
 from balsam_jobstore.rules import RuleSet
 from balsam_jobstore.tx import Outcome, Tx
 
@@ -128,11 +129,14 @@ class Writer:
                 if self._is_new:
                     tx.read_position()
                 results = [command(tx) for command in commands]
+                failpoints.hit("jobstore.in-group", as_database_error)
                 tx.settle()
                 tx.flush()
                 take_back = self._hooks.before_commit(tx)
                 tx.flush()
                 tx.write_events()
+                failpoints.hit("jobstore.before-commit", as_database_error)
+            failpoints.hit("jobstore.after-commit", as_database_error)
             self._is_new = False
             return results, tx.outcome
         except Exception as error:

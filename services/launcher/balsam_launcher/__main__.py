@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from balsam import failpoints
 from balsam.errors import BalsamError
 from balsam.fields import JOB_MODES
 from balsam.site import open_site
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     given = _parser().parse_args(arguments)
     try:
+        failpoints.arm("launcher")
         options = LauncherOptions(
             job_mode=given.job_mode,
             workflow_filter=given.wf_filter,

@@ -17,6 +17,7 @@ import traceback
 from collections import deque
 from typing import Any
 
+from balsam import failpoints
 from balsam.commands import ENV_ATTEMPT, ENV_JOB_ID, NOT_STARTED_CODE, describe_exit, rank_signal, read_tail
 from balsam.processes import become_subreaper, oom_kills
 from balsam_launcher.frames import Decoder, Notice, Order, Start, encode
@@ -159,6 +160,7 @@ class Agent:
     def _start(self, start: Start) -> None:
         began, start_us = time.monotonic(), _now_us()
         pid, size = self._spawner.start(start)
+        failpoints.hit("agent.after-spawn")
         mark = (start.variables[ENV_JOB_ID], int(start.variables[ENV_ATTEMPT]))
         run = Run(start.run_id, pid, began, start_us, start.directory, start.output, size, mark)
         self._reaper.add(run)
@@ -207,6 +209,7 @@ class Agent:
         if self._notices and not (self._pending_now() and time.monotonic() < self._oldest_notice + _GATHER_SECONDS):
             self._unsent += encode(self._notices)
             self._notices.clear()
+            failpoints.hit("agent.before-notices")
         if self._unsent:
             try:
                 self._unsent = self._unsent[self._connection.send(self._unsent) :]
@@ -254,6 +257,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()
+    failpoints.arm("agent")
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
     agent = Agent(connection)

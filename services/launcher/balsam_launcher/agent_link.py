@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from balsam import failpoints
 from balsam.processes import process_table, send
 from balsam_launcher.frames import Decoder, encode
 
@@ -73,6 +74,7 @@ class AgentLink(asyncio.Protocol):
         """Sends the orders there are, in one frame."""
         if self._orders and self._transport is not None:
             self._transport.write(encode(self._orders))
+            failpoints.hit("launcher.after-order")
         self._orders.clear()
 
     def kill(self) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from balsam import failpoints
 from balsam.commands import NOT_STARTED_CODE, base_environment
 from balsam.errors import ValidationError
 from balsam.ledger import Ledger
@@ -204,6 +205,7 @@ class Launcher:
             self._reports.append(reports.given_back(leased))
         else:
             self.pool.add(leased)
+        failpoints.hit("launcher.after-grant")
 
     def _kill(self, lease: lease_pb2.Lease) -> None:
         leased = self.pool.find(lease.handle)

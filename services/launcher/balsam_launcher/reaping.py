@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from balsam import failpoints
 from balsam.processes import ProcessTable, Tree, mark_of, process_table, send
 
 _POLL_SECONDS = 0.02
@@ -115,6 +116,7 @@ class Reaper:
             # As long as its exit is not collected, its number stands for its group and for no other.
             _kill_group(run.pid)
         _, status = os.waitpid(run.pid, 0)
+        failpoints.hit("agent.after-reap")
         run.returncode = os.waitstatus_to_exitcode(status)
         run.end_us = run.start_us + int((time.monotonic() - run.began) * 1e6)
         run.over = True

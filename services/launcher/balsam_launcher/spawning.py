@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 
+from balsam import failpoints
 from balsam.commands import NOT_FOUND_CODE, NOT_STARTED_CODE, base_environment, find_executable
 from balsam_launcher.frames import Start
 
@@ -72,6 +73,7 @@ class Spawner:
         environment = dict(self._base)
         for name, value in start.variables.items():
             environment[name.encode()] = value.encode()
+        failpoints.hit("agent.before-spawn")
         return os.posix_spawn(
             path,
             start.argv,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from balsam import failpoints
 from balsam.errors import BalsamError
 from balsam.site import open_site
 
@@ -16,6 +17,7 @@ def main() -> int:
     parser.add_argument("--echo", action="store_true", help="log to stderr as well")
     arguments = parser.parse_args()
     try:
+        failpoints.arm("scheduler")
         site = open_site(arguments.site)
         from balsam_scheduler.service import run  # 0.1 s of imports, where there is a site
 

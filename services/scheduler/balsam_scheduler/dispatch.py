@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from balsam import failpoints
 from balsam.states import State
 from balsam.v1.lease_pb2 import Grant, Lease, Program, Report
 from balsam.work import Credit, Response
@@ -184,6 +185,7 @@ class Dispatcher:
             self.running -= 1
             self.done += 1
             limit.close()
+        failpoints.hit("scheduler.before-report")
         if not task.silent:
             self._report(_report_of(task, outcome))
         self._end(task)

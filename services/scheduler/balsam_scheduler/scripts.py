@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from balsam import failpoints
 from balsam.commands import (
     POSTPROCESS_LOG,
     PREPROCESS_LOG,
@@ -98,6 +99,7 @@ def run_script(
         killed_before = oom_kills()
         call = Call(command, directory, variables, output, grant.job.job_id, grant.script_attempt)
         code = runner.run(call, limit)
+        failpoints.hit("scheduler.after-script")
     except CannotStart as error:
         raise StepFailed(f"{script.title} cannot be started: {error}") from None
     except TimedOut:

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
-from balsam import ledger, rpc
+from balsam import failpoints, ledger, rpc
 from balsam.errors import BalsamError, NotFound, Unavailable
 from balsam.logs import open_log
 from balsam.serving import Service, ServiceLock, owner_only
@@ -186,6 +186,7 @@ class Scheduler:
         while True:
             try:
                 answer = await self._call("RegisterRules", request)
+                failpoints.hit("scheduler.after-rules", failpoints.as_unavailable)
                 break
             except Unavailable as error:
                 log.debug("cannot register the rules: %s", error)
