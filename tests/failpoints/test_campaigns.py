@@ -1,0 +1,141 @@
+"""A campaign during which one process fails at one point: everything ends well, nothing is lost, nothing runs twice.
+
+In every run of the tests each point fails in the way that tells most. With ``BALSAM_FAILPOINT_PAIRS=all`` in the
+environment, every point fails in every way, in every process that has it, over both databases.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from balsam.failpoints import ENV_DIRECTORY, ENV_POINTS, POINTS
+from tests.failpoints.supervision import (
+    JOBS,
+    SCRIPTS,
+    Witnesses,
+    run_campaign,
+    supervised,
+    wait_until_finished,
+)
+from tests.support.invariants import violations_of_site
+from tests.support.sites import make_test_site, wait_until
+
+LEASE_SECONDS = 2.0
+PAUSE = "pause:3"
+MID_CAMPAIGN = 12
+"""So many groups are committed before the jobs are under way."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A point, how it fails, and at which hit of which process."""
+
+    point: str
+    action: str
+    process: str = ""
+    nth: int = 1
+    database: str = "sqlite"
+    disturb: signal.Signals | None = None
+    """Sent to `disturbed` when a run has begun: the point is on the way of what follows."""
+    disturbed: str = "launcher"
+
+    @property
+    def setting(self) -> str:
+        """The value of the variable."""
+        where = f",in={self.process}" if self.process else ""
+        return f"{self.point}={self.action},hit={self.nth}{where},once"
+
+    @property
+    def label(self) -> str:
+        """The name of the test."""
+        return "-".join(filter(None, (self.point, self.action.partition(":")[0], self.process, self.database)))
+
+
+def _case(point: str, action: str, process: str = "", database: str = "sqlite") -> Case:
+    nth = MID_CAMPAIGN if point in ("jobstore.in-group", "jobstore.before-commit", "jobstore.after-commit") else 1
+    disturb, disturbed = None, "launcher"
+    if point in ("jobstore.in-sweep", "jobstore.in-session-end"):
+        disturb = signal.SIGKILL
+    elif point == "worker.before-close":
+        disturb, disturbed = signal.SIGTERM, process
+    return Case(point, action, process, nth, database, disturb, disturbed)
+
+
+EVERY_RUN = [
+    _case("jobstore.after-migrate", "kill"),
+    _case("jobstore.in-group", "enospc"),
+    _case("jobstore.before-commit", "raise"),
+    _case("jobstore.before-commit", "kill", database="postgres"),
+    _case("jobstore.after-commit", "kill"),
+    _case("jobstore.after-commit", "done-but-error", database="postgres"),
+    _case("jobstore.in-attach", "enospc"),
+    _case("jobstore.in-sweep", "kill"),
+    _case("jobstore.in-session-end", "raise"),
+    _case("scheduler.after-rules", "done-but-error"),
+    _case("scheduler.after-script", "kill"),
+    _case("scheduler.before-report", "kill"),
+    _case("launcher.after-grant", "kill"),
+    _case("launcher.after-order", PAUSE),
+    _case("worker.before-reports", PAUSE, "launcher"),
+    _case("worker.before-message", "done-but-error", "launcher"),
+    _case("worker.before-close", "kill", "launcher"),
+    _case("agent.before-spawn", "raise:EAGAIN"),
+    _case("agent.after-spawn", "kill"),
+    _case("agent.before-notices", "kill"),
+    _case("agent.after-reap", "kill"),
+    _case("client.before-answer", "done-but-error", "client"),
+]
+
+
+def _all_pairs() -> Iterator[Case]:
+    for name, point in POINTS.items():
+        for action in point.actions:
+            if name == "agent.before-spawn":
+                action = {"raise": "raise:EAGAIN", "enospc": "raise:ENOMEM"}.get(action, action)
+            for process in _PROCESSES.get(name.partition(".")[0], ("",)):
+                for database in ("sqlite", "postgres"):
+                    yield _case(name, PAUSE if action == "pause" else action, process, database)
+
+
+_PROCESSES = {"worker": ("launcher", "scheduler"), "client": ("launcher", "scheduler", "client")}
+"""Who has the points of the library."""
+
+CASES = list(_all_pairs()) if os.environ.get("BALSAM_FAILPOINT_PAIRS") == "all" else EVERY_RUN
+
+
+def test_every_point_fails_once_in_every_run() -> None:
+    assert {case.point for case in EVERY_RUN} == POINTS.keys()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.label, marks=[pytest.mark.postgres] if case.database == "postgres" else [])
+        for case in CASES
+    ],
+)
+def test_a_campaign_ends_well_whatever_fails(case: Case, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    database = "sqlite" if case.database == "sqlite" else str(request.getfixturevalue("postgres_url"))
+    site = make_test_site(tmp_path, database, lease_seconds=LEASE_SECONDS)
+    hits = tmp_path / "hits"
+    hits.mkdir()
+    environ = {ENV_POINTS: case.setting, ENV_DIRECTORY: str(hits)}
+    witnesses = Witnesses(tmp_path)
+    with supervised(site, environ) as running:
+        run_campaign(site, witnesses, environ)
+        if case.disturb:
+            wait_until(lambda: witnesses.lines("long"), what="a run", site=site)
+            running.signal(case.disturbed, case.disturb)
+        wait_until_finished(site)
+    assert [file.name for file in hits.iterdir()] == [case.point]
+    for name in (*JOBS, *SCRIPTS):
+        lines = witnesses.lines(name)
+        assert "end" in lines, name
+        assert "overlap" not in lines, (name, lines)
+    assert violations_of_site(site) == []
