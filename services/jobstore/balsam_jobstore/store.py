@@ -148,12 +148,13 @@ class Store:
 
         rules = self._rules.get(session.key)
         self.sessions.remove(session)
+        stream = self.streams.get(session.key)
         try:
             released = await self.writer.do(command)
         except BalsamError:
             self.sessions.adopt(session)
-            if rules is not None:
-                self.writer.submit(lambda tx: self._install(tx, session, rules)).add_done_callback(_ignore)
+            if stream is not None:
+                stream.deliver(leases.CLOSED)  # a worker that lives after all attaches again, and brings its rules
             raise
         log.info("session %s ended (%s): %s; %d jobs given back", session.session_id, session.label, reason, released)
         if rules is not None and self._rules:
@@ -204,11 +205,6 @@ class Store:
             moved += count
             if not after:
                 return moved
-
-
-def _ignore(done: asyncio.Future[None]) -> None:
-    """Of a command whose failure changes nothing."""
-    _ = done.cancelled() or done.exception()
 
 
 def _catch_up(tx: Tx, after: int) -> tuple[int, int]:
