@@ -24,7 +24,6 @@ JOBS = ("parent", "child", "long", "short0", "short1", "short2", "short3")
 SCRIPTS = ("before", "after")
 DONE_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
-_SCRIPT_TRIES = 3
 
 
 class Witnesses:
@@ -37,6 +36,7 @@ class Witnesses:
             f"""
             exec 9>>{directory}/$1.lock
             flock -n 9 || echo overlap >> {directory}/$1.witness
+            [ $1 != child ] || grep -q end {directory}/parent.witness || echo early >> {directory}/$1.witness
             echo begin >> {directory}/$1.witness
             sleep $2
             echo end >> {directory}/$1.witness
@@ -149,10 +149,10 @@ def supervised(site: Site, environ: dict[str, str]) -> Iterator[Supervised]:
         assert "Traceback" not in log.read_text(errors="replace"), f"traceback in {log.name}\n{log_tails(site)}"
 
 
-def run_campaign(site: Site, witnesses: Witnesses, environ: dict[str, str]) -> None:
-    """Runs the script that makes the jobs; again, as its owner would, if it is killed or told of an error."""
+def run_campaign(site: Site, witnesses: Witnesses, environ: dict[str, str], tries: int = 1) -> None:
+    """Runs the script that makes the jobs; again, as its owner would, up to so many times until it succeeds."""
     command = [sys.executable, str(SCRIPT), witnesses.command]
-    for _ in range(_SCRIPT_TRIES):
+    for _ in range(tries):
         done = subprocess.run(
             command,
             env=os.environ | environ | {"BALSAM_DB_PATH": str(site.path)},
@@ -164,7 +164,7 @@ def run_campaign(site: Site, witnesses: Witnesses, environ: dict[str, str]) -> N
         )
         if done.returncode == 0:
             return
-    pytest.fail(f"the campaign's script fails again and again: {done.stderr}\n{log_tails(site)}")
+    pytest.fail(f"the campaign's script failed {tries} times: {done.stderr}\n{log_tails(site)}")
 
 
 def wait_until_finished(site: Site) -> None:
@@ -178,3 +178,13 @@ def wait_until_finished(site: Site) -> None:
         with contextlib.suppress(BalsamError):
             found = states(site)
         time.sleep(_LOOK_SECONDS)
+
+
+def left_over(mark: str) -> list[str]:
+    """Processes that have this text in their environment: whatever a site has started, and lives."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in file.read_bytes():
+                found.append(f"{file.parent.name}: {(file.parent / 'cmdline').read_bytes()!r}")
+    return found
