@@ -21,5 +21,5 @@ if not ApplicationDefinition.objects.filter(name="scripted"):
 if not BalsamJob.objects.exists():
     parent = job("parent", 0.1, application="scripted")
     child = job("child", 0.1, parents=[parent])
-    others = [job("long", 1.0), *(job(f"short{number}", 0.02) for number in range(4))]
+    others = [job("long", 1.5, priority=1), *(job(f"short{number}", 0.02) for number in range(4))]
     BalsamJob.objects.bulk_create([parent, child, *others])
