@@ -71,10 +71,13 @@ def find(site: Site, service: Service) -> Status:
             f" (if that host is gone for good, remove {site.run / service.name}.json)",
             reason="OTHER_HOST",
         )
-    pid = int(info.get("pid", 0))
+    try:
+        pid = int(info.get("pid", 0))
+        started = datetime.datetime.fromtimestamp(float(info.get("start_time", 0)), datetime.UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return Status(service, "down")  # damaged; a service that lives writes it again within seconds
     if not process.is_running(pid, service.module):
         return Status(service, "down")
-    started = datetime.datetime.fromtimestamp(float(info.get("start_time", 0)), datetime.UTC)
     return Status(service, "silent", pid, host, str(info.get("version", "")), started)
 
 

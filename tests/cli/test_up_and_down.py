@@ -135,6 +135,14 @@ def test_services_of_another_host_are_left_alone(balsam_process: Balsam, site: S
         assert f"the services of {site.path} run on elsewhere" in result.err
 
 
+@pytest.mark.parametrize("values", [{"pid": "x"}, {"pid": None}])
+def test_what_a_service_says_of_itself_may_be_damaged(values: dict[str, object], balsam: Balsam, site: Site) -> None:
+    site.make_run()
+    site.write_info("jobstore", host=os.uname().nodename, **values)
+    result = balsam("status")
+    assert (result.status, result.err) == (1, f"balsam: job store and scheduler: {NOT_RUNNING}\n")
+
+
 def test_a_process_that_took_over_the_id_is_not_taken_for_a_service(balsam_process: Balsam, site: Site) -> None:
     site.make_run()
     with subprocess.Popen(["sleep", "60"]) as bystander:
