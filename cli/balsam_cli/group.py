@@ -14,6 +14,7 @@ COMMANDS = {
         "up": "Start the services of the site.",
         "down": "Stop the services of the site.",
         "status": "Show services, launchers and jobs.",
+        "doctor": "Check the site, and name fixes.",
         "which": "Show the site in use, or all known ones.",
         "activate": "Print the shell lines that point a shell at a site.",
     },
