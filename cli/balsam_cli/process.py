@@ -44,6 +44,23 @@ def stop(pid: int, module: str, grace_seconds: float) -> bool:
         os.close(handle)
 
 
+def kill(pid: int, module: str, patience_seconds: float = 10.0) -> bool:
+    """SIGKILL for process `pid` of `module`; returns, when it has ended, whether it was there to be killed."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not is_running(pid, module):
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        return _ended(handle, patience_seconds)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+
+
 def _ended(handle: int, seconds: float) -> bool:
     poll = select.poll()
     poll.register(handle, select.POLLIN)
