@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from balsam import locks
 from balsam.commands import base_environment
 from balsam.errors import SiteError, Unavailable
 from balsam.site import ENV_SITE, Site
@@ -56,29 +57,36 @@ class Status:
 
 
 def find(site: Site, service: Service) -> Status:
-    """What the service says of itself, checked against the process; nothing is contacted.
+    """Whether somebody holds the service's lock, and what they say of themselves; nothing is contacted.
 
     Raises:
         SiteError: it runs on another host.
     """
-    info = site.read_info(service.name)
-    if not info:
-        return Status(service, "down")
-    host = str(info.get("host", ""))
-    if host != socket.gethostname():
+    said = site.read_info(service.name)
+    # The lock ends with its holder, and a service has it before it can say anything: it decides who is there.
+    holder = locks.holder(site.run / f"{service.name}.lock")
+    host = said.get("host")
+    if not isinstance(host, str):  # it says nothing, or is damaged
+        host = holder.host if holder else ""
+    if host and host != socket.gethostname():
         raise SiteError(
             f"the services of {site.path} run on {host}: use balsam there"
             f" (if that host is gone for good, remove {site.run / service.name}.json)",
             reason="OTHER_HOST",
         )
-    try:
-        pid = int(info.get("pid", 0))
-        started = datetime.datetime.fromtimestamp(float(info.get("start_time", 0)), datetime.UTC)
-    except (TypeError, ValueError, OverflowError, OSError):
-        return Status(service, "down")  # damaged; a service that lives writes it again within seconds
-    if not process.is_running(pid, service.module):
+    if holder is None:
         return Status(service, "down")
-    return Status(service, "silent", pid, host, str(info.get("version", "")), started)
+    if said.get("pid") != holder.pid:  # of one that was killed before
+        said = {}
+    since = _moment(said.get("start_time"))
+    return Status(service, "silent", holder.pid, host, str(said.get("version", "")), since)
+
+
+def _moment(started: object) -> datetime.datetime | None:
+    try:
+        return datetime.datetime.fromtimestamp(float(str(started)), datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return None  # damaged; a service that lives writes it again within seconds
 
 
 def probe(site: Site, service: Service, timeout: float = 5.0) -> Status:
@@ -187,6 +195,9 @@ def wait_until_up(site: Site, service: Service, child: subprocess.Popen[bytes] |
             note(f"waiting for the {service.title} ...")
             told = True
         if child is not None and child.poll() is not None:
+            if locks.holder(site.run / f"{service.name}.lock") is not None:
+                child = None  # another was first: of an `up` that was killed
+                continue
             raise SiteError(f"the {service.title} does not start: {last_words(site, service)}")
         status = find(site, service)
         if status.state != "down" and answers(site, service, 1.0):
@@ -217,7 +228,7 @@ def stop_all(site: Site) -> list[tuple[Service, int, bool]]:
     with _one_at_a_time(site):
         for service in reversed(SERVICES):
             status = find(site, service)
-            if status.state != "down":
+            if status.pid:
                 killed = process.stop(status.pid, service.module, STOP_SECONDS)
                 stopped.append((service, status.pid, killed))
     return stopped

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import fcntl
 import hmac
 import logging
 import os
@@ -14,7 +13,6 @@ import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
@@ -24,8 +22,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError, ValidationError
+from balsam.locks import ServiceLock as ServiceLock
 from balsam.rpc import CHANNEL_OPTIONS, pack_error, status_code
-from balsam.site import Site
+from balsam.site import Site, read_owner_token
 from balsam.version import VERSION
 
 log = logging.getLogger("balsam.serving")
@@ -180,7 +179,7 @@ async def _refuse(context: Any, method: str, error: Exception) -> None:
 
 def owner_only(site: Site) -> Authorize:
     """Accepts the owner's token and nothing else."""
-    expected = site.owner_token_file.read_text().strip().encode()
+    expected = read_owner_token(site).encode()
     owner = Caller(user=user_name(), role="owner")
 
     def authorize(method: str, token: str) -> Caller:
@@ -199,29 +198,6 @@ def user_name() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
-
-
-class ServiceLock:
-    """One process a service and site: a lock that ends with its holder, with a line that says who holds it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor = -1
-
-    def acquire(self, service: str) -> None:
-        """Takes the lock.
-
-        Raises:
-            SiteError: another process holds it; says which.
-        """
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(self._descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
-            raise SiteError(f"the {service} of this site runs already ({holder})", reason="ALREADY_RUNNING") from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
 class Service:
@@ -270,7 +246,7 @@ class Service:
             "address": self.site.address(self.name),
             **info,
         }
-        self.site.write_info(self.name, **self._info)
+        self._say_what_we_are()
         self._watch = asyncio.create_task(self._look_after_files())
 
     async def _look_after_files(self) -> None:
@@ -284,7 +260,16 @@ class Service:
                 return
             if self.site.read_info(self.name) != self._info:
                 log.warning("%s.json was damaged or removed: writing it again", self.name)
-                self.site.write_info(self.name, **self._info)
+                self._say_what_we_are()
+
+    def _say_what_we_are(self) -> None:
+        """Who finds nothing said still sees who holds the lock: without room for this, the service serves."""
+        try:
+            for draft in self.site.run.glob(f"{self.name}.*.tmp"):
+                draft.unlink(missing_ok=True)  # of one that was killed
+            self.site.write_info(self.name, **self._info)
+        except OSError as error:
+            log.warning("cannot write %s.json: %s", self.name, error.strerror)
 
     async def set_ready(self) -> None:
         """The health check says SERVING from now on."""

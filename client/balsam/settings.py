@@ -65,6 +65,9 @@ def load(path: Path) -> Settings:
         raise SiteError(f"cannot read the settings {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SiteError(f"{path} is not valid TOML: {error}") from None
+    if "database" not in values:
+        # It has always been there. Without it, a site over PostgreSQL would get an empty database of another kind.
+        raise SiteError(f"{path} was cut off: it does not say which `database` the site has; restore it or add that")
     return check(values, str(path))
 
 

@@ -21,6 +21,7 @@ ENV_SITE = "BALSAM_DB_PATH"
 ENV_JOB_TOKEN = "BALSAM_JOB_TOKEN"
 ENV_TOKEN_FILE = "BALSAM_TOKEN_FILE"
 
+_SHORTEST_TOKEN = 32
 _LONGEST_SOCKET_PATH = 100  # bytes; the system's limit is 107
 
 
@@ -193,6 +194,24 @@ def write_secret(path: Path, text: str) -> None:
         file.write(text + ("" if text.endswith("\n") else "\n"))
         file.flush()
         os.fsync(descriptor)
+
+
+def read_owner_token(site: Site) -> str:
+    """The owner's token, as a service compares it with what callers send.
+
+    Raises:
+        SiteError: the file was cut off; nobody may get in with what is left of it.
+    """
+    try:
+        token = site.owner_token_file.read_text(errors="replace").strip()
+    except OSError as error:
+        raise SiteError(f"cannot read the token {site.owner_token_file}: {error.strerror}") from None
+    if len(token) < _SHORTEST_TOKEN:
+        raise SiteError(
+            f"{site.owner_token_file} is damaged: restore it, or write at least {_SHORTEST_TOKEN} random characters"
+            " to it, then start the services again"
+        )
+    return token
 
 
 def read_token(site: Site) -> str:

@@ -159,6 +159,22 @@ def test_a_pid_file_that_names_a_stranger_is_no_hindrance(cluster: Cluster, log:
     assert stranger.returncode == 0
 
 
+@pytest.mark.parametrize("text", [b"", b"\0\0\0\n", b"nobody\n"], ids=["empty", "zeros", "garbage"])
+@pytest.mark.parametrize("alive", [False, True], ids=["dead", "alive"])
+def test_a_pid_file_that_is_damaged_is_no_hindrance(cluster: Cluster, log: Path, text: bytes, alive: bool) -> None:
+    cluster.start(log)
+    execute(cluster.url, "CREATE TABLE kept AS SELECT 7 AS x")
+    pid = cluster.pid()
+    if not alive:
+        _kill(cluster)
+    for file in (cluster.data / "postmaster.pid", *cluster.socket_directory.glob(".s.*.lock")):
+        file.write_bytes(text)
+
+    cluster.start(log)
+    assert cluster.pid() not in (None, pid)
+    assert execute(cluster.url, "SELECT x FROM kept") == [(7,)]
+
+
 def test_a_data_directory_of_another_version_is_refused(cluster: Cluster, log: Path) -> None:
     (cluster.data / "PG_VERSION").write_text("11\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import logging
 import os
 import sys
@@ -52,12 +53,20 @@ def main() -> int:
         has_log = True
         asyncio.run(serve(site))
     except (BalsamError, OSError) as error:
+        text = _described(error)
         if has_log:  # without one, logging would write to stderr as well
-            log.error("%s", error)
+            log.error("%s", text)
         if not (has_log and options.echo):
-            print(f"balsam job store: {error}", file=sys.stderr)
+            print(f"balsam job store: {text}", file=sys.stderr)
         return 1
     return 0
+
+
+def _described(error: BalsamError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        room = "; make room and start it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return f"{error.strerror}: {error.filename}{room}" if error.filename else f"{error.strerror}{room}"
+    return str(error)
 
 
 async def serve(site: Site) -> None:

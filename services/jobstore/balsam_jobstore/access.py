@@ -6,14 +6,15 @@ import hashlib
 import hmac
 from collections.abc import Callable
 
-from balsam.errors import NotAllowed
+from balsam.errors import NotAllowed, SiteError
 from balsam.serving import Caller, user_name
-from balsam.site import Site
+from balsam.site import Site, read_owner_token
 
 OWNER, RUN = "owner", "run"
 _BOTH = frozenset({OWNER, RUN})
 _OWNER = frozenset({OWNER})
 _PREFIX = "/balsam.v1."
+_KEY_BYTES = 32
 
 METHODS: dict[str, frozenset[str]] = {
     "SiteService/GetSite": _BOTH,
@@ -84,7 +85,7 @@ class RunTokens:
 
 def authorizer(site: Site, tokens: RunTokens) -> Callable[[str, str], Caller]:
     """Decides who calls and whether they may."""
-    owner_digest = hashlib.sha256(site.owner_token_file.read_text().strip().encode()).digest()
+    owner_digest = hashlib.sha256(read_owner_token(site).encode()).digest()
     user = user_name()
 
     def authorize(method: str, token: str) -> Caller:
@@ -105,5 +106,19 @@ def authorizer(site: Site, tokens: RunTokens) -> Callable[[str, str], Caller]:
 
 
 def read_key(site: Site) -> bytes:
-    """The site's secret key."""
-    return bytes.fromhex((site.credentials / "site.key").read_text().strip())
+    """The site's secret key.
+
+    Raises:
+        SiteError: the file is damaged.
+    """
+    file = site.credentials / "site.key"
+    try:
+        key = bytes.fromhex(file.read_text().strip())
+    except ValueError:
+        key = b""
+    if len(key) < _KEY_BYTES:
+        raise SiteError(
+            f"{file} is damaged: restore it, or write {2 * _KEY_BYTES} random hexadecimal digits to it"
+            " (runs that are under way lose their access)"
+        )
+    return key

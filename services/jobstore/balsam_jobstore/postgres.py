@@ -156,9 +156,10 @@ class Cluster:
         self.init()
         deadline = time.monotonic() + patience
         if self.pid() is None:
+            self._end_orphans()
             if self._process is not None:
                 self._process.poll()  # takes leave of one that was killed
-            self._end_orphans()
+            self._remove_damaged_locks()
             self._launch(log_file)
         while not self._is_ready():
             if self._process is not None and self._process.poll() is not None:
@@ -179,7 +180,7 @@ class Cluster:
     def _launch(self, log_file: Path) -> None:
         self._check_socket_path()
         variables = environment()
-        stale = self._pid_file()[:1]
+        stale = [line for line in self._pid_file()[:1] if line.strip().isdigit()]
         if stale:
             # It was killed, and its number may belong to somebody else by now. PostgreSQL disregards this one.
             variables["PG_GRANDPARENT_PID"] = stale[0]
@@ -238,17 +239,25 @@ class Cluster:
 
     def _end_orphans(self) -> None:
         """Ends what a killed server has left: a connection that computes notices its end only much later."""
-        if not self._pid_file():
+        if not (self.data / "postmaster.pid").exists():
             return
         orphans = [process for process in psutil.process_iter() if self._is_ours(process)]
         for process in orphans:
             process.kill()
         _have_ended(orphans, patience=5.0)
 
+    def _remove_damaged_locks(self) -> None:
+        """No process of ours is left, so no lock file means anything; PostgreSQL refuses those that it cannot read."""
+        for lock in (self.data / "postmaster.pid", self.socket_directory / f".s.PGSQL.{PORT}.lock"):
+            with contextlib.suppress(OSError):
+                first = lock.read_bytes().split(b"\n")[0].strip().lstrip(b"-")
+                if not first.isdigit():
+                    lock.unlink()
+
     def _pid_file(self) -> list[str]:
         """Its lines: pid, data directory, start time, port, socket directory, address, memory, state."""
         try:
-            return (self.data / "postmaster.pid").read_text().splitlines()
+            return (self.data / "postmaster.pid").read_text(errors="replace").splitlines()
         except OSError:
             return []
 
