@@ -140,8 +140,8 @@ def test_nothing_is_greater_or_less_than_null(client: Client, field: str, op: st
 
 @pytest.mark.parametrize("field", ["a\nb", "b\x1b[31m"])
 def test_an_error_about_a_path_is_one_line(client: Client, field: str) -> None:
+    request = jobs_pb.ListJobsRequest(filter=where("name", query_pb2.Test.EXACT, text(text="a"), path=(field,)))
     with pytest.raises(Refusal) as caught:
-        request = jobs_pb.ListJobsRequest(filter=where("name", query_pb2.Test.EXACT, text(text="a"), path=(field,)))
         client.call("JobService/ListJobs", request)
     assert (caught.value.code, caught.value.field) == ("INVALID_ARGUMENT", "name")
     assert caught.value.details.isprintable()

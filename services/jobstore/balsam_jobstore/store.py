@@ -48,7 +48,7 @@ class Store:
         self.program_revisions: dict[int, int] = {}
         """Application key -> revision, of those that changed while this process runs: lines send them again."""
         self._rules: dict[int, RuleSet] = {}
-        """Session key -> its rules, oldest first; the last are in force. Changed by commands, in the writer's thread."""
+        """Session key -> its rules, oldest first; the last are in force. Changed by commands only."""
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
 
     async def start(self) -> None:
