@@ -19,6 +19,15 @@ def is_running(pid: int, module: str) -> bool:
     return state not in "ZX" and module.encode() in words
 
 
+def is_child_of(pid: int, word: str) -> bool:
+    """Whether the parent of process `pid` lives and has this word in its command line."""
+    try:
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        return word.encode() in Path(f"/proc/{parent}/cmdline").read_bytes().split(b"\0")
+    except (OSError, IndexError):
+        return False
+
+
 def stop(pid: int, module: str, grace_seconds: float) -> bool:
     """Ends process `pid` of `module`: SIGTERM, and SIGKILL when it is still there after the grace.
 

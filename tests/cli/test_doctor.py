@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,9 +22,12 @@ from balsam_cli.doctor import checks, host
 from balsam_cli.doctor.examination import examine
 from balsam_cli.doctor.finding import Finding
 from balsam_cli.doctor.patient import find_patient
+from scripts.check_imports import ROOT
 from tests.cli.conftest import Balsam
 from tests.support.processes import Services, running_launcher, services
 from tests.support.sites import make_test_site, wait_until
+
+PAGE = (ROOT / "docs" / "doctor.md").read_text()
 
 Look = Callable[..., dict[str, Finding]]
 
@@ -73,6 +77,7 @@ def test_a_healthy_site_has_no_problem_and_nothing_of_it_is_changed(
         found = balsam("doctor", "--json")
         assert [(one["check"], one["found"]) for one in found.json if one["level"] != "ok"] == []
         assert found.status == 0
+        assert re.findall(r"^(?:ok|problem) +(.+?)  ", PAGE, re.MULTILINE) == [one["check"] for one in found.json]
     shown = balsam("doctor")
     assert shown.status == 0
     assert "note     services      job store down, scheduler down\n         fix: balsam up\n" in shown.out
@@ -105,6 +110,10 @@ def open_token(site: Site) -> None:
 
 def open_credentials(site: Site) -> None:
     site.credentials.chmod(0o755)
+
+
+def open_site(site: Site) -> None:
+    site.path.chmod(0o777)
 
 
 def open_run(site: Site) -> None:
@@ -145,6 +154,7 @@ def lose_settings(site: Site) -> None:
         ("permissions", open_token),
         ("permissions", open_credentials),
         ("permissions", open_run),
+        ("permissions", open_site),
         ("permissions", lose_database_directory),
         ("directories", lose_data),
         ("directories", lose_log),

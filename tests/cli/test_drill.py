@@ -16,8 +16,10 @@ from balsam.rpc import Connection
 from balsam.site import Site
 from balsam.v1 import session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceStub
-from balsam_cli.drill.drill import Drill, Plan
+from balsam_cli import process as processes
+from balsam_cli.drill.drill import Drill
 from balsam_cli.drill.launchers import ENV_DRILL, marked
+from balsam_cli.drill.plan import Plan
 from tests.cli.conftest import Balsam
 from tests.support.sites import jobs, make_test_site, wait_until
 
@@ -109,13 +111,21 @@ def test_services_in_the_foreground_are_not_ended_by_a_drill(balsam: Balsam, sit
         process.send_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_drill_that_is_interrupted_leaves_nothing(number: signal.Signals, balsam_process: Balsam, site: Site) -> None:
+@pytest.mark.parametrize(
+    ("number", "moment"), [(signal.SIGINT, "run"), (signal.SIGTERM, "run"), (signal.SIGINT, "kill")]
+)
+def test_a_drill_that_is_interrupted_leaves_nothing(
+    number: signal.Signals, moment: str, balsam_process: Balsam, site: Site
+) -> None:
+    """At the first run, or while the job store is dead."""
     assert balsam_process("up").status == 0
-    command = [sys.executable, "-m", "balsam_cli", "doctor", "--drill", "--jobs", "400"]
+    pid = site.read_info("jobstore")["pid"]
+    command = [sys.executable, "-m", "balsam_cli", "doctor", "--drill", "--jobs", "200"]
     environ = os.environ | {"BALSAM_DB_PATH": str(site.path)}
     with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
         wait_until(lambda: next(site.data.glob("*/*/witness"), None), what="a first run", site=site)
+        if moment == "kill":
+            wait_until(lambda: not processes.is_running(pid, "balsam_jobstore"), what="the kill", site=site)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number

@@ -60,7 +60,8 @@ def _examine(as_json: bool) -> int:
 
 def _drill(jobs: int | None, keep: bool, wait_for_lease: bool, yes: bool, as_json: bool) -> int:
     from balsam.site import find_site
-    from balsam_cli.drill.drill import Drill, Plan
+    from balsam_cli.drill.drill import Drill
+    from balsam_cli.drill.plan import Plan
     from balsam_cli.output import printer
 
     plan = Plan(jobs=jobs or _JOBS, keep=keep, yes=yes, wait_for_lease=wait_for_lease or None)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from balsam_cli.doctor.finding import Finding, note, ok, problem, quoted
 from balsam_cli.doctor.patient import Patient
 from balsam_cli.doctor.programs import ask
 
 _INTEGRITY_SECONDS = 5.0
+_EXTRA = "pip install '.[postgres]'    # in the directory of Balsam"
 SECONDS = 30.0
 """For all of it: loading the program, connecting, and the check of integrity [s]."""
 
@@ -80,15 +83,33 @@ def _missing(title: str, patient: Patient) -> Finding:
 
 def _mending(report: dict[str, Any], patient: Patient) -> str:
     trouble = report["trouble"]
+    if "needs the Python package" in trouble:
+        return _EXTRA
     if report["database"] == "postgres":
         if "was not found" in trouble or "only " in trouble:
-            return "pip install '.[postgres]'    # in the directory of Balsam"
+            return _EXTRA
         if "pgpass" in trouble:
             return f"cp BACKUP/pgpass {quoted(patient.site.database / 'postgres')}"
         return "balsam down; balsam up"
     if report["database"] == "url":
-        return f"psql \"$(sed -n 's/^database = //p' {quoted(patient.site.path)}/settings.toml | tr -d '\\\"')\""
+        return _question(patient.settings.database)
     return f"ls -l {quoted(patient.site.database)}"
+
+
+def _question(url: str) -> str:
+    """Asks the server whether it is there; without the password that an address may hold."""
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    where = [parts.hostname or "".join(query.get("host", ["localhost"])[:1])]
+    port = str(_port(parts) or "".join(query.get("port", ["5432"])[:1]))
+    return shlex.join(["pg_isready", "-h", *where, "-p", port])
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:
+        return None
 
 
 def _integrity(result: str, patient: Patient) -> Finding:
@@ -116,6 +137,6 @@ def _cluster(report: dict[str, Any]) -> Finding:
         text = f"{report['password_file']} is open to others (mode {report['password_file_mode']}): libpq disregards it"
         return problem("postgresql", text, f"chmod 600 {report['password_file']}")
     if not report["programs"]:
-        return problem("postgresql", report["trouble"] or "no programs found", "pip install '.[postgres]'")
+        return problem("postgresql", report["trouble"] or "no programs found", _EXTRA)
     server = f"server pid {report['pid']}" if report["pid"] else "the server does not run"
     return ok("postgresql", f"{server}; programs in {report['programs']}; the password file is closed to others")

@@ -44,6 +44,9 @@ def check_permissions(patient: Patient) -> Iterator[Finding]:
     """What holds secrets is its owner's, and closed to everyone else."""
     site = patient.site
     wrong, fixes = [], []
+    if site.path.stat().st_mode & stat.S_IWOTH:
+        wrong.append(f"everybody may write to {site.path}")
+        fixes.append(f"chmod o-w {quoted(site.path)}")
     for path, mode in (
         (site.credentials, 0o700),
         (site.owner_token_file, 0o600),

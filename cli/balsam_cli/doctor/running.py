@@ -121,21 +121,22 @@ def check_leftovers(patient: Patient) -> Iterator[Finding]:
         yield ok("leftovers", "none: nothing has run yet")
         return
     stale = []
-    held = []
+    held: list[tuple[str, int]] = []
     listening = _listeners(run)
     for path in sorted(run.iterdir()):
         alive = _is_alive(patient, path)
         if path.suffix == ".sock" and path in listening and alive is False:
-            held.append(f"{path.name} by pid {listening[path]}")
+            held.append((path.name, listening[path]))
         elif alive is False and path.suffix in (".json", ".sock"):
             stale.append(path)
     for path, pid in _lock_holders(run).items():
         if _is_alive(patient, path.with_suffix(".json")) is False:
-            held.append(f"{path.name} by pid {pid}")
+            held.append((path.name, pid))
     if held:
-        pids = " ".join(sorted({text.rpartition(" ")[2] for text in held}))
-        text = f"held by processes that do not say what they are: {', '.join(held)}"
-        yield problem("leftovers", text, f"ps -fp {pids.replace(' ', ',')}", f"kill {pids}; balsam up")
+        names = ", ".join(f"{name} by {f'pid {pid}' if pid else 'another user'}" for name, pid in held)
+        pids = sorted({str(pid) for _, pid in held if pid})
+        fixes = (f"ps -fp {','.join(pids)}", f"kill {' '.join(pids)}; balsam up") if pids else ("sudo ss -xlp",)
+        yield problem("leftovers", f"held by processes that do not say what they are: {names}", *fixes)
     elif stale:
         names = ", ".join(path.name for path in stale[:5]) + (" and more" if len(stale) > 5 else "")
         service = any(not _LAUNCHER.fullmatch(path.name) for path in stale)
@@ -179,9 +180,17 @@ def _lock_holders(run: Path) -> dict[Path, int]:
         words = line.split()
         if len(words) >= 6 and words[1] == "FLOCK" and words[5].rpartition(":")[2].isdecimal():
             path = files.get(int(words[5].rpartition(":")[2]))
-            if path is not None and int(words[4]) > 0:
+            # Files of other file systems have the same numbers.
+            if path is not None and _has_open(int(words[4]), path):
                 found[path] = int(words[4])
     return found
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    try:
+        return any(os.path.samefile(entry, path) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.exists())
+    except OSError:
+        return False
 
 
 def check_clock(patient: Patient) -> Iterator[Finding]:

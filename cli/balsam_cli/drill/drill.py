@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
-import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
+from collections.abc import Callable
 
 from balsam.client import Client
 from balsam.errors import BalsamError, NotAllowed, Unavailable
@@ -23,8 +18,10 @@ from balsam_cli import process, services
 from balsam_cli.doctor.storage import mount_of, mount_table
 from balsam_cli.drill.campaign import Campaign
 from balsam_cli.drill.launchers import Crew, Launcher, wait_until_none
+from balsam_cli.drill.plan import Plan
 from balsam_cli.drill.progress import Progress
 from balsam_cli.drill.receipt import Kill, Receipt, now
+from balsam_cli.drill.signals import deaf, stopped_by_signals
 from balsam_cli.drill.verdict import Point, begun_again, points
 from balsam_cli.terminal import must_agree
 from balsam_cli.text import count
@@ -37,28 +34,6 @@ _AT_ONCE_PER_CORE = 4  # runs mostly sleep
 _POLL_SECONDS = 0.05
 _LAST_SECONDS = 15.0  # for launchers to see that nothing is left
 _DELETE_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the user asked for.
-
-    Attributes:
-        jobs: how many.
-        keep: leave jobs and directories.
-        yes: do not ask.
-        wait_for_lease: the dead launcher's jobs come back when its lease runs out, and not when its death is certain;
-            None: where the lease is short.
-        most_seconds: give up after so long; None: by what the plan takes.
-        launcher: the launcher's command; for tests.
-    """
-
-    jobs: int
-    keep: bool = False
-    yes: bool = False
-    wait_for_lease: bool | None = None
-    most_seconds: float | None = None
-    launcher: tuple[str, ...] = (sys.executable, "-m", "balsam_launcher")
 
 
 class _GaveUp(Exception):
@@ -98,13 +73,13 @@ class Drill:
         self.progress.say(self._announcement())
         began = time.monotonic()
         self._deadline = began + self.most_seconds
-        with _stopped_by_signals():
+        with stopped_by_signals():
             try:
                 self._work(receipt)
             except (_GaveUp, BalsamError) as error:
                 receipt.points.append(Point("goes on after kills", False, str(error)))
             finally:
-                with _deaf():
+                with deaf():
                     self.progress.close()
                     self._crew.end()
                     if sys.exc_info()[0] is None:
@@ -123,7 +98,7 @@ class Drill:
 
     def _ask(self) -> None:
         jobstore = services.find(self.site, services.JOBSTORE)
-        if _is_in_foreground(jobstore.pid):
+        if process.is_child_of(jobstore.pid, "--foreground"):
             raise NotAllowed(
                 "the services run under `balsam up --foreground`, which ends when its job store is killed;"
                 " stop it, and drill before you start it again"
@@ -292,40 +267,3 @@ class Drill:
             time.sleep(_POLL_SECONDS)
         shutil.rmtree(self._campaign.directory, ignore_errors=True)
         self.progress.close()
-
-
-def _is_in_foreground(pid: int) -> bool:
-    """Whether the parent of a process is a `balsam up --foreground`."""
-    try:
-        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-        return b"--foreground" in Path(f"/proc/{parent}/cmdline").read_bytes().split(b"\0")
-    except (OSError, IndexError):
-        return False
-
-
-@contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the drill as Ctrl-C does: after it has cleaned up."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Signals that would cut cleaning up short are not heard; all of it has time limits."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # Not SIG_IGN, which a service that is started again would inherit.
-    before = {number: signal.signal(number, lambda _number, _frame: None) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -100,7 +100,12 @@ def test_a_clock_that_is_set_meanwhile_drifts() -> None:
         ({"revision": "0002"}, "note", "balsam down; balsam up"),
         ({"revision": "0004"}, "problem", "NEWER"),
         ({"revision": ""}, "note", "balsam up"),
-        ({"state": "trouble", "trouble": "connection refused"}, "problem", "psql"),
+        ({"state": "trouble", "trouble": "connection refused"}, "problem", "pg_isready -h localhost -p 5432"),
+        (
+            {"state": "trouble", "trouble": "it needs the Python package psycopg2"},
+            "problem",
+            "pip install '.[postgres]'",
+        ),
     ],
 )
 def test_the_revision_of_a_database_says_what_to_do(report: dict[str, str], level: str, fix: str) -> None:
@@ -108,6 +113,18 @@ def test_the_revision_of_a_database_says_what_to_do(report: dict[str, str], leve
     (finding,) = database.judge(whole, patient("/srv/site"))
     assert finding.level == level
     assert fix in " ".join(finding.fixes)
+
+
+@pytest.mark.parametrize(
+    ("url", "command"),
+    [
+        ("postgresql://me:secret@db.site:5433/name", "pg_isready -h db.site -p 5433"),
+        ("postgresql://me@/name?host=/run/pg&port=5434", "pg_isready -h /run/pg -p 5434"),
+        ("postgresql://me:secret@db:x/name", "pg_isready -h db -p 5432"),
+    ],
+)
+def test_a_server_is_asked_for_without_the_password(url: str, command: str) -> None:
+    assert database._question(url) == command
 
 
 def test_a_check_that_hangs_is_left_behind() -> None:
