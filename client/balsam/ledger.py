@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from balsam import failpoints
 from balsam.errors import BalsamError, ResourceExhausted, Unavailable
 from balsam.rpc import Connection
 from balsam.site import Site
@@ -75,6 +76,7 @@ class Ledger:
         for start in range(0, len(results), _RECORD_REPORTS):
             chunk = results[start : start + _RECORD_REPORTS]
             self._write(encode(Request(session_id=session_id, reports=chunk)))
+            failpoints.hit("ledger.after-write")
         return bool(results)
 
     def sync(self) -> None:
@@ -122,6 +124,7 @@ class Ledger:
         try:
             if self._descriptor < 0:
                 self._open()
+            failpoints.hit("ledger.before-write")
             while data:
                 written = os.write(self._descriptor, data)
                 self._size += written
@@ -190,6 +193,7 @@ def recover(site: Site, connection: Connection) -> int:
         requests = list(decode(data))
         found = sum(len(request.reports) for request in requests)
         late = sum(_send(connection, request) for request in requests)
+        failpoints.hit("ledger.after-recovery")
         path.unlink(missing_ok=True)
         counted += late
         whole = sum(len(encode(request)) for request in requests)

@@ -22,6 +22,7 @@ from tests.support.sites import job_table, states, wait_until
 SCRIPT = Path(__file__).parent / "scripts" / "campaign.py"
 JOBS = ("parent", "child", "long", "short0", "short1", "short2", "short3")
 SCRIPTS = ("before", "after")
+LAUNCHERS = ("launcher", "launcher2")
 DONE_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 
@@ -55,15 +56,17 @@ class Witnesses:
 
 
 class Supervised:
-    """The services of a site and a launcher, each started again whenever it has ended, from a thread.
+    """The services of a site and launchers, each started again whenever it has ended, from a thread.
 
     Args:
         site: the site.
         environ: what they are started with, beside this process's environment.
+        launchers: how many; the first is called ``launcher``.
     """
 
-    def __init__(self, site: Site, environ: dict[str, str]) -> None:
+    def __init__(self, site: Site, environ: dict[str, str], launchers: int) -> None:
         self.site = site
+        self._names = ["jobstore", "scheduler", *LAUNCHERS[:launchers]]
         self.ends: list[str] = []
         """Who has ended by itself, and with what."""
         self._environ = os.environ | environ
@@ -85,20 +88,20 @@ class Supervised:
         """Stops everything, the last started first; one that was to fail as it ends may do so, once."""
         self._stopping.set()
         self._thread.join()
-        stubborn = [name for name in ("launcher", "scheduler", "jobstore") if not self._end(name)]
+        stubborn = [name for name in reversed(self._names) if not self._end(name)]
         if stubborn:
             pytest.fail(f"{stubborn} did not stop\n{log_tails(self.site)}")
 
     def _look(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):
-            for name in ("jobstore", "scheduler", "launcher"):
+            for name in self._names:
                 process = self._processes.get(name)
                 if process is not None and process.poll() is not None:
                     self.ends.append(f"{name}: {process.returncode}")
                 elif process is not None:
                     continue
                 # A launcher without a job store ends at once.
-                if name != "launcher" or self._job_store_is_up():
+                if name not in LAUNCHERS or self._job_store_is_up():
                     self._processes[name] = self._spawn(name)
 
     def _job_store_is_up(self) -> bool:
@@ -107,7 +110,7 @@ class Supervised:
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"balsam_{name}", "--site", str(self.site.path)]
-        if name == "launcher":
+        if name in LAUNCHERS:
             command = launcher_command(self.site, "--persistent")
         with (self.site.log / f"{name}.console").open("ab") as console:
             return subprocess.Popen(
@@ -134,9 +137,9 @@ class Supervised:
 
 
 @contextlib.contextmanager
-def supervised(site: Site, environ: dict[str, str]) -> Iterator[Supervised]:
+def supervised(site: Site, environ: dict[str, str], launchers: int = 1) -> Iterator[Supervised]:
     """A site whose processes come back; afterwards none runs, and none has logged a traceback."""
-    running = Supervised(site, environ)
+    running = Supervised(site, environ, launchers)
     try:
         running.start()
         yield running
@@ -149,9 +152,17 @@ def supervised(site: Site, environ: dict[str, str]) -> Iterator[Supervised]:
         assert "Traceback" not in log.read_text(errors="replace"), f"traceback in {log.name}\n{log_tails(site)}"
 
 
-def run_campaign(site: Site, witnesses: Witnesses, environ: dict[str, str], tries: int = 1) -> None:
-    """Runs the script that makes the jobs; again, as its owner would, up to so many times until it succeeds."""
-    command = [sys.executable, str(SCRIPT), witnesses.command]
+def run_campaign(site: Site, witnesses: Witnesses, environ: dict[str, str], *, long: float, tries: int) -> None:
+    """Runs the script that makes the jobs; again, as its owner would, up to so many times until it succeeds.
+
+    Args:
+        site: where its services run.
+        witnesses: what the jobs run.
+        environ: added to the script's environment.
+        long: how long its longest job takes [s].
+        tries: how often it is run at most.
+    """
+    command = [sys.executable, str(SCRIPT), witnesses.command, str(long)]
     for _ in range(tries):
         done = subprocess.run(
             command,

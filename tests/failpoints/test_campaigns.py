@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -47,12 +47,17 @@ class Case:
     disturb: signal.Signals | None = None
     """Sent to `disturbed` when a run has begun: the point is on the way of what follows."""
     disturbed: str = "launcher"
+    launchers: int = 1
+    long: float = 1.5
+    """How long the longest job takes [s]."""
+    before: str = ""
+    """Another point, on the way to this one."""
 
     @property
     def setting(self) -> str:
         """The value of the variable."""
         where = f",in={self.process}" if self.process else ""
-        return f"{self.point}={self.action},hit={self.nth}{where},once"
+        return f"{self.before};{self.point}={self.action},hit={self.nth}{where},once"
 
     @property
     def label(self) -> str:
@@ -73,7 +78,12 @@ def _case(point: str, action: str, process: str = "", database: str = "sqlite", 
         disturb = signal.SIGKILL
     elif point == "worker.before-close":
         disturb, disturbed = signal.SIGTERM, process
-    return Case(point, action, process, nth, database, disturb, disturbed)
+    case = Case(point, action, process, nth, database, disturb, disturbed)
+    if point == "ledger.after-recovery":
+        return replace(case, before="ledger.after-write=kill,once")
+    if (point, action) == ("worker.before-reports", PAUSE):  # with somebody who takes over what still runs there
+        return replace(case, launchers=2, long=3.0)
+    return case
 
 
 _TELLING = {
@@ -105,6 +115,9 @@ EVERY_RUN = [
     _case("worker.before-reports", PAUSE, "launcher"),
     _case("worker.before-message", "done-but-error", "launcher"),
     _case("worker.before-close", "kill", "launcher"),
+    _case("ledger.before-write", "enospc"),
+    _case("ledger.after-write", "kill"),
+    _case("ledger.after-recovery", "kill"),
     _case("agent.before-spawn", "raise:EAGAIN"),
     _case("agent.after-spawn", "kill"),
     _case("agent.before-notices", "kill"),
@@ -148,8 +161,8 @@ def test_a_campaign_ends_well_whatever_fails(case: Case, tmp_path: Path, request
     hits.mkdir()
     environ = {ENV_POINTS: case.setting, ENV_DIRECTORY: str(hits)}
     witnesses = Witnesses(tmp_path)
-    with supervised(site, environ) as running:
-        run_campaign(site, witnesses, environ, tries=3 if case.told_of else 1)
+    with supervised(site, environ, case.launchers) as running:
+        run_campaign(site, witnesses, environ, long=case.long, tries=3 if case.told_of else 1)
         if case.disturb:
             wait_until(lambda: witnesses.lines("long"), what="a run", site=site)
             running.signal(case.disturbed, case.disturb)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from balsam import failpoints
 from balsam.failpoints import ENV_DIRECTORY, ENV_POINTS
 from balsam.site import Site
 from balsam.states import State
@@ -22,6 +23,7 @@ POINT = "jobstore.in-session-end"
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A site with short leases, where the first end of a session finds no room on the disk."""
     (tmp_path / "hits").mkdir()
+    monkeypatch.setattr(failpoints, "hit", failpoints.hit)  # the library arms this process too, for now
     monkeypatch.setenv(ENV_POINTS, f"{POINT}=enospc,once")
     monkeypatch.setenv(ENV_DIRECTORY, str(tmp_path / "hits"))
     return make_test_site(tmp_path, lease_seconds=2.0)

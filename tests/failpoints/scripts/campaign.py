@@ -1,4 +1,4 @@
-"""A small campaign, as its owner starts it: what exists is left alone. The first word: the witness's command."""
+"""A small campaign, as its owner starts it: what exists is left alone. Words: the witness, seconds of `long`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from balsam.launcher.dag import ApplicationDefinition, BalsamJob, add_app
 
-witness = sys.argv[1]
+witness, long = sys.argv[1], float(sys.argv[2])
 
 
 def job(name: str, seconds: float, **fields: object) -> BalsamJob:
@@ -21,5 +21,5 @@ if not ApplicationDefinition.objects.filter(name="scripted"):
 if not BalsamJob.objects.exists():
     parent = job("parent", 0.1, application="scripted")
     child = job("child", 0.1, parents=[parent])
-    others = [job("long", 1.5, priority=1), *(job(f"short{number}", 0.02) for number in range(4))]
+    others = [job("long", long, priority=1), *(job(f"short{number}", 0.02) for number in range(4))]
     BalsamJob.objects.bulk_create([parent, child, *others])
