@@ -62,6 +62,7 @@ POINTS: Mapping[str, Point] = {
     ),
     "jobstore.after-commit": Point("a group is durable, and nobody knows", _AFTER_STEP),
     "jobstore.in-attach": Point("a worker's line is the one of its session, and not committed", _BEFORE_STEP),
+    "jobstore.after-reports": Point("a worker's reports are applied, and nothing is committed", _BEFORE_STEP),
     "jobstore.in-sweep": Point("a session was found to have expired, and is not ended yet"),
     "jobstore.in-session-end": Point("the jobs of a session are given back, and nothing is committed", _BEFORE_STEP),
     "scheduler.after-rules": Point("the rules are in force, and no work is asked for yet", _AFTER_STEP),

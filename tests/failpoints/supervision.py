@@ -56,17 +56,16 @@ class Witnesses:
 
 
 class Supervised:
-    """The services of a site and launchers, each started again whenever it has ended, from a thread.
+    """The services of a site and a launcher, each started again whenever it has ended, from a thread.
 
     Args:
         site: the site.
         environ: what they are started with, beside this process's environment.
-        launchers: how many; the first is called ``launcher``.
     """
 
-    def __init__(self, site: Site, environ: dict[str, str], launchers: int) -> None:
+    def __init__(self, site: Site, environ: dict[str, str]) -> None:
         self.site = site
-        self._names = ["jobstore", "scheduler", *LAUNCHERS[:launchers]]
+        self._names = ["jobstore", "scheduler", LAUNCHERS[0]]
         self.ends: list[str] = []
         """Who has ended by itself, and with what."""
         self._environ = os.environ | environ
@@ -79,6 +78,10 @@ class Supervised:
         self.site.make_run()
         self._thread.start()
         wait_until(lambda: serves(self.site, "scheduler"), what="the scheduler serves", site=self.site)
+
+    def add_launcher(self) -> None:
+        """A second launcher comes."""
+        self._names.append(LAUNCHERS[1])
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Sends a signal to a process."""
@@ -137,9 +140,9 @@ class Supervised:
 
 
 @contextlib.contextmanager
-def supervised(site: Site, environ: dict[str, str], launchers: int = 1) -> Iterator[Supervised]:
+def supervised(site: Site, environ: dict[str, str]) -> Iterator[Supervised]:
     """A site whose processes come back; afterwards none runs, and none has logged a traceback."""
-    running = Supervised(site, environ, launchers)
+    running = Supervised(site, environ)
     try:
         running.start()
         yield running

@@ -47,7 +47,8 @@ class Case:
     disturb: signal.Signals | None = None
     """Sent to `disturbed` when a run has begun: the point is on the way of what follows."""
     disturbed: str = "launcher"
-    launchers: int = 1
+    taken_over: bool = False
+    """Another launcher comes when the point is reached."""
     long: float = 1.5
     """How long the longest job takes [s]."""
     before: str = ""
@@ -82,7 +83,7 @@ def _case(point: str, action: str, process: str = "", database: str = "sqlite", 
     if point == "ledger.after-recovery":
         return replace(case, before="ledger.after-write=kill,once")
     if (point, action) == ("worker.before-reports", PAUSE):  # with somebody who takes over what still runs there
-        return replace(case, launchers=2, long=3.0)
+        return replace(case, taken_over=True, long=3.5)
     return case
 
 
@@ -105,6 +106,7 @@ EVERY_RUN = [
     _case("jobstore.after-commit", "kill"),
     _case("jobstore.after-commit", "done-but-error", database="postgres"),
     _case("jobstore.in-attach", "enospc"),
+    _case("jobstore.after-reports", "kill"),
     _case("jobstore.in-sweep", "kill"),
     _case("jobstore.in-session-end", "raise"),
     _case("scheduler.after-rules", "done-but-error"),
@@ -161,11 +163,14 @@ def test_a_campaign_ends_well_whatever_fails(case: Case, tmp_path: Path, request
     hits.mkdir()
     environ = {ENV_POINTS: case.setting, ENV_DIRECTORY: str(hits)}
     witnesses = Witnesses(tmp_path)
-    with supervised(site, environ, case.launchers) as running:
+    with supervised(site, environ) as running:
         run_campaign(site, witnesses, environ, long=case.long, tries=3 if case.told_of else 1)
         if case.disturb:
             wait_until(lambda: witnesses.lines("long"), what="a run", site=site)
             running.signal(case.disturbed, case.disturb)
+        if case.taken_over:
+            wait_until((hits / case.point).exists, what=case.setting, site=site)
+            running.add_launcher()
         wait_until_finished(site)
         wait_until((hits / case.point).exists, what=case.setting, site=site)
         attempts = {job.name: job.attempt for job in jobs(site)}

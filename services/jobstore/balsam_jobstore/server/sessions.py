@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+from balsam import failpoints
 from balsam.errors import ValidationError
 from balsam.fields import JOB_MODES, MAX_INT
 from balsam.serving import CALLER
@@ -19,7 +20,7 @@ from balsam.v1.session_service_pb2_grpc import SessionServiceServicer
 from balsam.version import VERSION
 from balsam_jobstore import applications, leases, sessions
 from balsam_jobstore.clocks import ClockOffset
-from balsam_jobstore.database import now_us
+from balsam_jobstore.database import as_database_error, now_us
 from balsam_jobstore.leases import Credit, Delivery, Grant, Report, Stream
 from balsam_jobstore.rules import Condition, Rule
 from balsam_jobstore.server import convert
@@ -172,6 +173,8 @@ class _Line:
 
         def command(tx: Tx) -> list[tuple[int, int]]:
             refused = leases.apply_reports(tx, self._session, reports)
+            if reports:
+                failpoints.hit("jobstore.after-reports", as_database_error)
             if credit is not None:
                 self.stream.set_credit(credit, seen)
                 self.stream.dry = self.stream.dry and self._same_fit(credit)
