@@ -474,8 +474,8 @@ def _events_of(*job_ids: str) -> events_pb.ListEventsRequest:
 
 
 def test_the_times_of_a_host_whose_clock_is_wrong_are_corrected(shared: Site, client: Client) -> None:
-    schedule(client)
-    line = Line(client, open_session(client, workflow_filter="clock"))
+    scheduler, launcher = schedule(client), open_session(client, workflow_filter="clock")
+    line = Line(client, launcher)
     mine = new_job(workflow="clock")
     create(client, mine)
     line.send(credit=work_pb.WorkRequest.Credit(nodes=1, jobs=1, largest=1))
@@ -491,6 +491,8 @@ def test_the_times_of_a_host_whose_clock_is_wrong_are_corrected(shared: Site, cl
     assert list(running.states) == [S.RUNNING]
     early = running.record_time.ToMicroseconds() - running.time.ToMicroseconds()
     assert 1_000_000 <= early < 5_000_000
+    for session_id in (scheduler, launcher):
+        client.call("SessionService/CloseSession", work_pb.CloseSessionRequest(session_id=session_id))
 
 
 def test_a_grant_brings_its_program_once_and_again_when_it_has_changed(client: Client) -> None:
