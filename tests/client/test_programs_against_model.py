@@ -1,12 +1,18 @@
-"""Random programs of calls of the Python API do what the job model says, over both databases."""
+"""Random programs of calls of the Python API do what the job model says, over both databases, and whatever crashes.
+
+In some programs the job store is killed, also amid calls, and started again. BALSAM_TEST_PROGRAMS and BALSAM_TEST_STEPS
+say how many programs there are and how long, BALSAM_TEST_CRASHES how many in a hundred have crashes.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,24 +21,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 import balsam
-from balsam import BalsamJob, Count, Q
+from balsam import BalsamJob, Count, Q, QueuedLaunch
 from balsam import client as clients
 from balsam.errors import BalsamError
 from balsam.launcher import dag
-from balsam.site import Site
 from balsam.states import State
-from tests.support.hands import Hands
+from tests.support.hands import Hands, Rules
+from tests.support.in_flight import REPEATABLE, VERBS, Call, CallsInFlight
+from tests.support.invariants import violations_of_site
 from tests.support.job_model import END, JobModel, Refused
-from tests.support.processes import services
+from tests.support.processes import Services, services
 from tests.support.sites import make_test_site
 
-RUNS = int(os.environ.get("BALSAM_TEST_PROGRAMS", "60"))
-STEPS = 30
+PROGRAMS = int(os.environ.get("BALSAM_TEST_PROGRAMS", "100"))
+STEPS = int(os.environ.get("BALSAM_TEST_STEPS", "30"))
+CRASHING = int(os.environ.get("BALSAM_TEST_CRASHES", "8"))
 STATES = [state.name for state in State]
 
 pick = st.integers(0, 10**6)
 """Which of those that there are: taken modulo their number, so that shrinking gets simple programs."""
 few = st.lists(pick, max_size=3)
+ends = st.sampled_from(["RUN_DONE", "RUN_DONE", "RUN_ERROR", "RUN_TIMEOUT"])
+delays = st.sampled_from([0.0, 0.001, 0.003, 0.01, 0.03])
+in_flight = st.tuples(pick, pick, st.sampled_from(STATES))
 new_job = st.fixed_dictionaries(
     {
         "workflow": st.sampled_from(["a", "a/b", "c"]),
@@ -47,21 +58,42 @@ new_job = st.fixed_dictionaries(
 )
 
 
+MOST_CRASHES = 2
+"""In one program."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A job that is leased, or was: its grant, the number that the model has for it, and its session."""
+
+    job_id: str
+    fence: int
+    grant: Any
+    session_id: str
+
+
 class Program(RuleBasedStateMachine):
-    """One program, on an empty store; the site is put into the class."""
+    """One program, on an empty store; what runs is put into the class."""
 
-    site: Site
+    running: Services
+    scheduler: Rules
+    crashes = 0
+    """Of all programs."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(draw=st.integers(0, 99))
+    def begin(self, draw: int) -> None:
+        self.site = self.running.site
         self.model = JobModel()
         self.hands = Hands(self.site)
-        self.runs: dict[str, Any] = {}
+        self.leases: dict[str, Lease] = {}
+        self.past: list[Lease] = []
+        self.crashes_left = MOST_CRASHES if draw >= 100 - CRASHING else 0
 
     def teardown(self) -> None:
         if hasattr(self, "hands"):
             self.hands.close()
             BalsamJob.objects.all().delete()
+            QueuedLaunch.objects.all().delete()
 
     # Choosing
 
@@ -76,7 +108,16 @@ class Program(RuleBasedStateMachine):
         return list(dict.fromkeys(self.chosen(number) for number in numbers)) if self.ids else []
 
     some_jobs = precondition(lambda self: bool(self.model.jobs))
-    some_runs = precondition(lambda self: bool(self.runs))
+    some_leases = precondition(lambda self: bool(self.leases))
+    some_past = precondition(lambda self: bool(self.past))
+    some_launches = precondition(lambda self: bool(self.model.launches))
+
+    def lease(self, number: int) -> Lease:
+        return list(self.leases.values())[number % len(self.leases)]
+
+    def is_held(self, lease: Lease) -> bool:
+        """Whether the store knows of it: jobs may be deleted while they run."""
+        return lease.job_id in self.model.jobs
 
     # What users do
 
@@ -164,36 +205,152 @@ class Program(RuleBasedStateMachine):
         refused = self.model.delete(ids, kill=False)
         assert self.refused(lambda: BalsamJob.objects.filter(state=state).delete()) == bool(refused)
 
+    @rule()
+    def record_a_launch(self) -> None:
+        launch = QueuedLaunch(nodes=2)
+        launch.save()
+        assert launch.launch_id is not None
+        self.model.launches[launch.launch_id] = True
+
+    @some_jobs
+    @some_launches
+    @rule(number=pick, launch=pick, to_none=st.booleans())
+    def bind_to_a_launch(self, number: int, launch: int, to_none: bool) -> None:
+        job_id = self.chosen(number)
+        target = None if to_none else list(self.model.launches)[launch % len(self.model.launches)]
+        job = BalsamJob.objects.get(pk=job_id)
+        job.queued_launch = target
+        self.both(lambda: self.model.bind(job_id, target), job.save)
+
+    @some_launches
+    @rule(launch=pick, delete=st.booleans())
+    def end_a_launch(self, launch: int, delete: bool) -> None:
+        chosen = list(self.model.launches)[launch % len(self.model.launches)]
+        found = QueuedLaunch.objects.get(pk=chosen)
+        if delete:
+            found.delete()
+        else:
+            found.state = "ENDED"
+            found.save()
+        self.model.end_launch(chosen, delete=delete)
+
     # What launchers do
 
     @precondition(lambda self: self.model.due() is not None)
-    @rule()
-    def run(self) -> None:
+    @rule(begins=st.sampled_from([True, True, False]))
+    def take(self, begins: bool) -> None:
         due = self.model.due()
         assert due is not None
         grant = self.hands.take()
         assert grant.job.job_id == due
-        self.model.begin(due)
-        self.runs[due] = grant
+        self.model.take(due)
         assert grant.job.attempt == self.model.jobs[due]["attempt"]
+        self.leases[due] = Lease(due, self.model.jobs[due]["fence"], grant, self.hands.session_id)
+        if begins:
+            assert self.hands.report(grant, State.RUNNING)
+            self.model.begin(due)
 
-    @some_runs
-    @rule(number=pick, state=st.sampled_from(["RUN_DONE", "RUN_DONE", "RUN_ERROR", "RUN_TIMEOUT"]))
+    @some_leases
+    @rule(number=pick, state=ends)
     def end_run(self, number: int, state: str) -> None:
-        job_id = list(self.runs)[number % len(self.runs)]
-        grant = self.runs.pop(job_id)
-        there = job_id in self.model.jobs and self.model.jobs[job_id]["held"]
-        assert self.hands.report(grant, State[state], release=True) == there
-        if there:
-            self.model.end(job_id, state)
+        lease = self.lease(number)
+        there = self.is_held(lease)
+        assert self.hands.report(lease.grant, *self.passages(lease, state), release=True) == there
+        self.let_go(lease, state)
 
-    @some_runs
+    @some_leases
+    @rule(number=pick)
+    def give_back(self, number: int) -> None:
+        lease = self.lease(number)
+        there = self.is_held(lease)
+        assert self.hands.report(lease.grant, release=True) == there
+        if there:
+            self.model.give_back(lease.job_id)
+        self.past.append(self.leases.pop(lease.job_id))
+
+    @some_past
+    @rule(number=pick, state=ends, release=st.booleans())
+    def report_again(self, number: int, state: str, release: bool) -> None:
+        old = [lease for lease in self.past if lease.job_id in self.leases] or self.past
+        lease = old[number % len(old)]
+        assert not self.hands.report(lease.grant, State[state], release=release)
+
+    @some_past
+    @rule(number=pick, state=ends)
+    def report_late(self, number: int, state: str) -> None:
+        lost = [lease for lease in self.past if self.model.jobs.get(lease.job_id, {}).get("lost")] or self.past
+        lease = lost[number % len(lost)]
+        counts = self.model.end_late(lease.job_id, lease.fence, state)
+        assert self.hands.report_late(lease.session_id, lease.grant, State.RUNNING, State[state]) == counts
+
     @rule()
     def lose_the_launcher(self) -> None:
         self.hands.close()
         self.model.lose()
-        self.runs.clear()
+        self.past += self.leases.values()
+        self.leases.clear()
         self.hands = Hands(self.site)
+
+    def passages(self, lease: Lease, state: str) -> list[State]:
+        """What a launcher reports of a run that has ended: it was announced, or it was not."""
+        begun = not self.is_held(lease) or "RUNNING" in self.model.jobs[lease.job_id]["history"][-1:]
+        return [State[state]] if begun else [State.RUNNING, State[state]]
+
+    def let_go(self, lease: Lease, state: str) -> None:
+        """In the model: a run has ended."""
+        if self.is_held(lease):
+            if len(self.passages(lease, state)) > 1:
+                self.model.begin(lease.job_id)
+            self.model.end(lease.job_id, state)
+        self.past.append(self.leases.pop(lease.job_id))
+
+    # What crashes
+
+    may_crash = precondition(lambda self: self.crashes_left > 0)
+
+    @may_crash
+    @rule()
+    def crash(self) -> None:
+        self.running.kill("jobstore")
+        self.reopen()
+
+    @may_crash
+    @some_leases
+    @rule(number=pick, state=ends, delay=delays)
+    def crash_amid_a_report(self, number: int, state: str, delay: float) -> None:
+        lease = self.lease(number)
+        passages = self.passages(lease, state)
+        self.hands.send(lease.grant, *passages, release=True)
+        self.kill_after(delay)
+        self.reopen()
+        self.hands.report(lease.grant, *passages, release=True)  # refused where it had arrived before
+        self.let_go(lease, state)
+
+    @may_crash
+    @some_jobs
+    @rule(asked=st.lists(in_flight, min_size=1, max_size=3), patient=st.booleans(), delay=delays)
+    def crash_amid_calls(self, asked: list[tuple[str, int, str]], patient: bool, delay: float) -> None:
+        verbs = REPEATABLE if patient else VERBS
+        calls = [Call(verbs[verb % len(verbs)], self.chosen(number), state) for verb, number, state in asked]
+        under_way = CallsInFlight(self.site, calls, patient=patient)
+        self.kill_after(delay)
+        self.reopen()
+        self.model = under_way.outcome(self.model, self.is_real)
+
+    def kill_after(self, seconds: float) -> None:
+        """Kills the job store: what is under way may have got anywhere."""
+        time.sleep(seconds)
+        self.running.kill("jobstore")
+
+    def reopen(self) -> None:
+        """Starts the job store again; a scheduler and a launcher take up where they were."""
+        self.crashes_left -= 1
+        type(self).crashes += 1
+        if self.site.settings.database == "sqlite":
+            assert violations_of_site(self.site) == []
+        self.running.start("jobstore")
+        self.scheduler.register_again()
+        self.hands.attach_again([lease.grant for lease in self.leases.values()])
 
     # Comparing
 
@@ -223,15 +380,18 @@ class Program(RuleBasedStateMachine):
 
     def compare(self) -> None:
         """Every job, and what queries say of them."""
-        real = {
-            row["job_id"]: row
-            for page in BalsamJob._calls().pages(balsam.query.EVERYTHING, fields=[*SAME, "parents", "leased", "data"])
-            for row in page
-        }
-        shown = {job_id: as_shown(row) for job_id, row in real.items()}
-        expected = {job_id: as_expected(job) for job_id, job in self.model.jobs.items()}
-        assert shown == expected
-        assert list(real) == list(self.model.jobs)
+        real, model = self.real(), self.model
+        assert real == {job_id: as_expected(job) for job_id, job in model.jobs.items()}
+        assert list(real) == list(model.jobs)
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps % 3 == 0:
+            self.compare_queries()
+        for job_id, job in model.jobs.items():
+            if job["history"] != self.seen.get(job_id):
+                self.seen[job_id] = list(job["history"])
+                assert history(job_id) == job["history"]
+
+    def compare_queries(self) -> None:
         states = Counter(job["state"] for job in self.model.jobs.values())
         assert dict(BalsamJob.objects.values_list("state").annotate(n=Count("pk"))) == states
         wanted = Q(state__in=["FAILED", "PREPROCESSED"]) & ~Q(workflow="c") | Q(data__x__gt=0)
@@ -242,16 +402,27 @@ class Program(RuleBasedStateMachine):
             for job in sorted(self.model.jobs.values(), key=lambda job: -job["priority"])
             if (job["state"] in ("FAILED", "PREPROCESSED") and job["workflow"] != "c") or positive(job["data"].get("x"))
         ]
-        for job_id, job in self.model.jobs.items():
-            if job["history"] != self.seen.get(job_id):
-                self.seen[job_id] = list(job["history"])
-                assert [p.state for p in balsam.connect().events.history(job_id)] == job["history"]
+
+    def real(self) -> dict[str, dict[str, Any]]:
+        """What the store says of every job."""
+        pages = BalsamJob._calls().pages(balsam.query.EVERYTHING, fields=[*SAME, "parents", "leased", "data"])
+        return {row["job_id"]: as_shown(row) for page in pages for row in page}
+
+    def is_real(self, model: JobModel) -> bool:
+        """Whether the store is as a model says."""
+        expected = {job_id: as_expected(job) for job_id, job in model.jobs.items()}
+        return self.real() == expected and all(history(one) == job["history"] for one, job in model.jobs.items())
 
     @property
     def seen(self) -> dict[str, list[str]]:
         """Histories that have been compared."""
         seen: dict[str, list[str]] = self.__dict__.setdefault("_seen", {})
         return seen
+
+
+def history(job_id: str) -> list[str]:
+    """The states that a job has been in."""
+    return [passage.state for passage in balsam.connect().events.history(job_id)]
 
 
 SAME = ("state", "workflow", "priority", "num_nodes", "attempt", "restarts")
@@ -278,30 +449,34 @@ def positive(value: Any) -> bool:
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def running_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site whose services run; every example leaves it empty."""
-    site = make_test_site(tmp_path_factory.mktemp("programs"), request.param)
-    with services(site):
-        yield site
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """A job store that runs; every example leaves it empty."""
+    site = make_test_site(tmp_path_factory.mktemp("programs"), request.param, lease_seconds=3600.0)
+    with services(site, "jobstore") as running:
+        yield running
 
 
-@pytest.mark.timeout(600)
-def test_random_programs_do_what_the_model_says(running_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BALSAM_DB_PATH", str(running_site.path))
+@pytest.mark.timeout(0)
+def test_random_programs_do_what_the_model_says(running: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BALSAM_DB_PATH", str(running.site.path))
     clients.reset()
-    bound = type("Program", (Program,), {"site": running_site})
+    rules = Rules(running.site)
+    bound: type[Program] = type("Program", (Program,), {"running": running, "scheduler": rules})
+    in_ci = bool(os.environ.get("CI"))
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         bound,
         settings=settings(
-            max_examples=RUNS,
+            max_examples=PROGRAMS,
             stateful_step_count=STEPS,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
-            derandomize=bool(os.environ.get("CI")),
+            derandomize=in_ci,
             database=None,
             report_multiple_bugs=False,
-            phases=[Phase.generate] if os.environ.get("CI") else [Phase.generate, Phase.shrink],
+            phases=[Phase.generate] if in_ci else [Phase.generate, Phase.shrink],
         ),
     )
+    rules.close()
     clients.reset()
+    assert bound.crashes or PROGRAMS * CRASHING < 500

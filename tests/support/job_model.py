@@ -23,7 +23,10 @@ DEFAULTS: Job = {
     "wait_for_parents": True,
     "auto_timeout_retry": True,
     "max_restarts": 3,
+    "launch": None,
 }
+RECALLED, TAKEN_OVER = "recalled", "taken over"
+"""What may have become of a lease while it is held: it was given under old values; somebody else has moved the job."""
 
 
 class Refused(Exception):
@@ -31,10 +34,12 @@ class Refused(Exception):
 
 
 class JobModel:
-    """All jobs, in order of creation."""
+    """All jobs, in order of creation, and the launches that there are."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
+        self.launches: dict[int, bool] = {}
+        """Launch -> whether it may still run jobs."""
 
     # Reading
 
@@ -47,7 +52,7 @@ class JobModel:
 
     def _is_due(self, job: Job) -> bool:
         ready = not job["wait_for_parents"] or all(job["parents"].values())
-        return job["state"] in RUNNABLE and not job["held"] and ready
+        return job["state"] in RUNNABLE and not job["held"] and job["launch"] is None and ready
 
     def children(self, parent: str) -> list[Job]:
         """The jobs that depend on one."""
@@ -76,8 +81,8 @@ class JobModel:
         for job in new:
             parents = dict.fromkeys(job.get("parents", ()), False)
             own = {"state": "CREATED", "history": ["CREATED"], "parents": parents}
-            counts = {"held": False, "moved": False, "lost": False, "by_parent": False, "restarts": 0, "attempt": 0}
-            self.jobs[job["id"]] = DEFAULTS | job | own | counts
+            lease = {"held": False, "fate": None, "lost": False, "fence": 0}
+            self.jobs[job["id"]] = DEFAULTS | job | own | lease | {"by_parent": False, "restarts": 0, "attempt": 0}
             self._look_at_parents(self.jobs[job["id"]])
             self._settle()
 
@@ -100,6 +105,7 @@ class JobModel:
         if job["state"] == "USER_KILLED" or state == "RUNNING" or (state == "USER_KILLED" and job["state"] in END):
             raise Refused("the graph")
         self._move(job, state)
+        self._stop_work(job)
 
     def change(self, ids: Iterable[str], fields: Job) -> int:
         """Sets fields of jobs, each by itself; gives how many were refused."""
@@ -110,8 +116,30 @@ class JobModel:
                 refused += 1
             else:
                 job |= fields
+                if "num_nodes" in fields and job["state"] in RUNNABLE:
+                    self._stop_work(job)
         self._settle()
         return refused
+
+    def bind(self, job_id: str, launch: int | None) -> None:
+        """Binds a job to a launch, or to none."""
+        job = self.jobs[job_id]
+        if launch is not None and launch not in self.launches:
+            raise Refused("there is no such launch")
+        before = job["launch"]
+        job["launch"] = launch if launch is None or self.launches[launch] else None
+        if job["launch"] != before and job["state"] in RUNNABLE:
+            self._stop_work(job)
+        self._settle()
+
+    def end_launch(self, launch: int, *, delete: bool) -> None:
+        """A launch is over, or deleted: its jobs are bound to none."""
+        for job in self.jobs.values():
+            if job["launch"] == launch:
+                job["launch"] = None
+        self.launches[launch] = False
+        if delete:
+            del self.launches[launch]
 
     def set_parents(self, job_id: str, parents: Sequence[str]) -> None:
         """Replaces the parents of a job."""
@@ -122,6 +150,8 @@ class JobModel:
             raise Refused("too late, or a cycle")
         job["parents"] = {parent: met for parent, met in job["parents"].items() if parent not in gone}
         job["parents"] |= {parent: self._is_met(parent) for parent in new}
+        if job["wait_for_parents"] and not all(job["parents"][parent] for parent in new):
+            self._stop_work(job)
         if job["state"] in WAITING or (gone and job["by_parent"]):
             self._look_at_parents(job)
         self._settle()
@@ -132,6 +162,7 @@ class JobModel:
         killed = [self.jobs[one] for one in self.jobs if one in chosen and self.jobs[one]["state"] not in END]
         for job in killed:
             self._move(job, "USER_KILLED")
+            self._stop_work(job)
         self._settle()
         return len(killed)
 
@@ -155,29 +186,67 @@ class JobModel:
 
     # What launchers do
 
+    def take(self, job_id: str) -> None:
+        """It is leased to a launcher."""
+        job = self.jobs[job_id]
+        job |= {"held": True, "fate": None, "lost": False, "attempt": job["attempt"] + 1, "fence": job["fence"] + 1}
+
     def begin(self, job_id: str) -> None:
         """Its run has begun."""
         job = self.jobs[job_id]
-        job |= {"held": True, "moved": False, "lost": False, "attempt": job["attempt"] + 1}
-        self._enter(job, "RUNNING")
-        self._settle()
+        if job["fate"] is None:
+            self._enter(job, "RUNNING")
 
     def end(self, job_id: str, state: str) -> None:
         """Its run has ended, and the lease with it; what somebody else has set meanwhile stands."""
         job = self.jobs[job_id]
-        if not job["moved"]:
+        if job["fate"] is None:
             self._enter(job, state)
-        job["held"] = False
-        self._settle()
+        self._release(job)
+
+    def give_back(self, job_id: str) -> None:
+        """The launcher ends the lease without a result: of a run that it stopped, or never began."""
+        job = self.jobs[job_id]
+        if job["state"] == "RUNNING":
+            self._lose_run(job)
+        elif job["fate"] != TAKEN_OVER and job["state"] in RUNNABLE:
+            job["attempt"] -= 1
+        self._release(job)
 
     def lose(self) -> None:
         """The launcher is lost, and all its runs."""
         for job in self.jobs.values():
-            if job["held"] and job["state"] == "RUNNING":
-                job |= {"lost": True, "restarts": job["restarts"] + 1}
-                self._enter(job, "RUN_TIMEOUT")
-            job["held"] = False
+            if job["held"]:
+                job["lost"] = job["lost"] or job["fate"] is None
+                if job["state"] == "RUNNING":
+                    self._lose_run(job)
+                job["held"] = False
         self._settle()
+
+    def end_late(self, job_id: str, fence: int, state: str) -> bool:
+        """A result comes after its launcher was lost; whether it counts."""
+        job = self.jobs.get(job_id)
+        if job is None or job["held"] or not job["lost"] or job["fence"] != fence or job["state"] not in RUNNABLE:
+            return False
+        self._enter(job, "RUNNING")
+        self._enter(job, state)
+        job["lost"] = False
+        self._settle()
+        return True
+
+    def _lose_run(self, job: Job) -> None:
+        job |= {"lost": True, "restarts": job["restarts"] + 1}
+        self._enter(job, "RUN_TIMEOUT")
+
+    def _release(self, job: Job) -> None:
+        job["held"] = False
+        self._settle()
+
+    def _stop_work(self, job: Job) -> None:
+        if not job["held"]:
+            job["lost"] = False
+        elif job["fate"] is None:
+            job["fate"] = RECALLED
 
     # What follows
 
@@ -188,7 +257,7 @@ class JobModel:
     def _move(self, job: Job, state: str) -> None:
         source = job["state"]
         self._enter(job, state)
-        job["moved"] = True
+        job["fate"] = TAKEN_OVER
         if source in END and state not in END:
             job |= {"restarts": 0, "lost": False}
         if source not in WAITING and state in WAITING:
@@ -197,8 +266,10 @@ class JobModel:
             job["by_parent"] = False
         if source == "JOB_FINISHED":
             for child in self.children(job["id"]):
-                if child["state"] in WAITING:
+                if child["state"] in WAITING and child["parents"][job["id"]]:
                     child["parents"][job["id"]] = False
+                    if child["wait_for_parents"]:
+                        self._stop_work(child)
         if source == "FAILED":
             self._revive(job)
 

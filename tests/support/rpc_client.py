@@ -52,9 +52,16 @@ class Refusal(Exception):
 
 
 class Client:
-    """A channel to a job store, without the library's care."""
+    """A channel to a job store, without the library's care.
 
-    def __init__(self, site: Site, token: str | None = None) -> None:
+    Args:
+        site: the site of the job store.
+        token: the credential; None: the owner's.
+        patient: a call waits for a connection, on a machine that is too busy to make one at once.
+    """
+
+    def __init__(self, site: Site, token: str | None = None, *, patient: bool = False) -> None:
+        self._patient = patient
         self.token = site.owner_token_file.read_text().strip() if token is None else token
         self._channel = grpc.insecure_channel(
             site.address("jobstore"), options=[*CHANNEL_OPTIONS, ("grpc.max_send_message_length", -1)]
@@ -94,7 +101,7 @@ class Client:
         token = self.token if token is None else token
         metadata = [("authorization", f"Bearer {token}")] if token else []
         call = maker(path, _bytes, GetMessageClass(kind.output_type).FromString)
-        return call(request, metadata=metadata, timeout=timeout)
+        return call(request, metadata=metadata, timeout=timeout, wait_for_ready=self._patient)
 
 
 def refusal(error: grpc.RpcError) -> Refusal:
