@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,32 @@ def test_a_method_that_does_not_exist_is_unimplemented(shared: Site, client: Cli
     with grpc.insecure_channel(shared.address("jobstore")) as channel, pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary("/balsam.v1.JobService/Nothing")(b"", metadata=[("authorization", client.token)])
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_load_is_shed_and_sessions_are_renewed_meanwhile(client: Client) -> None:
+    session = work_pb.RenewSessionRequest(session_id=open_session(client))
+    job = new_job()
+    create(client, job)
+    update = rename(job)
+    update.updates.extend([update.updates[0]] * 499)  # each is a write of its own
+
+    def call() -> str:
+        try:
+            client.call("JobService/UpdateJobs", update)
+        except Refusal as refused:
+            return refused.code
+        return "OK"
+
+    with ThreadPoolExecutor(40) as pool:
+        calls = [pool.submit(call) for _ in range(40)]
+        renewals = 0
+        while not all(call.done() for call in calls):
+            client.call("SessionService/RenewSession", session, timeout=10)
+            renewals += 1
+        assert {call.result() for call in calls} == {"OK", "RESOURCE_EXHAUSTED"}
+    assert renewals > 1
+    assert client.call("JobService/UpdateJobs", rename(job)).updated == 1
+    client.call("SessionService/CloseSession", work_pb.CloseSessionRequest(session_id=session.session_id))
 
 
 @pytest.mark.parametrize("op", ["GT", "GTE", "LT", "LTE", "RANGE"])
