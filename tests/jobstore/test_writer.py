@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -15,7 +14,7 @@ from balsam_jobstore.database import Database
 from balsam_jobstore.tx import Outcome, Tx
 from balsam_jobstore.writer import Writer
 from tests.support.postgres import execute
-from tests.support.store import job
+from tests.support.store import Held, job
 
 
 class Counted:
@@ -37,17 +36,6 @@ class Counted:
 
     def disconnected(self) -> None:
         self.disconnects += 1
-
-
-class Held:
-    """A command that holds the writer up, so that others queue behind it."""
-
-    def __init__(self) -> None:
-        self.reached, self.go = threading.Event(), threading.Event()
-
-    def __call__(self, tx: Tx) -> None:
-        self.reached.set()
-        assert self.go.wait(20)
 
 
 @pytest.fixture

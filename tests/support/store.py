@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from types import SimpleNamespace
@@ -50,6 +51,17 @@ class DirectWriter(Writer):
         results, outcome = self.transact(list(commands))
         self._hooks.committed(outcome)
         return results
+
+
+class Held:
+    """A command that holds the writer up, so that others queue behind it."""
+
+    def __init__(self) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, tx: Tx) -> None:
+        self.reached.set()
+        assert self.go.wait(20)
 
 
 class Bench:

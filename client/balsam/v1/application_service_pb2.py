@@ -17,7 +17,7 @@ from balsam.v1 import query_pb2 as balsam_dot_v1_dot_query__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#balsam/v1/application_service.proto\x12\tbalsam.v1\x1a\x1b\x62\x61lsam/v1/application.proto\x1a\x15\x62\x61lsam/v1/query.proto\x1a google/protobuf/field_mask.proto\"G\n\x18\x43reateApplicationRequest\x12+\n\x0b\x61pplication\x18\x01 \x01(\x0b\x32\x16.balsam.v1.Application\"%\n\x15GetApplicationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x89\x01\n\x17ListApplicationsRequest\x12!\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x11.balsam.v1.Filter\x12$\n\x08order_by\x18\x02 \x03(\x0b\x32\x12.balsam.v1.OrderBy\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"a\n\x18ListApplicationsResponse\x12,\n\x0c\x61pplications\x18\x01 \x03(\x0b\x32\x16.balsam.v1.Application\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x93\x01\n\x18UpdateApplicationRequest\x12+\n\x0b\x61pplication\x18\x01 \x01(\x0b\x32\x16.balsam.v1.Application\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\x03\"(\n\x18\x44\x65leteApplicationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1b\n\x19\x44\x65leteApplicationResponse2\xc1\x03\n\x12\x41pplicationService\x12P\n\x11\x43reateApplication\x12#.balsam.v1.CreateApplicationRequest\x1a\x16.balsam.v1.Application\x12J\n\x0eGetApplication\x12 .balsam.v1.GetApplicationRequest\x1a\x16.balsam.v1.Application\x12[\n\x10ListApplications\x12\".balsam.v1.ListApplicationsRequest\x1a#.balsam.v1.ListApplicationsResponse\x12P\n\x11UpdateApplication\x12#.balsam.v1.UpdateApplicationRequest\x1a\x16.balsam.v1.Application\x12^\n\x11\x44\x65leteApplication\x12#.balsam.v1.DeleteApplicationRequest\x1a$.balsam.v1.DeleteApplicationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#balsam/v1/application_service.proto\x12\tbalsam.v1\x1a\x1b\x62\x61lsam/v1/application.proto\x1a\x15\x62\x61lsam/v1/query.proto\x1a google/protobuf/field_mask.proto\"[\n\x18\x43reateApplicationRequest\x12+\n\x0b\x61pplication\x18\x01 \x01(\x0b\x32\x16.balsam.v1.Application\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"%\n\x15GetApplicationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x89\x01\n\x17ListApplicationsRequest\x12!\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x11.balsam.v1.Filter\x12$\n\x08order_by\x18\x02 \x03(\x0b\x32\x12.balsam.v1.OrderBy\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"a\n\x18ListApplicationsResponse\x12,\n\x0c\x61pplications\x18\x01 \x03(\x0b\x32\x16.balsam.v1.Application\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa7\x01\n\x18UpdateApplicationRequest\x12+\n\x0b\x61pplication\x18\x01 \x01(\x0b\x32\x16.balsam.v1.Application\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\x03\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"<\n\x18\x44\x65leteApplicationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1b\n\x19\x44\x65leteApplicationResponse2\xc1\x03\n\x12\x41pplicationService\x12P\n\x11\x43reateApplication\x12#.balsam.v1.CreateApplicationRequest\x1a\x16.balsam.v1.Application\x12J\n\x0eGetApplication\x12 .balsam.v1.GetApplicationRequest\x1a\x16.balsam.v1.Application\x12[\n\x10ListApplications\x12\".balsam.v1.ListApplicationsRequest\x1a#.balsam.v1.ListApplicationsResponse\x12P\n\x11UpdateApplication\x12#.balsam.v1.UpdateApplicationRequest\x1a\x16.balsam.v1.Application\x12^\n\x11\x44\x65leteApplication\x12#.balsam.v1.DeleteApplicationRequest\x1a$.balsam.v1.DeleteApplicationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,19 +25,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'balsam.v1.application_servi
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATEAPPLICATIONREQUEST']._serialized_start=136
-  _globals['_CREATEAPPLICATIONREQUEST']._serialized_end=207
-  _globals['_GETAPPLICATIONREQUEST']._serialized_start=209
-  _globals['_GETAPPLICATIONREQUEST']._serialized_end=246
-  _globals['_LISTAPPLICATIONSREQUEST']._serialized_start=249
-  _globals['_LISTAPPLICATIONSREQUEST']._serialized_end=386
-  _globals['_LISTAPPLICATIONSRESPONSE']._serialized_start=388
-  _globals['_LISTAPPLICATIONSRESPONSE']._serialized_end=485
-  _globals['_UPDATEAPPLICATIONREQUEST']._serialized_start=488
-  _globals['_UPDATEAPPLICATIONREQUEST']._serialized_end=635
-  _globals['_DELETEAPPLICATIONREQUEST']._serialized_start=637
-  _globals['_DELETEAPPLICATIONREQUEST']._serialized_end=677
-  _globals['_DELETEAPPLICATIONRESPONSE']._serialized_start=679
-  _globals['_DELETEAPPLICATIONRESPONSE']._serialized_end=706
-  _globals['_APPLICATIONSERVICE']._serialized_start=709
-  _globals['_APPLICATIONSERVICE']._serialized_end=1158
+  _globals['_CREATEAPPLICATIONREQUEST']._serialized_end=227
+  _globals['_GETAPPLICATIONREQUEST']._serialized_start=229
+  _globals['_GETAPPLICATIONREQUEST']._serialized_end=266
+  _globals['_LISTAPPLICATIONSREQUEST']._serialized_start=269
+  _globals['_LISTAPPLICATIONSREQUEST']._serialized_end=406
+  _globals['_LISTAPPLICATIONSRESPONSE']._serialized_start=408
+  _globals['_LISTAPPLICATIONSRESPONSE']._serialized_end=505
+  _globals['_UPDATEAPPLICATIONREQUEST']._serialized_start=508
+  _globals['_UPDATEAPPLICATIONREQUEST']._serialized_end=675
+  _globals['_DELETEAPPLICATIONREQUEST']._serialized_start=677
+  _globals['_DELETEAPPLICATIONREQUEST']._serialized_end=737
+  _globals['_DELETEAPPLICATIONRESPONSE']._serialized_start=739
+  _globals['_DELETEAPPLICATIONRESPONSE']._serialized_end=766
+  _globals['_APPLICATIONSERVICE']._serialized_start=769
+  _globals['_APPLICATIONSERVICE']._serialized_end=1218
 # @@protoc_insertion_point(module_scope)

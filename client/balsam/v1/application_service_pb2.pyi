@@ -22,6 +22,11 @@ class CreateApplicationRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     APPLICATION_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     @property
     def application(self) -> balsam.v1.application_pb2.Application:
         """The application."""
@@ -30,9 +35,10 @@ class CreateApplicationRequest(google.protobuf.message.Message):
         self,
         *,
         application: balsam.v1.application_pb2.Application | None = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["application", b"application"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["application", b"application"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["application", b"application", "request_id", b"request_id"]) -> None: ...
 
 global___CreateApplicationRequest = CreateApplicationRequest
 
@@ -122,8 +128,13 @@ class UpdateApplicationRequest(google.protobuf.message.Message):
     APPLICATION_FIELD_NUMBER: builtins.int
     UPDATE_MASK_FIELD_NUMBER: builtins.int
     EXPECTED_REVISION_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     expected_revision: builtins.int
     """Refuse with CONFLICT unless the application's revision is this; 0: no check."""
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     @property
     def application(self) -> balsam.v1.application_pb2.Application:
         """Its name and the new values. The name itself cannot change."""
@@ -138,9 +149,10 @@ class UpdateApplicationRequest(google.protobuf.message.Message):
         application: balsam.v1.application_pb2.Application | None = ...,
         update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
         expected_revision: builtins.int = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["application", b"application", "update_mask", b"update_mask"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["application", b"application", "expected_revision", b"expected_revision", "update_mask", b"update_mask"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["application", b"application", "expected_revision", b"expected_revision", "request_id", b"request_id", "update_mask", b"update_mask"]) -> None: ...
 
 global___UpdateApplicationRequest = UpdateApplicationRequest
 
@@ -151,14 +163,20 @@ class DeleteApplicationRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Its name."""
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     def __init__(
         self,
         *,
         name: builtins.str = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "request_id", b"request_id"]) -> None: ...
 
 global___DeleteApplicationRequest = DeleteApplicationRequest
 

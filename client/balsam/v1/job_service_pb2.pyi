@@ -103,8 +103,14 @@ class CreateJobsRequest(google.protobuf.message.Message):
 
     ATOMIC_FIELD_NUMBER: builtins.int
     JOBS_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     atomic: builtins.bool
     """Read from the first message: all jobs of the stream, or none."""
+    request_id: builtins.str
+    """Read from the first message. Client-made UUID: the same stream again, in the
+    same messages and within an hour at least, has no second effect and gets the
+    same answer. Empty: not remembered.
+    """
     @property
     def jobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[balsam.v1.job_pb2.Job]:
         """The jobs. Parents may be jobs of the same stream that came before."""
@@ -114,8 +120,9 @@ class CreateJobsRequest(google.protobuf.message.Message):
         *,
         atomic: builtins.bool = ...,
         jobs: collections.abc.Iterable[balsam.v1.job_pb2.Job] | None = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["atomic", b"atomic", "jobs", b"jobs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["atomic", b"atomic", "jobs", b"jobs", "request_id", b"request_id"]) -> None: ...
 
 global___CreateJobsRequest = CreateJobsRequest
 
@@ -353,6 +360,11 @@ class UpdateJobsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     UPDATES_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     @property
     def updates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JobUpdate]:
         """The changes."""
@@ -361,8 +373,9 @@ class UpdateJobsRequest(google.protobuf.message.Message):
         self,
         *,
         updates: collections.abc.Iterable[global___JobUpdate] | None = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["updates", b"updates"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["request_id", b"request_id", "updates", b"updates"]) -> None: ...
 
 global___UpdateJobsRequest = UpdateJobsRequest
 
@@ -406,8 +419,13 @@ class UpdateMatchingJobsRequest(google.protobuf.message.Message):
     VALUES_FIELD_NUMBER: builtins.int
     UPDATE_MASK_FIELD_NUMBER: builtins.int
     DRY_RUN_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     dry_run: builtins.bool
     """Count only."""
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     @property
     def selector(self) -> global___JobSelector:
         """Which jobs."""
@@ -427,9 +445,10 @@ class UpdateMatchingJobsRequest(google.protobuf.message.Message):
         values: balsam.v1.job_pb2.Job | None = ...,
         update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
         dry_run: builtins.bool = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["selector", b"selector", "update_mask", b"update_mask", "values", b"values"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "selector", b"selector", "update_mask", b"update_mask", "values", b"values"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "request_id", b"request_id", "selector", b"selector", "update_mask", b"update_mask", "values", b"values"]) -> None: ...
 
 global___UpdateMatchingJobsRequest = UpdateMatchingJobsRequest
 
@@ -470,10 +489,15 @@ class SetJobStateRequest(google.protobuf.message.Message):
     SELECTOR_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     state: balsam.v1.job_pb2.Job.State.ValueType
     """The state to enter."""
     message: builtins.str
     """For people; stored in the history."""
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     @property
     def selector(self) -> global___JobSelector:
         """Which jobs."""
@@ -484,9 +508,10 @@ class SetJobStateRequest(google.protobuf.message.Message):
         selector: global___JobSelector | None = ...,
         state: balsam.v1.job_pb2.Job.State.ValueType = ...,
         message: builtins.str = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["selector", b"selector"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["message", b"message", "selector", b"selector", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["message", b"message", "request_id", b"request_id", "selector", b"selector", "state", b"state"]) -> None: ...
 
 global___SetJobStateRequest = SetJobStateRequest
 
@@ -527,10 +552,15 @@ class KillJobsRequest(google.protobuf.message.Message):
     SELECTOR_FIELD_NUMBER: builtins.int
     RECURSIVE_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     recursive: builtins.bool
     """And all that depend on them, directly or not."""
     message: builtins.str
     """For people; stored in the history."""
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     @property
     def selector(self) -> global___JobSelector:
         """Which jobs."""
@@ -541,9 +571,10 @@ class KillJobsRequest(google.protobuf.message.Message):
         selector: global___JobSelector | None = ...,
         recursive: builtins.bool = ...,
         message: builtins.str = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["selector", b"selector"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["message", b"message", "recursive", b"recursive", "selector", b"selector"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["message", b"message", "recursive", b"recursive", "request_id", b"request_id", "selector", b"selector"]) -> None: ...
 
 global___KillJobsRequest = KillJobsRequest
 
@@ -588,10 +619,15 @@ class DeleteJobsRequest(google.protobuf.message.Message):
     SELECTOR_FIELD_NUMBER: builtins.int
     KILL_FIELD_NUMBER: builtins.int
     DRY_RUN_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     kill: builtins.bool
     """Delete running jobs too: their processes are stopped."""
     dry_run: builtins.bool
     """Count only."""
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     @property
     def selector(self) -> global___JobSelector:
         """Which jobs."""
@@ -602,9 +638,10 @@ class DeleteJobsRequest(google.protobuf.message.Message):
         selector: global___JobSelector | None = ...,
         kill: builtins.bool = ...,
         dry_run: builtins.bool = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["selector", b"selector"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "kill", b"kill", "selector", b"selector"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "kill", b"kill", "request_id", b"request_id", "selector", b"selector"]) -> None: ...
 
 global___DeleteJobsRequest = DeleteJobsRequest
 
@@ -670,6 +707,11 @@ class ChangeDependenciesRequest(google.protobuf.message.Message):
 
     ADD_FIELD_NUMBER: builtins.int
     REMOVE_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     @property
     def add(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Dependency]:
         """To be added."""
@@ -683,8 +725,9 @@ class ChangeDependenciesRequest(google.protobuf.message.Message):
         *,
         add: collections.abc.Iterable[global___Dependency] | None = ...,
         remove: collections.abc.Iterable[global___Dependency] | None = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["add", b"add", "remove", b"remove"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["add", b"add", "remove", b"remove", "request_id", b"request_id"]) -> None: ...
 
 global___ChangeDependenciesRequest = ChangeDependenciesRequest
 

@@ -17,7 +17,7 @@ from balsam.v1 import query_pb2 as balsam_dot_v1_dot_query__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62\x61lsam/v1/launch_service.proto\x12\tbalsam.v1\x1a\x16\x62\x61lsam/v1/launch.proto\x1a\x15\x62\x61lsam/v1/query.proto\x1a google/protobuf/field_mask.proto\"L\n\x13\x43reateLaunchRequest\x12!\n\x06launch\x18\x01 \x01(\x0b\x32\x11.balsam.v1.Launch\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"%\n\x10GetLaunchRequest\x12\x11\n\tlaunch_id\x18\x01 \x01(\x03\"\x85\x01\n\x13ListLaunchesRequest\x12!\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x11.balsam.v1.Filter\x12$\n\x08order_by\x18\x02 \x03(\x0b\x32\x12.balsam.v1.OrderBy\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"T\n\x14ListLaunchesResponse\x12#\n\x08launches\x18\x01 \x03(\x0b\x32\x11.balsam.v1.Launch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x13UpdateLaunchRequest\x12!\n\x06launch\x18\x01 \x01(\x0b\x32\x11.balsam.v1.Launch\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\x03\"(\n\x13\x44\x65leteLaunchRequest\x12\x11\n\tlaunch_id\x18\x01 \x01(\x03\"\x16\n\x14\x44\x65leteLaunchResponse2\xf4\x02\n\rLaunchService\x12\x41\n\x0c\x43reateLaunch\x12\x1e.balsam.v1.CreateLaunchRequest\x1a\x11.balsam.v1.Launch\x12;\n\tGetLaunch\x12\x1b.balsam.v1.GetLaunchRequest\x1a\x11.balsam.v1.Launch\x12O\n\x0cListLaunches\x12\x1e.balsam.v1.ListLaunchesRequest\x1a\x1f.balsam.v1.ListLaunchesResponse\x12\x41\n\x0cUpdateLaunch\x12\x1e.balsam.v1.UpdateLaunchRequest\x1a\x11.balsam.v1.Launch\x12O\n\x0c\x44\x65leteLaunch\x12\x1e.balsam.v1.DeleteLaunchRequest\x1a\x1f.balsam.v1.DeleteLaunchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62\x61lsam/v1/launch_service.proto\x12\tbalsam.v1\x1a\x16\x62\x61lsam/v1/launch.proto\x1a\x15\x62\x61lsam/v1/query.proto\x1a google/protobuf/field_mask.proto\"L\n\x13\x43reateLaunchRequest\x12!\n\x06launch\x18\x01 \x01(\x0b\x32\x11.balsam.v1.Launch\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"%\n\x10GetLaunchRequest\x12\x11\n\tlaunch_id\x18\x01 \x01(\x03\"\x85\x01\n\x13ListLaunchesRequest\x12!\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x11.balsam.v1.Filter\x12$\n\x08order_by\x18\x02 \x03(\x0b\x32\x12.balsam.v1.OrderBy\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"T\n\x14ListLaunchesResponse\x12#\n\x08launches\x18\x01 \x03(\x0b\x32\x11.balsam.v1.Launch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x13UpdateLaunchRequest\x12!\n\x06launch\x18\x01 \x01(\x0b\x32\x11.balsam.v1.Launch\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\x03\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"<\n\x13\x44\x65leteLaunchRequest\x12\x11\n\tlaunch_id\x18\x01 \x01(\x03\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x16\n\x14\x44\x65leteLaunchResponse2\xf4\x02\n\rLaunchService\x12\x41\n\x0c\x43reateLaunch\x12\x1e.balsam.v1.CreateLaunchRequest\x1a\x11.balsam.v1.Launch\x12;\n\tGetLaunch\x12\x1b.balsam.v1.GetLaunchRequest\x1a\x11.balsam.v1.Launch\x12O\n\x0cListLaunches\x12\x1e.balsam.v1.ListLaunchesRequest\x1a\x1f.balsam.v1.ListLaunchesResponse\x12\x41\n\x0cUpdateLaunch\x12\x1e.balsam.v1.UpdateLaunchRequest\x1a\x11.balsam.v1.Launch\x12O\n\x0c\x44\x65leteLaunch\x12\x1e.balsam.v1.DeleteLaunchRequest\x1a\x1f.balsam.v1.DeleteLaunchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTLAUNCHESRESPONSE']._serialized_start=379
   _globals['_LISTLAUNCHESRESPONSE']._serialized_end=463
   _globals['_UPDATELAUNCHREQUEST']._serialized_start=466
-  _globals['_UPDATELAUNCHREQUEST']._serialized_end=598
-  _globals['_DELETELAUNCHREQUEST']._serialized_start=600
-  _globals['_DELETELAUNCHREQUEST']._serialized_end=640
-  _globals['_DELETELAUNCHRESPONSE']._serialized_start=642
-  _globals['_DELETELAUNCHRESPONSE']._serialized_end=664
-  _globals['_LAUNCHSERVICE']._serialized_start=667
-  _globals['_LAUNCHSERVICE']._serialized_end=1039
+  _globals['_UPDATELAUNCHREQUEST']._serialized_end=618
+  _globals['_DELETELAUNCHREQUEST']._serialized_start=620
+  _globals['_DELETELAUNCHREQUEST']._serialized_end=680
+  _globals['_DELETELAUNCHRESPONSE']._serialized_start=682
+  _globals['_DELETELAUNCHRESPONSE']._serialized_end=704
+  _globals['_LAUNCHSERVICE']._serialized_start=707
+  _globals['_LAUNCHSERVICE']._serialized_end=1079
 # @@protoc_insertion_point(module_scope)

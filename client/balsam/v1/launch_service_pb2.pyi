@@ -24,7 +24,10 @@ class CreateLaunchRequest(google.protobuf.message.Message):
     LAUNCH_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     request_id: builtins.str
-    """Client-made UUID: the same one again answers with the same launch."""
+    """Client-made UUID, always needed: the same request again has no second effect.
+    It gets the same answer within an hour at least, the launch as it is then
+    afterwards.
+    """
     @property
     def launch(self) -> balsam.v1.launch_pb2.Launch:
         """The launch."""
@@ -126,8 +129,13 @@ class UpdateLaunchRequest(google.protobuf.message.Message):
     LAUNCH_FIELD_NUMBER: builtins.int
     UPDATE_MASK_FIELD_NUMBER: builtins.int
     EXPECTED_REVISION_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     expected_revision: builtins.int
     """Refuse with CONFLICT unless the launch's revision is this; 0: no check."""
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     @property
     def launch(self) -> balsam.v1.launch_pb2.Launch:
         """Its id and the new values."""
@@ -142,9 +150,10 @@ class UpdateLaunchRequest(google.protobuf.message.Message):
         launch: balsam.v1.launch_pb2.Launch | None = ...,
         update_mask: google.protobuf.field_mask_pb2.FieldMask | None = ...,
         expected_revision: builtins.int = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["launch", b"launch", "update_mask", b"update_mask"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["expected_revision", b"expected_revision", "launch", b"launch", "update_mask", b"update_mask"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["expected_revision", b"expected_revision", "launch", b"launch", "request_id", b"request_id", "update_mask", b"update_mask"]) -> None: ...
 
 global___UpdateLaunchRequest = UpdateLaunchRequest
 
@@ -155,14 +164,20 @@ class DeleteLaunchRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     LAUNCH_ID_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     launch_id: builtins.int
     """Its id."""
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     def __init__(
         self,
         *,
         launch_id: builtins.int = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["launch_id", b"launch_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["launch_id", b"launch_id", "request_id", b"request_id"]) -> None: ...
 
 global___DeleteLaunchRequest = DeleteLaunchRequest
 

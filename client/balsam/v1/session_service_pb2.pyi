@@ -34,7 +34,9 @@ class OpenSessionRequest(google.protobuf.message.Message):
     version: builtins.str
     """Version of the program, for example "1.0.0"."""
     request_id: builtins.str
-    """Client-made UUID: the same one again answers with the same session."""
+    """Client-made UUID, always needed: the same request again, within an hour at
+    least, opens no second session and gets the same answer.
+    """
     @property
     def session(self) -> balsam.v1.session_pb2.Session:
         """Who opens it."""
@@ -117,14 +119,20 @@ class CloseSessionRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SESSION_ID_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     """The session."""
+    request_id: builtins.str
+    """Client-made UUID: the same request again, within an hour at least, has no
+    second effect and gets the same answer. Empty: not remembered.
+    """
     def __init__(
         self,
         *,
         session_id: builtins.str = ...,
+        request_id: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["session_id", b"session_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["request_id", b"request_id", "session_id", b"session_id"]) -> None: ...
 
 global___CloseSessionRequest = CloseSessionRequest
 

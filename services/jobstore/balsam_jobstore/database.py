@@ -267,6 +267,18 @@ class Sql:
                 start += size
         cursor.close()
 
+    def insert_new(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+        """Inserts rows by one statement, those that are not there by a unique column; returns how many."""
+        cursor = self._raw.cursor()
+        if self.is_sqlite:
+            cursor.executemany(f"{_insert_text(table, tuple(columns), 1, '?')} ON CONFLICT DO NOTHING", rows)
+        else:
+            text = f"{_insert_text(table, tuple(columns), len(rows), '%s')} ON CONFLICT DO NOTHING"
+            cursor.execute(text, [value for row in rows for value in row])
+        inserted = int(cursor.rowcount)
+        cursor.close()
+        return inserted
+
     def _copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         lines = io.StringIO()
         for row in rows:

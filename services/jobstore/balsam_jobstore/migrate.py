@@ -12,7 +12,7 @@ from balsam_jobstore.database import Database, translate_error
 
 log = logging.getLogger("balsam.jobstore.migrate")
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision; a test compares it with the migrations."""
 
 _DIRECTORY = Path(__file__).parent / "migrations"

@@ -197,6 +197,23 @@ session = sa.Table(
     sqlite_autoincrement=True,
 )
 
+request = sa.Table(
+    "request",
+    metadata,
+    # Rises, so that the oldest can be dropped.
+    sa.Column("key", Key, primary_key=True),
+    sa.Column("request_id", Uuid, nullable=False),
+    # A request that takes several transactions has an answer for each.
+    sa.Column("part", sa.Integer, nullable=False),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+    # Where the next part goes on; null: this is the last.
+    sa.Column("next", sa.BigInteger),
+    sa.UniqueConstraint("request_id", "part"),
+)
+
 counter = sa.Table(
     "counter",
     metadata,

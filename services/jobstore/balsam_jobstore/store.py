@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from balsam_jobstore.access import RunTokens
 from balsam_jobstore.database import READERS, Database, as_database_error, translate_error
 from balsam_jobstore.events import EventHub
 from balsam_jobstore.leases import Stream
+from balsam_jobstore.requests import Requests
 from balsam_jobstore.rules import Rule, RuleSet
 from balsam_jobstore.sessions import Session, Sessions
 from balsam_jobstore.tx import Outcome, Tx
@@ -28,6 +29,7 @@ from balsam_jobstore.writer import Writer
 log = logging.getLogger("balsam.jobstore")
 
 T = TypeVar("T")
+Do = Callable[[Callable[[Tx], int]], Awaitable[int]]
 
 _CATCH_UP = 2000
 _NO_RULES = RuleSet()
@@ -42,6 +44,7 @@ class Store:
         self.tokens = tokens
         self.sessions = Sessions(site.settings.lease_seconds)
         self.writer = Writer(database, asyncio.get_running_loop(), self)
+        self.requests = Requests(lambda command: self.writer.do(command))
         self.hub = EventHub(0)
         self.streams: dict[int, Stream] = {}
         """Session key -> its line. Changed by commands only, in the writer's thread."""
@@ -118,21 +121,29 @@ class Store:
 
     async def open_session(self, session: Session) -> Session:
         """Opens a session; the same request again gives the same session."""
-        before = self.sessions.by_request(session.request_id)
-        if before is not None:
-            return before
-        opened = await self.writer.do(lambda tx: sessions.insert(tx, session))
-        before = self.sessions.by_request(session.request_id)  # the same request may have come twice at once
-        if before is not None:
-            return before
-        self.sessions.adopt(opened)
-        log.info("session %s opened: %s", opened.session_id, opened.label)
+        opened = await self.writer.do(lambda tx: self.add_session(tx, session))
+        return self.sessions.by_request(session.request_id) or opened
+
+    def add_session(self, tx: Tx, session: Session) -> Session:
+        """A command: opens a session; gives the one that the same request has opened, if that is open."""
+        opened = sessions.insert(tx, session)
+        if opened is session:
+            tx.outcome.after_commit.append(lambda: self._adopt(opened))
         return opened
 
-    async def end_session(self, session: Session, reason: str) -> int:
+    def _adopt(self, session: Session) -> None:
+        self.sessions.adopt(session)
+        log.info("session %s opened: %s", session.session_id, session.label)
+
+    async def end_session(self, session: Session, reason: str, do: Do | None = None) -> int:
         """Ends a session: its line is cut, its rules are void, its jobs are given back.
 
         Where its rules were in force, those are again that came before, of a session that still lives.
+
+        Args:
+            session: which.
+            reason: for the history of its jobs.
+            do: what runs the command; None: the writer.
 
         Raises:
             Unavailable: there is no database now; the session is ended when it is back.
@@ -150,7 +161,7 @@ class Store:
         self.sessions.remove(session)
         stream = self.streams.get(session.key)
         try:
-            released = await self.writer.do(command)
+            released = await (do or self.writer.do)(command)
         except BalsamError:
             self.sessions.adopt(session)
             if stream is not None:
@@ -171,7 +182,7 @@ class Store:
         self.writer.rules = tx.rules = next(reversed(self._rules.values()), _NO_RULES)
 
     async def sweep(self) -> None:
-        """Ends the sessions that were not renewed, for ever."""
+        """Ends the sessions that were not renewed, and drops what is old, for ever."""
         while True:
             pause = min(self.sessions.seconds_to_next(), sessions.GUARD_SECONDS)
             due = time.monotonic() + pause
@@ -186,6 +197,10 @@ class Store:
                     await self.end_session(session, "was not heard of any more")
                 except BalsamError as error:
                     log.warning("could not end session %s: %s", session.session_id, error)
+            try:
+                await self.requests.drop_old()
+            except BalsamError as error:
+                log.warning("could not drop old answers: %s", error)
 
     async def register_rules(self, session: Session, rules: list[Rule]) -> int:
         """Puts a scheduler's rules in force and applies them to what waits for them; returns how many jobs moved.

@@ -15,6 +15,7 @@ from balsam.errors import InvalidStateError
 from balsam.states import END, RUNNABLE, WAITING, Actor, State, allowed, names
 from balsam_jobstore.database import Sql, now_us
 from balsam_jobstore.history import EVENT_COLUMNS, EventRecord, event_values
+from balsam_jobstore.requests import Answer, Once
 from balsam_jobstore.rows import COLUMNS, MUTABLE, Row, has_failed, is_met, parent_label
 from balsam_jobstore.rules import Needs, RuleSet
 
@@ -68,6 +69,10 @@ class Tx:
         self.rows: dict[int, Row] = {}
         self.runnable = False
         """Some job became runnable or due for a script: there is work to hand out."""
+        self.answers: dict[tuple[str, int], tuple[Once, Answer]] = {}
+        """(Request id, part) -> what is done in this transaction, and is to be remembered."""
+        self.when_numbered: list[Callable[[int], None]] = []
+        """Told the number of the last event that there is, when that is known: before the commit."""
         self._touched: dict[int, Row] = {}
         self._ended: list[Row] = []
         self._details: dict[int, dict[str, object]] = {}
@@ -373,12 +378,14 @@ class Tx:
     def write_events(self) -> None:
         """Writes the history; its numbers are taken now, last of all, so that they rise in commit order."""
         events = self.outcome.events
-        if not events:
+        if not events and not self.when_numbered:
             return
         (last,) = self.sql.run(
             "UPDATE counter SET event_sequence = event_sequence + :n WHERE id = 1 RETURNING event_sequence",
             n=len(events),
         )[0]
+        for tell in self.when_numbered:
+            tell(last)
         for sequence, event in enumerate(events, last - len(events) + 1):
             event.sequence = sequence
             event.record_us = self.now_us

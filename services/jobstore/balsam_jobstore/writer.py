@@ -8,6 +8,7 @@ one bad command costs the others nothing but time.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import queue
 import sys
@@ -21,7 +22,9 @@ from balsam import failpoints
 from balsam.errors import BalsamError, Unavailable
 from balsam.rpc import NO_DATABASE
 from balsam.serving import shed
+from balsam_jobstore import requests
 from balsam_jobstore.database import Database, Sql, as_database_error, translate_error
+from balsam_jobstore.requests import Once
 from balsam_jobstore.rules import RuleSet
 from balsam_jobstore.tx import Outcome, Tx
 
@@ -112,10 +115,25 @@ class Writer:
             if len(group) > 1 and not isinstance(error, Unavailable):
                 for item in group:
                     self._commit_group([item])
-                return
-            self._loop.call_soon_threadsafe(self._fail, group, error)
+            elif isinstance(error, Unavailable) or not self._recall(group[0], error):
+                self._loop.call_soon_threadsafe(self._fail, group, error)
             return
         self._loop.call_soon_threadsafe(self._deliver, group, results, outcome)
+
+    def _recall(self, item: tuple[Command[Any], asyncio.Future[Any]], error: Exception) -> bool:
+        """Answers a command that failed by what is remembered of it; returns whether there is something."""
+        command, _ = item
+        if not isinstance(command, Once) or not command.is_remembered:
+            return False
+        try:
+            results, outcome = self.transact([functools.partial(command.recall, error)])
+        except Exception as problem:
+            self._loop.call_soon_threadsafe(self._fail, [item], problem)
+            return True
+        if results == [None]:
+            return False
+        self._loop.call_soon_threadsafe(self._deliver, [item], results, outcome)
+        return True
 
     def transact(self, commands: list[Command[Any]]) -> tuple[list[Any], Outcome]:
         """Runs commands in one transaction, in the caller's thread; returns when it is durable."""
@@ -135,6 +153,7 @@ class Writer:
                 take_back = self._hooks.before_commit(tx)
                 tx.flush()
                 tx.write_events()
+                requests.write(tx)
                 failpoints.hit("jobstore.before-commit", as_database_error)
             failpoints.hit("jobstore.after-commit", as_database_error)
             self._is_new = False

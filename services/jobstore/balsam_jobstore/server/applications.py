@@ -13,8 +13,10 @@ from balsam_jobstore import applications
 from balsam_jobstore.applications import unknown_application
 from balsam_jobstore.query import APPLICATIONS
 from balsam_jobstore.server import convert
+from balsam_jobstore.server.calls import Call
 from balsam_jobstore.server.pages import find_one, list_page
 from balsam_jobstore.store import Store
+from balsam_jobstore.tx import Tx
 
 pb = application_service_pb2
 
@@ -32,12 +34,13 @@ class ApplicationService(ApplicationServiceServicer):
         self, request: pb.CreateApplicationRequest, context: Any
     ) -> application_pb2.Application:
         """Registers an application."""
+        call = Call(self._store, request, application_pb2.Application)
         values = convert.record_values(APPLICATION_FIELDS, APPLICATIONS.noun, request.application, _GIVEN)
         for name in ("name", "executable"):
             if not values[name].strip():
                 raise ValidationError(f"{name} is empty: an application needs one", field=name)
         owner = CALLER.get().user
-        return _message(await self._store.writer.do(lambda tx: applications.create(tx, values, owner=owner)))
+        return await call.once(lambda tx: _message(applications.create(tx, values, owner=owner)))
 
     async def GetApplication(self, request: pb.GetApplicationRequest, context: Any) -> application_pb2.Application:
         """One application."""
@@ -57,6 +60,7 @@ class ApplicationService(ApplicationServiceServicer):
         self, request: pb.UpdateApplicationRequest, context: Any
     ) -> application_pb2.Application:
         """Changes an application."""
+        call = Call(self._store, request, application_pb2.Application)
         values = convert.record_changes(
             APPLICATION_FIELDS, APPLICATIONS.noun, request.application, request.update_mask, _CHANGEABLE
         )
@@ -64,19 +68,27 @@ class ApplicationService(ApplicationServiceServicer):
             raise ValidationError("executable is empty: an application needs one", field="executable")
         name = _name(request.application.name)
         expected = request.expected_revision
-        updated = await self._store.writer.do(
-            lambda tx: applications.update(tx, name, values, expected_revision=expected)
-        )
-        self._store.program_revisions[updated.key] = updated.revision
-        return _message(updated)
+
+        def command(tx: Tx) -> application_pb2.Application:
+            updated = applications.update(tx, name, values, expected_revision=expected)
+            revisions = self._store.program_revisions
+            tx.outcome.after_commit.append(lambda: revisions.update({updated.key: updated.revision}))
+            return _message(updated)
+
+        return await call.once(command)
 
     async def DeleteApplication(
         self, request: pb.DeleteApplicationRequest, context: Any
     ) -> pb.DeleteApplicationResponse:
         """Removes an application."""
+        call = Call(self._store, request, pb.DeleteApplicationResponse)
         name = _name(request.name)
-        await self._store.writer.do(lambda tx: applications.delete(tx, name))
-        return pb.DeleteApplicationResponse()
+
+        def command(tx: Tx) -> pb.DeleteApplicationResponse:
+            applications.delete(tx, name)
+            return pb.DeleteApplicationResponse()
+
+        return await call.once(command)
 
 
 def _message(application: Any) -> application_pb2.Application:

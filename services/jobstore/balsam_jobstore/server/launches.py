@@ -12,8 +12,10 @@ from balsam.v1.launch_service_pb2_grpc import LaunchServiceServicer
 from balsam_jobstore import launches
 from balsam_jobstore.query import LAUNCHES
 from balsam_jobstore.server import convert
+from balsam_jobstore.server.calls import Call
 from balsam_jobstore.server.pages import find_one, list_page
 from balsam_jobstore.store import Store
+from balsam_jobstore.tx import Tx
 
 pb = launch_service_pb2
 
@@ -28,12 +30,11 @@ class LaunchService(LaunchServiceServicer):
 
     async def CreateLaunch(self, request: pb.CreateLaunchRequest, context: Any) -> launch_pb2.Launch:
         """Records a launch."""
+        call = Call(self._store, request, launch_pb2.Launch)
         values = convert.record_values(LAUNCH_FIELDS, LAUNCHES.noun, request.launch, _SETTABLE)
         request_id = check_id(request.request_id, "request_id")
         owner = CALLER.get().user
-        return _message(
-            await self._store.writer.do(lambda tx: launches.create(tx, values, request_id=request_id, owner=owner))
-        )
+        return await call.once(lambda tx: _message(launches.create(tx, values, request_id=request_id, owner=owner)))
 
     async def GetLaunch(self, request: pb.GetLaunchRequest, context: Any) -> launch_pb2.Launch:
         """One launch."""
@@ -50,18 +51,22 @@ class LaunchService(LaunchServiceServicer):
 
     async def UpdateLaunch(self, request: pb.UpdateLaunchRequest, context: Any) -> launch_pb2.Launch:
         """Changes a launch."""
+        call = Call(self._store, request, launch_pb2.Launch)
         launch_id = _launch_id(request.launch.launch_id)
         values = convert.record_changes(LAUNCH_FIELDS, LAUNCHES.noun, request.launch, request.update_mask, _SETTABLE)
         expected = request.expected_revision
-        return _message(
-            await self._store.writer.do(lambda tx: launches.update(tx, launch_id, values, expected_revision=expected))
-        )
+        return await call.once(lambda tx: _message(launches.update(tx, launch_id, values, expected_revision=expected)))
 
     async def DeleteLaunch(self, request: pb.DeleteLaunchRequest, context: Any) -> pb.DeleteLaunchResponse:
         """Removes a launch."""
+        call = Call(self._store, request, pb.DeleteLaunchResponse)
         launch_id = _launch_id(request.launch_id)
-        await self._store.writer.do(lambda tx: launches.delete(tx, launch_id))
-        return pb.DeleteLaunchResponse()
+
+        def command(tx: Tx) -> pb.DeleteLaunchResponse:
+            launches.delete(tx, launch_id)
+            return pb.DeleteLaunchResponse()
+
+        return await call.once(command)
 
 
 def _message(launch: Any) -> launch_pb2.Launch:

@@ -8,11 +8,11 @@ import json
 import math
 import socket
 import uuid
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NoReturn
 
 from balsam import failpoints
-from balsam.errors import ValidationError
+from balsam.errors import NotFound, ValidationError
 from balsam.fields import JOB_MODES, MAX_INT
 from balsam.serving import CALLER
 from balsam.v1 import job_pb2, lease_pb2, session_pb2, session_service_pb2
@@ -24,6 +24,7 @@ from balsam_jobstore.database import as_database_error, now_us
 from balsam_jobstore.leases import Credit, Delivery, Grant, Report, Stream
 from balsam_jobstore.rules import Condition, Rule
 from balsam_jobstore.server import convert
+from balsam_jobstore.server.calls import Call
 from balsam_jobstore.sessions import Session
 from balsam_jobstore.store import Store, attach_stream, detach_stream, recover_reports
 from balsam_jobstore.tx import Tx
@@ -42,6 +43,7 @@ class SessionService(SessionServiceServicer):
 
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> pb.OpenSessionResponse:
         """Opens a session."""
+        call = Call(self._store, request, pb.OpenSessionResponse)
         given = request.session
         if given.kind not in (sessions.SCHEDULER, sessions.LAUNCHER):
             raise ValidationError(f"kind = {given.kind}: must be SCHEDULER or LAUNCHER", field="kind")
@@ -66,10 +68,13 @@ class SessionService(SessionServiceServicer):
             address=given.address,
             launch=_launch(given),
         )
-        opened = await self._store.open_session(session)
-        return pb.OpenSessionResponse(
-            session=_session_message(opened, 0), lease_seconds=self._store.sessions.lease_seconds, version=VERSION
+        answer = await call.once(
+            lambda tx: pb.OpenSessionResponse(session=_session_message(self._store.add_session(tx, session), 0))
         )
+        # Of the job store that answers, which may have started meanwhile.
+        answer.lease_seconds = self._store.sessions.lease_seconds
+        answer.version = VERSION
+        return answer
 
     async def RenewSession(self, request: pb.RenewSessionRequest, context: Any) -> pb.RenewSessionResponse:
         """Renews a session; no database is asked."""
@@ -78,8 +83,21 @@ class SessionService(SessionServiceServicer):
 
     async def CloseSession(self, request: pb.CloseSessionRequest, context: Any) -> pb.CloseSessionResponse:
         """Ends a session."""
-        session = self._store.sessions.get(request.session_id)
-        return pb.CloseSessionResponse(released=await self._store.end_session(session, "was closed"))
+        call = Call(self._store, request, pb.CloseSessionResponse)
+
+        async def do(command: Callable[[Tx], int]) -> int:
+            return (await call.once(lambda tx: pb.CloseSessionResponse(released=command(tx)))).released
+
+        try:
+            session = self._store.sessions.get(request.session_id)
+        except NotFound as error:
+            ended = error
+
+            def refuse(tx: Tx) -> NoReturn:
+                raise ended
+
+            return await call.once(refuse)  # unless it was this very request that has ended it
+        return pb.CloseSessionResponse(released=await self._store.end_session(session, "was closed", do))
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
         """The open sessions."""
