@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from balsam.convert import launch_message, launch_values
 from balsam.record_calls import RecordCalls
@@ -21,7 +19,3 @@ class LaunchCalls(RecordCalls):
     _stub = LaunchServiceStub
     _message = staticmethod(launch_message)
     _values = staticmethod(launch_values)
-
-    def create(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Records a launch; returns all its fields. A call that is repeated on its way records one."""
-        return self._create(values, request_id=str(uuid.uuid4()))

@@ -43,12 +43,9 @@ class RecordCalls:
         method = f"{verb}{noun}"
         return self._client.call(self._stub, method, getattr(self._messages, f"{method}Request")(**request))
 
-    def _create(self, values: Mapping[str, Any], **more: Any) -> Values:
-        return self._values(self._call("Create", self._noun, **{self._noun.lower(): self._message(values)}, **more))
-
     def create(self, values: Mapping[str, Any]) -> Values:
         """Stores a new one; returns all its fields. Raises Conflict if its name is taken."""
-        return self._create(values)
+        return self._values(self._call("Create", self._noun, **{self._noun.lower(): self._message(values)}))
 
     def get(self, identity: Any) -> Values:
         """One of them. Raises NotFound."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from balsam import errors, failpoints
@@ -143,6 +144,28 @@ def unpack_error(error: grpc.RpcError, service: str = "the job store") -> errors
     return errors.BalsamError(f"{service} answered {code}: {details}", reason=code)
 
 
+def identified(request: Any) -> Any:
+    """The same request (or what gives the messages of one) with an id of its own, if it takes one and has none."""
+    request_id = str(uuid.uuid4())
+    if callable(request):
+        return lambda: _identified_stream(request(), request_id)
+    return _identified(request, request_id)
+
+
+def _identified(message: Any, request_id: str) -> Any:
+    if "request_id" not in message.DESCRIPTOR.fields_by_name or message.request_id:
+        return message
+    copy = type(message)()  # the caller's may be sent again, and is another request then
+    copy.CopyFrom(message)
+    copy.request_id = request_id
+    return copy
+
+
+def _identified_stream(messages: Iterator[Any], request_id: str) -> Iterator[Any]:
+    for number, message in enumerate(messages):
+        yield _identified(message, request_id) if number == 0 else message
+
+
 def metadata(site: Site) -> tuple[tuple[str, str], ...]:
     """The credential, as call metadata."""
     return (("authorization", f"Bearer {read_token(site)}"),)
@@ -179,13 +202,21 @@ class Connection:
         self._pid = os.getpid()
 
     def call(self, make: Callable[[Any], Any], method: str, request: Any, timeout: float = DEADLINE_SECONDS) -> Any:
-        """Calls a method; tries again while the service cannot be reached. Every call of ours may be repeated.
+        """Calls a method; tries again while the service cannot be reached. Every call of ours may be repeated:
+        what changes something bears an id, the same one each time, by which the job store knows it again.
+
+        Args:
+            make: the generated stub class.
+            method: the rpc.
+            request: a message; of a stream, what gives its messages, each time anew.
+            timeout: of each try [s].
 
         Raises:
             BalsamError: what the service said, or Unavailable.
         """
         import grpc
 
+        request = identified(request)
         give_up = time.monotonic() + self.retry_seconds
         delay = 0.02
         while True:
