@@ -15,11 +15,12 @@ from balsam.errors import Conflict, Unavailable, ValidationError
 from balsam.serving import CALLER, Caller
 from balsam.site import Site
 from balsam.states import State
-from balsam.v1 import application_pb2, application_service_pb2, job_pb2, job_service_pb2, query_pb2
+from balsam.v1 import application_pb2, application_service_pb2, job_pb2, job_service_pb2, query_pb2, session_service_pb2
 from balsam_jobstore.access import RunTokens
 from balsam_jobstore.database import Database, Sql
 from balsam_jobstore.server.applications import ApplicationService
 from balsam_jobstore.server.jobs import JobService
+from balsam_jobstore.server.sessions import SessionService
 from balsam_jobstore.store import Store
 from tests.support.dumps import dump
 from tests.support.store import Held
@@ -282,6 +283,21 @@ def test_a_stream_that_was_cut_off_is_taken_up_again(database: Database) -> None
 
     asyncio.run(main())
     assert len(dump(database)["job"]) == 9
+
+
+def test_a_session_is_taken_up_though_nobody_heard_that_it_was_opened(database: Database) -> None:
+    request = session_service_pb2.OpenSessionRequest(session={"kind": 2, "job_mode": "auto"}, request_id=new_id())
+
+    async def main() -> None:
+        async with started(database) as store:
+            opened = await SessionService(store).OpenSession(request, None)
+            store.sessions.remove(
+                store.sessions.get(opened.session.session_id)
+            )  # as where the commit's end is not heard
+            assert await SessionService(store).OpenSession(request, None) == opened
+            store.sessions.renew(opened.session.session_id)
+
+    asyncio.run(main())
 
 
 # What is forgotten

@@ -131,6 +131,13 @@ class Store:
             tx.outcome.after_commit.append(lambda: self._adopt(opened))
         return opened
 
+    async def take_up(self, session_id: str) -> None:
+        """A session that the database has, and we have not heard of: the line to it was cut as that was committed."""
+        if self.sessions.find(session_id) is None:
+            for session in await self.writer.do(sessions.load):
+                if session.session_id == session_id:
+                    self._adopt(session)
+
     def _adopt(self, session: Session) -> None:
         self.sessions.adopt(session)
         log.info("session %s opened: %s", session.session_id, session.label)

@@ -71,6 +71,7 @@ class SessionService(SessionServiceServicer):
         answer = await call.once(
             lambda tx: pb.OpenSessionResponse(session=_session_message(self._store.add_session(tx, session), 0))
         )
+        await self._store.take_up(answer.session.session_id)
         # Of the job store that answers, which may have started meanwhile.
         answer.lease_seconds = self._store.sessions.lease_seconds
         answer.version = VERSION
