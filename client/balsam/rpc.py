@@ -174,8 +174,11 @@ def metadata(site: Site) -> tuple[tuple[str, str], ...]:
 class Connection:
     """A lazily opened channel to one service of a site, and calls over it."""
 
-    def __init__(self, site: Site, service: str = "jobstore", retry_seconds: float = RETRY_SECONDS) -> None:
+    def __init__(
+        self, site: Site, service: str = "jobstore", retry_seconds: float = RETRY_SECONDS, address: str = ""
+    ) -> None:
         self.site = site
+        self.address = address or site.address(service)
         self.service = service
         self.retry_seconds = retry_seconds
         self._pid = 0
@@ -198,7 +201,7 @@ class Connection:
         failpoints.arm("client")
         self._stubs = {}
         self._metadata = metadata(self.site)
-        self._channel = grpc.insecure_channel(self.site.address(self.service), options=CHANNEL_OPTIONS)
+        self._channel = grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
         self._pid = os.getpid()
 
     def call(self, make: Callable[[Any], Any], method: str, request: Any, timeout: float = DEADLINE_SECONDS) -> Any:

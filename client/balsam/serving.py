@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import hmac
 import logging
@@ -11,8 +12,9 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
@@ -29,6 +31,8 @@ from balsam.version import VERSION
 
 log = logging.getLogger("balsam.serving")
 
+# A second server must not bind the same port silently.
+SERVER_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0))
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 STOP_SECONDS = 2.0
 WATCH_SECONDS = 2.0
@@ -200,6 +204,26 @@ def user_name() -> str:
         return str(os.getuid())
 
 
+@contextlib.contextmanager
+def binding(path: Path) -> Iterator[str]:
+    """Around the start of a server at a Unix socket that only its owner may use; gives its gRPC address.
+
+    The caller holds the lock of its service: a socket that is there is a dead process's.
+
+    Raises:
+        SiteError: it cannot listen there.
+    """
+    if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
+        path.unlink()
+    before = os.umask(0o177)
+    try:
+        yield f"unix:{path}"
+    except RuntimeError as error:
+        raise SiteError(f"cannot listen on {path}: {error}") from None
+    finally:
+        os.umask(before)
+
+
 class Service:
     """A gRPC server on the site's Unix socket, from lock to clean stop.
 
@@ -212,8 +236,7 @@ class Service:
         self.stopping = asyncio.Event()
         self._info: dict[str, Any] = {}
         self._watch: asyncio.Task[None] | None = None
-        # A second server must not bind the same port silently.
-        options = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", 2000))
+        options = (*SERVER_OPTIONS, ("grpc.max_concurrent_streams", 2000))
         self._interceptor = Interceptor(authorize)
         self.server = grpc.aio.server(interceptors=(self._interceptor,), options=options)
         self._health = HealthServicer()
@@ -224,17 +247,9 @@ class Service:
 
         Not `ready`: the health check says NOT_SERVING until `set_ready`.
         """
-        path = self.site.socket(self.name)
-        if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
-            path.unlink()  # we hold the lock: what is left is a dead process's
-        before = os.umask(0o177)
-        try:
-            self.server.add_insecure_port(f"unix:{path}")
+        with binding(self.site.socket(self.name)) as address:
+            self.server.add_insecure_port(address)
             await self.server.start()
-        except RuntimeError as error:
-            raise SiteError(f"cannot listen on {path}: {error}") from None
-        finally:
-            os.umask(before)
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         if ready:
             await self.set_ready()

@@ -281,6 +281,7 @@ class Worker:
             sent,
             on_end=functools.partial(tell, self._wake.set),
             on_renewed=functools.partial(tell, self._on_renewed),
+            address=answer.renewal_address,
         )
         self._renewal.start()
         self._on_session(self.session_id)
@@ -451,10 +452,14 @@ class _Renewal(threading.Thread):
         sent: float,
         on_end: Callable[[], object],
         on_renewed: Callable[[], object],
+        address: str,
     ) -> None:
         super().__init__(name="renewal", daemon=True)
         self.ended = False
-        self._connection = rpc.Connection(site, retry_seconds=0)
+        # Where the first does not answer, the second decides: what it says of a job store that is away is sure.
+        self._connections = [rpc.Connection(site, retry_seconds=0)]
+        if address:
+            self._connections.insert(0, rpc.Connection(site, retry_seconds=0, address=address))
         self._request = session_service_pb2.RenewSessionRequest(session_id=session_id)
         self._lease_seconds = lease_seconds
         self.trusted_until = sent + lease_seconds - margin_of(lease_seconds)
@@ -472,7 +477,7 @@ class _Renewal(threading.Thread):
         while not self._stopped.wait(period * random.uniform(0.8, 1.0)):
             sent = time.monotonic()
             try:
-                self._connection.call(SessionServiceStub, "RenewSession", self._request, timeout=period)
+                self._renew(period)
                 self._trust_from(sent)
             except NotFound:
                 self.ended = True
@@ -484,7 +489,17 @@ class _Renewal(threading.Thread):
                     # one that was not trusted any more.
                     self._trust_from(sent)
                 log.debug("could not renew the session: %s", error)
-        self._connection.close()
+        for connection in self._connections:
+            connection.close()
+
+    def _renew(self, seconds: float) -> None:
+        *others, last = self._connections
+        timeout = seconds / len(self._connections)
+        for connection in others:
+            with contextlib.suppress(Unavailable):
+                connection.call(SessionServiceStub, "RenewSession", self._request, timeout=timeout)
+                return
+        last.call(SessionServiceStub, "RenewSession", self._request, timeout=timeout)
 
     def _trust_from(self, sent: float) -> None:
         self.trusted_until = sent + self._lease_seconds - margin_of(self._lease_seconds)

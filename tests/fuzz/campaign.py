@@ -16,11 +16,14 @@ from typing import Any
 import psutil
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
+from balsam.errors import BalsamError
+from balsam.rpc import Connection
 from balsam.site import Site
 from balsam.v1 import launcher_service_pb2, scheduler_service_pb2, session_pb2, session_service_pb2
+from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.fuzz.callers import Tally, call_all
 from tests.support import rpc_client
-from tests.support.rpc_client import Client, Refusal
+from tests.support.rpc_client import Client
 
 WARM_SHARE = 0.4
 """Of the inputs: until then caches fill."""
@@ -139,15 +142,17 @@ def living_session(site: Site, findings: list[float], problems: list[str]) -> It
         request_id=str(uuid.uuid4()),
     )
     opened = client.call("SessionService/OpenSession", request)
+    client.close()
     renewal = session_service_pb2.RenewSessionRequest(session_id=opened.session.session_id)
+    connection = Connection(site, retry_seconds=0, address=opened.renewal_address)
     ended = threading.Event()
 
     def renew() -> None:
         while not ended.wait(min(opened.lease_seconds / 6, 1.0)):
             start = time.monotonic()
             try:
-                client.call("SessionService/RenewSession", renewal, timeout=opened.lease_seconds)
-            except Refusal as refused:
+                connection.call(SessionServiceStub, "RenewSession", renewal, timeout=opened.lease_seconds)
+            except BalsamError as refused:
                 problems.append(f"a renewal was refused: {refused}")
                 return
             findings.append(time.monotonic() - start)
@@ -159,4 +164,4 @@ def living_session(site: Site, findings: list[float], problems: list[str]) -> It
     finally:
         ended.set()
         thread.join()
-        client.close()
+        connection.close()

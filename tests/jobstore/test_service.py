@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import stat
 import subprocess
 import sys
 import threading
@@ -35,6 +36,7 @@ from balsam.v1 import (
     session_service_pb2,
     site_service_pb2,
 )
+from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from balsam_jobstore.database import Database, sqlite_url
 from balsam_jobstore.migrate import migrate
 from balsam_jobstore.postgres import Cluster, Stop
@@ -428,6 +430,30 @@ class Line:
     def close(self) -> None:
         self.answers.cancel()
         self._requests.put(None)
+
+
+def test_a_session_is_renewed_at_an_address_of_its_own_by_its_owner_only(shared: Site, client: Client) -> None:
+    request = work_pb.OpenSessionRequest(
+        session=session_pb2.Session(kind=session_pb2.Session.LAUNCHER, host="here", job_mode="auto"),
+        request_id=str(uuid.uuid4()),
+    )
+    opened = client.call("SessionService/OpenSession", request)
+    session = work_pb.RenewSessionRequest(session_id=opened.session.session_id)
+    assert stat.S_IMODE(Path(opened.renewal_address.removeprefix("unix:")).stat().st_mode) == 0o600
+
+    def renew(token: str) -> str:
+        with grpc.insecure_channel(opened.renewal_address) as channel:
+            call = SessionServiceStub(channel).RenewSession
+            try:
+                call(session, metadata=(("authorization", f"Bearer {token}"),), timeout=10)
+            except grpc.RpcError as error:
+                return str(error.code().name)  # type: ignore[attr-defined]
+        return "OK"
+
+    assert renew(shared.owner_token_file.read_text().strip()) == "OK"
+    assert renew("owner.guessed") == "UNAUTHENTICATED"
+    client.call("SessionService/CloseSession", work_pb.CloseSessionRequest(session_id=opened.session.session_id))
+    assert renew(shared.owner_token_file.read_text().strip()) == "NOT_FOUND"
 
 
 def open_session(client: Client, kind: int = session_pb2.Session.LAUNCHER, workflow_filter: str = "") -> str:

@@ -62,10 +62,15 @@ class OpenSessionResponse(google.protobuf.message.Message):
     SESSION_FIELD_NUMBER: builtins.int
     LEASE_SECONDS_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    RENEWAL_ADDRESS_FIELD_NUMBER: builtins.int
     lease_seconds: builtins.float
     """It ends when it is not renewed for so long, in seconds."""
     version: builtins.str
     """Version of the job store."""
+    renewal_address: builtins.str
+    """Where RenewSession is answered whatever else goes on, for example
+    "unix:/site/run/renewals.sock"; empty: where this was.
+    """
     @property
     def session(self) -> balsam.v1.session_pb2.Session:
         """The session."""
@@ -76,9 +81,10 @@ class OpenSessionResponse(google.protobuf.message.Message):
         session: balsam.v1.session_pb2.Session | None = ...,
         lease_seconds: builtins.float = ...,
         version: builtins.str = ...,
+        renewal_address: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["session", b"session"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["lease_seconds", b"lease_seconds", "session", b"session", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["lease_seconds", b"lease_seconds", "renewal_address", b"renewal_address", "session", b"session", "version", b"version"]) -> None: ...
 
 global___OpenSessionResponse = OpenSessionResponse
 

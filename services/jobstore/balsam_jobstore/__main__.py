@@ -28,6 +28,7 @@ from balsam_jobstore.server.applications import ApplicationService
 from balsam_jobstore.server.events import EventService
 from balsam_jobstore.server.jobs import JobService
 from balsam_jobstore.server.launches import LaunchService
+from balsam_jobstore.server.renewals import RenewalServer
 from balsam_jobstore.server.sessions import SessionService
 from balsam_jobstore.server.site import SiteService
 from balsam_jobstore.store import Store
@@ -76,9 +77,12 @@ async def serve(site: Site) -> None:
         migrate(database)
         failpoints.hit("jobstore.after-migrate")
         tokens = RunTokens(read_key(site))
-        service = Service(site, NAME, authorizer(site, tokens))
+        authorize = authorizer(site, tokens)
+        service = Service(site, NAME, authorize)
         store = Store(site, database, tokens)
         await store.start()
+        renewals = RenewalServer(site, store.sessions, authorize)
+        renewals.start()
         add_SiteServiceServicer_to_server(SiteService(store), service.server)
         add_JobServiceServicer_to_server(JobService(store), service.server)
         add_ApplicationServiceServicer_to_server(ApplicationService(store), service.server)
@@ -96,6 +100,7 @@ async def serve(site: Site) -> None:
         for task in tasks:
             task.cancel()
         await service.stop()
+        await asyncio.to_thread(renewals.stop)
         store.stop()
     finally:
         database.close()

@@ -23,7 +23,7 @@ from balsam_jobstore.clocks import ClockOffset
 from balsam_jobstore.database import as_database_error, now_us
 from balsam_jobstore.leases import Credit, Delivery, Grant, Report, Stream
 from balsam_jobstore.rules import Condition, Rule
-from balsam_jobstore.server import convert
+from balsam_jobstore.server import convert, renewals
 from balsam_jobstore.server.calls import Call
 from balsam_jobstore.sessions import Session
 from balsam_jobstore.store import Store, attach_stream, detach_stream, recover_reports
@@ -75,6 +75,7 @@ class SessionService(SessionServiceServicer):
         # Of the job store that answers, which may have started meanwhile.
         answer.lease_seconds = self._store.sessions.lease_seconds
         answer.version = VERSION
+        answer.renewal_address = self._store.site.address(renewals.NAME)
         return answer
 
     async def RenewSession(self, request: pb.RenewSessionRequest, context: Any) -> pb.RenewSessionResponse:
