@@ -19,7 +19,7 @@ from balsam.serving import CALLER, Caller
 from balsam.site import Site
 from balsam.states import Actor, State
 from balsam.v1 import job_service_pb2
-from balsam_jobstore import creation, leases
+from balsam_jobstore import creation, leases, sessions
 from balsam_jobstore.access import RunTokens
 from balsam_jobstore.database import Database
 from balsam_jobstore.events import EventFilter, read_events
@@ -66,6 +66,55 @@ def test_a_request_opens_one_session_however_often_it_comes(database: Database) 
             assert len(store.sessions.all()) == 1
             other = await store.open_session(session())
             assert other.key > later.key
+
+    asyncio.run(main())
+
+
+def test_a_session_whose_opener_went_away_meanwhile_is_known_and_ends(database: Database) -> None:
+    """Written, but known to nobody, it would stay for ever."""
+
+    async def main() -> None:
+        async with started(database, lease_seconds=0.3) as store:
+            opening = asyncio.create_task(store.open_session(session()))
+            await asyncio.sleep(0)  # as far as the first wait, which is for the database
+            opening.cancel()
+            deadline = time.monotonic() + 20
+            while not store.sessions.all() and time.monotonic() < deadline:
+                await asyncio.sleep(0.01)
+            assert len(store.sessions.all()) == 1
+            sweeper = asyncio.create_task(store.sweep())
+            while store.sessions.all() and time.monotonic() < deadline:
+                await asyncio.sleep(0.02)
+            assert await store.writer.do(sessions.load) == []
+            sweeper.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_session_whose_closer_went_away_is_tried_again_where_the_database_was(database: Database) -> None:
+    async def main() -> None:
+        async with started(database) as store:
+            opened = await store.open_session(session())
+
+            def fail(tx: Tx) -> None:
+                raise Unavailable("the database is away")
+
+            original = store.writer.do
+            failing = asyncio.Event()
+
+            async def away(command: Callable[[Tx], Any]) -> Any:
+                await failing.wait()
+                return await original(fail)
+
+            store.writer.do = away  # type: ignore[method-assign,assignment]
+            closing = asyncio.create_task(store.end_session(opened, "was closed"))
+            await asyncio.sleep(0)
+            closing.cancel()
+            failing.set()
+            deadline = time.monotonic() + 20
+            while not store.sessions.all() and time.monotonic() < deadline:
+                await asyncio.sleep(0.01)
+            assert store.sessions.all() == [opened]
 
     asyncio.run(main())
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -52,6 +52,7 @@ class Store:
         """Application key -> revision, of those that changed while this process runs: lines send them again."""
         self._rules: dict[int, RuleSet] = {}
         """Session key -> its rules, oldest first; the last are in force. Changed by commands only."""
+        self._begun: set[asyncio.Task[Any]] = set()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
 
     async def start(self) -> None:
@@ -155,7 +156,9 @@ class Store:
         Raises:
             Unavailable: there is no database now; the session is ended when it is back.
         """
+        return await self._to_its_end(self._end_session(session, reason, do or self.writer.do))
 
+    async def _end_session(self, session: Session, reason: str, do: Do) -> int:
         def command(tx: Tx) -> int:
             self.streams.pop(session.key, None)
             self._rules.pop(session.key, None)
@@ -168,7 +171,7 @@ class Store:
         self.sessions.remove(session)
         stream = self.streams.get(session.key)
         try:
-            released = await (do or self.writer.do)(command)
+            released = await do(command)
         except BalsamError:
             self.sessions.adopt(session)
             if stream is not None:
@@ -187,6 +190,18 @@ class Store:
 
     def _put_in_force(self, tx: Tx) -> None:
         self.writer.rules = tx.rules = next(reversed(self._rules.values()), _NO_RULES)
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does what changes both the database and what is known here, even if the caller goes away meanwhile."""
+        task = asyncio.create_task(work)
+        self._begun.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._begun.discard(task)
+        if not task.cancelled():
+            task.exception()  # where the caller is gone, nobody else asks
 
     async def sweep(self) -> None:
         """Ends the sessions that were not renewed, and drops what is old, for ever."""
