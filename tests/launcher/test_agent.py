@@ -384,6 +384,14 @@ def test_a_run_that_ignores_the_end_of_trust_is_killed_after_its_grace(agent: Ag
     assert (ended[2], ended[6]) == (-signal.SIGKILL, True)
 
 
+def test_the_end_of_trust_shortens_the_grace_of_a_run_that_is_being_stopped(agent: AgentHost) -> None:
+    run = agent.shell("trap '' TERM; touch up; while true; do sleep 0.01; done")
+    wait_until((agent.run_directory(run) / "up").exists)
+    agent.stop(run, grace=600.0)
+    agent.trust(0.1, grace=0.1)
+    assert agent.wait_end(run)[0] == -signal.SIGKILL
+
+
 def test_runs_go_on_as_long_as_trust_is_renewed(agent: AgentHost) -> None:
     run = agent.shell("while [ ! -e gate ]; do sleep 0.01; done; echo done")
     agent.wait_for(Notice.STARTED, run_id=run)

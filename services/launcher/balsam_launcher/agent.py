@@ -50,6 +50,7 @@ class Agent:
         self._pending: deque[Start] = deque()
         self._blocked_until = 0.0
         self._trusted_until = 0.0
+        self._trust_ended = -1.0
         self._untrusted_grace = 0.0
         self._shortage_seconds = _SHORTAGE_SECONDS[0]
         self._unannounced: deque[Run] = deque()
@@ -126,8 +127,14 @@ class Agent:
 
     def _end_untrusted(self) -> None:
         """The launcher may be stopped, or the job store out of its reach: others may get our jobs soon."""
-        if self._reaper.runs_on and time.monotonic() >= self._trusted_until:
-            self._reaper.stop_all(self._untrusted_grace)
+        if self._ends_trust and time.monotonic() >= self._trusted_until:
+            self._trust_ended = self._trusted_until
+            self._reaper.stop_all(self._untrusted_grace)  # also those that are being stopped with a longer grace
+
+    @property
+    def _ends_trust(self) -> bool:
+        """Whether the end of the trust there is now is still to be acted on."""
+        return self._reaper.busy and self._trust_ended != self._trusted_until
 
     def _orphaned(self) -> None:
         """The launcher is gone: so are its leases, before long. Nothing may outlive them."""
@@ -233,7 +240,7 @@ class Agent:
         now = time.monotonic()
         if self._pending and now < self._trusted_until:
             due.append(self._blocked_until)
-        if self._reaper.runs_on:
+        if self._ends_trust:
             due.append(self._trusted_until)
         if self._unannounced:
             due.append(self._unannounced[0].began + ANNOUNCE_SECONDS)

@@ -78,11 +78,6 @@ class Reaper:
         """Whether a run is left."""
         return bool(self._by_id)
 
-    @property
-    def runs_on(self) -> bool:
-        """Whether there is a run that is not being stopped."""
-        return len(self._by_id) > len(self._stopping)
-
     def due(self) -> float:
         """When `tend` should be called next, by the monotonic clock."""
         return min(self._next_poll, self._next_scan())
