@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -22,6 +23,8 @@ from tests.chaos.supervisor import environment, wrong_sources
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     given = _parser().parse_args(arguments)
+    # Who is told to end ends its processes first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     directory = Path(tempfile.mkdtemp(prefix="balsam-chaos-", dir=given.directory))
     keep = True
     try:

@@ -108,13 +108,20 @@ class Faults:
         """A process of this kind; 0: there is none."""
         if target in self._supervisor.children:
             return self._supervisor.pid(target)
+        table = process_table()
         launchers = [pid for name in self._supervisor.launchers if (pid := self._supervisor.pid(name))]
-        if target == "launcher":
-            return self._one_of(launchers)
+        agents_of = {pid: [c for c in table.children(pid) if b".agent" in _command(c)] for pid in launchers}
+        if target in ("launcher", "agent"):
+            # Never both of a pair at once: each ends the runs for the other, and a host where both stand still is
+            # one where the runs do, too.
+            stopped = {pid for _, pid in self._stopped}
+            whole = {pid: agents for pid, agents in agents_of.items() if not stopped.intersection([pid, *agents])}
+            return self._one_of(
+                [*whole] if target == "launcher" else [pid for agents in whole.values() for pid in agents]
+            )
         postmaster = self._cluster.pid() if self._cluster else None
         if target == "postmaster":
             return postmaster or 0
-        table = process_table()
         if target == "backend":
             servers = table.children(postmaster or 0) if postmaster else []
             return self._one_of([pid for pid in servers if _command(pid).startswith(b"postgres: balsam")])
@@ -124,10 +131,7 @@ class Faults:
             return self._one_of(
                 [pid for pid in below if table.by_pid[pid].session == pid and b"witness.sh" in _command(pid)]
             )
-        agents = [pid for launcher in launchers for pid in table.children(launcher) if b".agent" in _command(pid)]
-        if target == "agent":
-            return self._one_of(agents)
-        runs = [pid for agent in agents for pid in table.children(agent)]
+        runs = [pid for agents in agents_of.values() for agent in agents for pid in table.children(agent)]
         return self._one_of([pid for pid in runs if b"witness.sh" in _command(pid)])
 
     def _one_of(self, pids: Sequence[int]) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from balsam.site import Site
 from balsam_jobstore.rules import RuleSet
-from tests.chaos.checker import OTHER, OVERLAP, Finding
+from tests.chaos.checker import LOST, OTHER, OVERLAP, Finding
 from tests.support.invariants import violations
 from tests.support.store import RULE_SET
 
@@ -32,8 +33,16 @@ def of_database(connection: sa.Connection) -> Iterator[Finding]:
         yield Finding(OTHER, "no_session_is_left", f"the session of the launcher {pid} on {host} is open")
 
 
+def ledgers(site: Site) -> list[Path]:
+    """Results of dead launchers that nobody has reported."""
+    return sorted((site.path / "ledger").glob("*"))
+
+
 def of_files(site: Site) -> Iterator[Finding]:
-    """Temporary files, in the site and its run directory; tracebacks in logs."""
+    """Temporary files, in the site and its run directory; ledgers; tracebacks and the owner's token in logs."""
+    for path in ledgers(site):
+        yield Finding(LOST, "no_ledger_is_left", f"results of a dead launcher are left in {path}")
+    token = site.owner_token_file.read_text().strip()
     for pattern in _TEMPORARY:
         for path in [*site.run.rglob(pattern), *site.path.rglob(pattern)]:
             yield Finding(OTHER, "no_temporary_file_is_left", f"{path} is left")
@@ -41,6 +50,8 @@ def of_files(site: Site) -> Iterator[Finding]:
         text = path.read_text(errors="replace")
         if "Traceback" in text:
             yield Finding(OTHER, "no_traceback_in_a_log", f"{path.name}: {_last_of_traceback(text)}")
+        if token in text:
+            yield Finding(OTHER, "no_secret_in_a_log", f"{path.name} holds the owner's token")
 
 
 def _last_of_traceback(text: str) -> str:

@@ -29,6 +29,9 @@ PACKAGES = {
 """Import package -> its source root in a checkout."""
 
 STOP_SECONDS = 30.0
+AT_WORK_SECONDS = 15.0
+"""After so long a process has found whom it needs, or waits for them."""
+
 _PAUSE_SECONDS = 0.5  # before what has ended by itself is started again
 
 
@@ -56,6 +59,8 @@ class Supervisor:
         self.site = site
         self.own_exits: Counter[str] = Counter()
         """What ended by itself: ``name (code)`` -> how often."""
+        self.gave_up: list[str] = []
+        """What ended by itself with an error though it had been at work: nothing that is done to others may do that."""
         self._directory = directory
         self._environ = environment(directory, source)
         self.children: dict[str, Child] = {}
@@ -94,8 +99,13 @@ class Supervisor:
                 continue
             if code == -signal.SIGKILL or code is None or time.monotonic() > child.started + _PAUSE_SECONDS:
                 if code not in (None, -signal.SIGKILL):
-                    self.own_exits[f"{child.name.rstrip('0123456789')} ({code})"] += 1
+                    self._ended_by_itself(child, code)
                 self._start(child)
+
+    def _ended_by_itself(self, child: Child, code: int | None) -> None:
+        self.own_exits[f"{child.name.rstrip('0123456789')} ({code})"] += 1
+        if time.monotonic() - child.started > AT_WORK_SECONDS:
+            self.gave_up.append(f"{child.name} ended by itself with {code}; see log/{child.name}.console")
 
     def _start(self, child: Child) -> None:
         with (self.site.log / f"{child.name}.console").open("ab") as console:

@@ -41,6 +41,17 @@ def test_a_traceback_is_seen_with_its_error(site: Site) -> None:
     assert (finding.rule, finding.text) == ("no_traceback_in_a_log", "jobstore.log: ValueError: y")
 
 
+def test_a_ledger_is_seen(site: Site) -> None:
+    (site.path / "ledger").mkdir()
+    (site.path / "ledger" / "host-1-a").touch()
+    assert [finding.rule for finding in leftovers.of_files(site)] == ["no_ledger_is_left"]
+
+
+def test_a_secret_in_a_log_is_seen(site: Site) -> None:
+    (site.log / "scheduler.log").write_text(f"with {site.owner_token_file.read_text()}")
+    assert [finding.rule for finding in leftovers.of_files(site)] == ["no_secret_in_a_log"]
+
+
 def test_a_process_that_lives_is_seen_and_ended(site: Site, tmp_path: Path) -> None:
     supervisor = Supervisor(tmp_path, site, 1, None)
     process = subprocess.Popen(["setsid", "sleep", "300"], env=environment(tmp_path, None))
@@ -67,7 +78,11 @@ def test_a_session_of_a_launcher_is_seen(site: Site) -> None:
     assert found == ["the session of the launcher 7 on here is open"]
 
 
-def test_what_ends_by_itself_is_started_again_and_counted(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("at_work_seconds", "is_wrong"), [(0.0, True), (600.0, False)])
+def test_what_ends_by_itself_is_started_again_and_counted(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_work_seconds: float, is_wrong: bool
+) -> None:
+    monkeypatch.setattr("tests.chaos.supervisor.AT_WORK_SECONDS", at_work_seconds)
     supervisor = Supervisor(tmp_path, site, 1, None)
     supervisor.children = {"jobstore": supervisor.children["jobstore"]}
     supervisor.children["jobstore"].command = [sys.executable, "-c", "raise SystemExit(3)"]
@@ -78,3 +93,4 @@ def test_what_ends_by_itself_is_started_again_and_counted(site: Site, tmp_path: 
 
     wait_until(twice)
     supervisor.children["jobstore"].process.wait()  # type: ignore[union-attr]
+    assert bool(supervisor.gave_up) == is_wrong
