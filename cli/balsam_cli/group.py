@@ -34,6 +34,11 @@ COMMANDS = {
         "logs": "Show the output of a job.",
         "log": "Show the logs of services and launchers.",
     },
+    "Move": {
+        "export": "Write jobs with their history to a file.",
+        "import": "Take jobs from a file.",
+        "archive": "Move old jobs to a file.",
+    },
     "Work": {
         "launcher": "Run jobs, here and now.",
         "completion": "Print the completion script of a shell.",

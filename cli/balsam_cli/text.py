@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import re
+
+from balsam.errors import ValidationError
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -30,6 +33,21 @@ def age(seconds: float) -> str:
     first = next((n for n, (count, _) in enumerate(counts) if count), len(counts) - 1)
     head, *tail = counts[first : first + 2]
     return f"{head[0]}{head[1]}" + "".join(f"{count}{unit}" for count, unit in tail if count)
+
+
+_SPAN = re.compile(r"(?:\d{1,6}[wdhms])+")
+
+
+def parse_age(text: str, option: str) -> float:
+    """The seconds of a span of time: ``90d``, ``12h``, ``1d12h``.
+
+    Raises:
+        ValidationError: it is none; names the option.
+    """
+    if not _SPAN.fullmatch(text):
+        raise ValidationError(f"{option} {text!r:.40}: must be a span of time such as 90d, 12h, 30m or 1d12h")
+    sizes = {**dict(_UNITS), "w": 7 * 86400}
+    return float(sum(int(count) * sizes[unit] for count, unit in re.findall(r"(\d+)([wdhms])", text)))
 
 
 def local_time(moment: datetime.datetime | None, *, fraction: bool = False) -> str:

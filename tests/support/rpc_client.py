@@ -14,6 +14,7 @@ from balsam.rpc import CHANNEL_OPTIONS
 from balsam.site import Site
 from balsam.v1 import (
     application_service_pb2,
+    archive_service_pb2,
     event_service_pb2,
     job_service_pb2,
     launch_service_pb2,
@@ -30,6 +31,7 @@ SERVICES: list[ServiceDescriptor] = [
         application_service_pb2,
         event_service_pb2,
         session_service_pb2,
+        archive_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
 ]

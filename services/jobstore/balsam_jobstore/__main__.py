@@ -15,6 +15,7 @@ from balsam.logs import open_log
 from balsam.serving import Service, ServiceLock
 from balsam.site import Site, open_site
 from balsam.v1.application_service_pb2_grpc import add_ApplicationServiceServicer_to_server
+from balsam.v1.archive_service_pb2_grpc import add_ArchiveServiceServicer_to_server
 from balsam.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from balsam.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
 from balsam.v1.launch_service_pb2_grpc import add_LaunchServiceServicer_to_server
@@ -25,6 +26,7 @@ from balsam_jobstore.database import Database, sqlite_url
 from balsam_jobstore.migrate import migrate
 from balsam_jobstore.postgres import Cluster
 from balsam_jobstore.server.applications import ApplicationService
+from balsam_jobstore.server.archive import ArchiveService
 from balsam_jobstore.server.events import EventService
 from balsam_jobstore.server.jobs import JobService
 from balsam_jobstore.server.launches import LaunchService
@@ -89,6 +91,7 @@ async def serve(site: Site) -> None:
         add_LaunchServiceServicer_to_server(LaunchService(store), service.server)
         add_EventServiceServicer_to_server(EventService(store), service.server)
         add_SessionServiceServicer_to_server(SessionService(store), service.server)
+        add_ArchiveServiceServicer_to_server(ArchiveService(store), service.server)
         service.stop_on_signals()
         tasks = [asyncio.create_task(store.sweep())]
         if cluster is not None:

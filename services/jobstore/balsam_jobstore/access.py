@@ -47,6 +47,9 @@ METHODS: dict[str, frozenset[str]] = {
     "SessionService/RegisterRules": _OWNER,
     "SessionService/Work": _OWNER,
     "SessionService/RecoverReports": _OWNER,
+    "ArchiveService/ExportJobs": _OWNER,
+    "ArchiveService/ImportJobs": _OWNER,
+    "ArchiveService/RemoveArchivedJobs": _OWNER,
 }
 """Method -> roles that may call it; a test holds it against the protos."""
 

@@ -11,6 +11,7 @@ from balsam.fields import JOB_FIELDS
 from balsam.states import Actor, State
 from balsam_jobstore.applications import application_needs, find_needs
 from balsam_jobstore.columns import HOT_FIELDS, NEEDS_BY_FLAG, encode
+from balsam_jobstore.database import Sql
 from balsam_jobstore.history import EventRecord
 from balsam_jobstore.launches import bindable, launch_to_bind
 from balsam_jobstore.refusals import Refused, refused
@@ -98,7 +99,7 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
         NotAllCreated: `atomic`, and something was refused.
     """
     outcome = Created()
-    existing, workdirs = _probe(tx, [job.job_id for job in jobs])
+    existing, workdirs = probe(tx.sql, [job.job_id for job in jobs])
     applications = find_needs(tx, {job.values["application"] for job in jobs if job.values.get("application")})
     launches = bindable(tx, {job.values.get("queued_launch") for job in jobs})
     batch = {job.job_id for job in jobs}
@@ -138,16 +139,16 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
     return outcome
 
 
-def _probe(tx: Tx, ids: list[str]) -> tuple[set[str], set[str]]:
+def probe(sql: Sql, ids: list[str]) -> tuple[set[str], set[str]]:
     """Which of these ids exist, and the working directories of the jobs whose ids start with the same eight digits."""
-    if tx.sql.is_sqlite:
+    if sql.is_sqlite:
         text = """SELECT j.job_id, d.workdir FROM json_each(:ids) v JOIN job j
                   ON j.job_id >= substr(v.value, 1, 8) AND j.job_id < substr(v.value, 1, 8) || 'g'"""
     else:
         text = """SELECT j.job_id, d.workdir FROM unnest(:ids::text[]) v JOIN job j
                   ON j.job_id >= (left(v, 8) || '-0000-0000-0000-000000000000')::uuid
                   AND j.job_id <= (left(v, 8) || '-ffff-ffff-ffff-ffffffffffff')::uuid"""
-    cousins = tx.sql.run(f"{text} JOIN job_detail d ON d.key = j.key", ids=ids)
+    cousins = sql.run(f"{text} JOIN job_detail d ON d.key = j.key", ids=ids)
     return {row[0] for row in cousins}.intersection(ids), {row[1] for row in cousins}
 
 

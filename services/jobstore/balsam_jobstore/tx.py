@@ -388,7 +388,7 @@ class Tx:
             tell(last)
         for sequence, event in enumerate(events, last - len(events) + 1):
             event.sequence = sequence
-            event.record_us = self.now_us
+            event.record_us = event.record_us or self.now_us  # of another site: when it was recorded there
         self.sql.insert("event", EVENT_COLUMNS, [event_values(event) for event in events])
 
 
