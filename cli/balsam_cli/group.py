@@ -38,6 +38,7 @@ COMMANDS = {
         "export": "Write jobs with their history to a file.",
         "import": "Take jobs from a file.",
         "archive": "Move old jobs to a file.",
+        "migrate-db": "Move the site to another database.",
     },
     "Work": {
         "launcher": "Run jobs, here and now.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import json
 import os
 import socket
 import subprocess
@@ -232,6 +233,31 @@ def stop_all(site: Site) -> list[tuple[Service, int, bool]]:
                 killed = process.stop(status.pid, service.module, STOP_SECONDS)
                 stopped.append((service, status.pid, killed))
     return stopped
+
+
+def move_database(site: Site, target: str) -> dict[str, Any]:
+    """Moves the database of a site whose services are down, by the job store's own program; gives what it says.
+
+    Raises:
+        SiteError: it was not moved.
+    """
+    site.make_run()
+    command = [sys.executable, "-m", "balsam_jobstore.moving", "--site", str(site.path)]
+    with _one_at_a_time(site):
+        # The address may hold a password, which an argument list must not.
+        done = subprocess.run(
+            command,
+            input=target + "\n",
+            capture_output=True,
+            text=True,
+            env=base_environment(os.environ),
+            check=False,
+        )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+        raise SiteError(f"the database was not moved: {lines[-1]}")
+    moved: dict[str, Any] = json.loads(done.stdout)
+    return moved
 
 
 @contextlib.contextmanager

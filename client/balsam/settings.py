@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,3 +110,22 @@ def render(settings: Settings) -> str:
         lines.append(f"# {field.metadata['doc']} Default: {json.dumps(field.default)}")
         lines.append(f"{field.name} = {json.dumps(value)}\n")
     return "\n".join(lines)
+
+
+def replaced(text: str, name: str, value: str) -> str:
+    """The text of a settings file with another value of a text setting; all else stays, comments too.
+
+    Raises:
+        SiteError: the setting is written in a way that this does not understand.
+    """
+    line = re.compile(rf"""^(\s*{name}\s*=\s*)("(?:[^"\\]|\\.)*"|'[^']*')""", re.MULTILINE)
+    new, found = line.subn(lambda match: match[1] + json.dumps(value), text, count=1)
+    if not found:
+        new = f"{name} = {json.dumps(value)}\n{text}"
+    try:
+        same = tomllib.loads(new) == {**tomllib.loads(text), name: value}
+    except tomllib.TOMLDecodeError:
+        same = False
+    if not same:
+        raise SiteError(f"the setting {name} cannot be changed in this file; write it as: {name} = {json.dumps(value)}")
+    return new

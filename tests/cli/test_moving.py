@@ -186,6 +186,14 @@ def test_a_file_that_is_no_archive_of_this_site_deletes_nothing(
     assert len(balsam("ls", "--json").json) == 2
 
 
+def test_the_database_is_not_moved_while_the_services_run(balsam: Balsam, site: Site) -> None:
+    refused = balsam("migrate-db", "postgres")
+    assert refused.status == 1
+    assert "run; stop them with `balsam down`" in refused.err
+    secret = balsam("migrate-db", "mysql://me:secret@host/db")
+    assert (secret.status, "secret" in secret.err) == (1, False)
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90d", 7776000), ("12h", 43200), ("1d12h", 129600), ("2w", 1209600)])
 def test_ages(text: str, seconds: float) -> None:
     assert parse_age(text, "--older-than") == seconds

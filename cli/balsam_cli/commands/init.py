@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shlex
 
 import click
@@ -13,9 +12,8 @@ from balsam.settings import Settings
 from balsam.site import make_site
 from balsam_cli import known_sites, options
 from balsam_cli.command import Command
+from balsam_cli.databases import check_database
 from balsam_cli.output import Lines, printer
-
-_URL = re.compile(r"(postgres|postgresql)(\+psycopg2)?://.+")
 
 
 @click.command(cls=Command)
@@ -30,7 +28,7 @@ def command(path: str, db: str, as_json: bool) -> None:
     """
     if not path:
         raise ValidationError("PATH is empty", field="path")
-    settings = dataclasses.replace(Settings(), database=_database(db))
+    settings = dataclasses.replace(Settings(), database=check_database(db, "--db"))
     site = make_site(path, settings)
     known_sites.remember(site)
     where = shlex.quote(str(site.path))
@@ -44,10 +42,3 @@ def command(path: str, db: str, as_json: bool) -> None:
             ]
         ),
     )
-
-
-def _database(value: str) -> str:
-    if value in ("sqlite", "postgres") or _URL.fullmatch(value):
-        return value
-    # The value may hold a password: it is not repeated.
-    raise ValidationError("--db must be sqlite, postgres, or a URL such as postgresql://user@host/name", field="db")
