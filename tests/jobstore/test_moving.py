@@ -152,9 +152,10 @@ def test_an_export_shows_one_moment_though_work_goes_on(plain_bench: Bench) -> N
     begun = next(pieces)
     plain_bench.add("late")
     plain_bench.set_state(plain_bench.list(size=1)[0][0]["job_id"], S.FAILED)
-    names = jobs_in(begun + b"".join(pieces))
-    assert len(names) == 300
-    assert "late" not in names
+    sent = [line.value for line in lines_of(begun + b"".join(pieces))]
+    assert {record["state"] for record in sent} == {"CREATED"}
+    assert len(sent) == 300
+    assert "late" not in {record["name"] for record in sent}
 
 
 def test_parents_come_first_whatever_the_order_in_which_jobs_were_made() -> None:
