@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from balsam.errors import BalsamError, Conflict, InvalidParentsError, NotFound, ValidationError
+from balsam.errors import BalsamError, Conflict, InvalidParentsError, NotFound
 from balsam_jobstore.creation import probe
 from balsam_jobstore.database import Sql
 from balsam_jobstore.moving import checking, records, writing
@@ -210,10 +210,3 @@ def _launches(sql: Sql, request_ids: set[str]) -> set[str]:
     array = "= {ids}" if sql.is_sqlite else "= ANY(:ids::uuid[])"
     found = sql.run(f"SELECT request_id FROM launch WHERE request_id {array}", ids=sorted(request_ids))
     return {request for (request,) in found}
-
-
-def file_kind(header: Record) -> str:
-    """Whether a file is an ``export`` or an ``archive``. Raises ValidationError if it does not say."""
-    if header.get("kind") not in ("export", "archive"):
-        raise ValidationError("the header of the file does not say what it is", field="kind")
-    return str(header["kind"])
