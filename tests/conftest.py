@@ -13,6 +13,7 @@ import pytest
 pytest_plugins = [
     "tests.support.components",
     "tests.support.databases",
+    "tests.support.full_disks",
     "tests.support.postgres",
     "tests.support.sites",
     "tests.support.ssh",

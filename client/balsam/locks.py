@@ -33,10 +33,18 @@ class ServiceLock:
         self._descriptor = -1
 
     def acquire(self, service: str) -> None:
-        """Takes the lock.
+        """Takes the lock of a service.
 
         Raises:
             SiteError: another process holds it (says which), or there is no room to say that we do.
+        """
+        self.take(f"the {service} of this site runs already")
+
+    def take(self, refusal: str, more: str = "") -> None:
+        """Takes the lock; `more` is added to who we are.
+
+        Raises:
+            SiteError: another process holds it (`refusal`, and who that is), or there is no room to say that we do.
         """
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -44,11 +52,11 @@ class ServiceLock:
             if time.monotonic() > deadline:
                 text = _text(self._descriptor).strip() or "another process"
                 os.close(self._descriptor)
-                raise SiteError(f"the {service} of this site runs already ({text})", reason="ALREADY_RUNNING")
+                raise SiteError(f"{refusal} ({text})", reason="ALREADY_RUNNING")
             time.sleep(0.01)
         try:
             os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            os.pwrite(self._descriptor, f"pid {os.getpid()} on {socket.gethostname()}{more}\n".encode(), 0)
         except OSError as error:
             raise SiteError(f"cannot write {self.path}: {error.strerror}; make room there and try again") from None
 
@@ -77,4 +85,4 @@ def _take(descriptor: int) -> bool:
 
 
 def _text(descriptor: int) -> str:
-    return os.pread(descriptor, 200, 0).decode("utf-8", "replace")
+    return os.pread(descriptor, 4000, 0).decode("utf-8", "replace")

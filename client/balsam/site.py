@@ -62,6 +62,16 @@ class Site:
         return self.path / "database"
 
     @property
+    def backups(self) -> Path:
+        """Copies of the database, made before each upgrade."""
+        return self.path / "backups"
+
+    @property
+    def set_aside(self) -> Path:
+        """Rows of the database that were damaged, one file each."""
+        return self.path / "set-aside"
+
+    @property
     def credentials(self) -> Path:
         """Directory of keys and tokens, closed to everyone else."""
         return self.path / "credentials"

@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import sys
+from pathlib import Path
 
 from balsam import failpoints
 from balsam.errors import BalsamError, SiteError
@@ -22,7 +23,10 @@ from balsam.v1.launch_service_pb2_grpc import add_LaunchServiceServicer_to_serve
 from balsam.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from balsam.v1.site_service_pb2_grpc import add_SiteServiceServicer_to_server
 from balsam_jobstore.access import RunTokens, authorizer, read_key
+from balsam_jobstore.backups import restore
 from balsam_jobstore.database import Database, sqlite_url
+from balsam_jobstore.database_file import DatabaseFile
+from balsam_jobstore.holding import RENEW_SECONDS, Holding
 from balsam_jobstore.migrate import migrate
 from balsam_jobstore.postgres import Cluster
 from balsam_jobstore.server.applications import ApplicationService
@@ -45,6 +49,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="balsam_jobstore", description="The job store of a Balsam site.")
     parser.add_argument("--site", required=True, help="path of the site")
     parser.add_argument("--echo", action="store_true", help="log to stderr as well")
+    parser.add_argument("--restore", metavar="FILE", help="put a backup in the place of the database, and exit")
     options = parser.parse_args()
     has_log = False
     try:
@@ -54,7 +59,10 @@ def main() -> int:
         ServiceLock(site.run / f"{NAME}.lock").acquire("job store")
         open_log(site, NAME, echo=options.echo)
         has_log = True
-        asyncio.run(serve(site))
+        if options.restore:
+            put_back(site, Path(options.restore).absolute())
+        else:
+            asyncio.run(serve(site))
     except (BalsamError, OSError) as error:
         text = _described(error)
         if has_log:  # without one, logging would write to stderr as well
@@ -72,11 +80,32 @@ def _described(error: BalsamError | OSError) -> str:
     return str(error)
 
 
+def put_back(site: Site, backup: Path) -> None:
+    """Restores a backup; the services do not run meanwhile.
+
+    Raises:
+        SiteError: it cannot be done.
+    """
+    cluster, database, holding = open_database(site, check=False)
+    try:
+        restore(database, backup)
+    finally:
+        database.close()
+        if cluster is not None:
+            cluster.stop()
+        if holding is not None:
+            holding.release()
+    log.info("restored %s", backup)
+    print(f"restored {backup}; start the services with `balsam up`")
+
+
 async def serve(site: Site) -> None:
     """Serves a site until SIGTERM or SIGINT."""
-    cluster, database = open_database(site)
+    cluster, database, holding = open_database(site)
     try:
-        migrate(database)
+        migrate(database, site.backups)
+        if holding is not None:
+            DatabaseFile(holding.file, site.backups).mark()
         failpoints.hit("jobstore.after-migrate")
         tokens = RunTokens(read_key(site))
         authorize = authorizer(site, tokens)
@@ -96,6 +125,8 @@ async def serve(site: Site) -> None:
         tasks = [asyncio.create_task(store.sweep())]
         if cluster is not None:
             tasks.append(asyncio.create_task(keep_running(cluster, site)))
+        if holding is not None and holding.is_shared:
+            tasks.append(asyncio.create_task(keep_holding(holding, service)))
         await service.start(database=database.name)
         log.info("the job store serves %s (pid %d, %s)", site.path, os.getpid(), database.name)
         await service.stopping.wait()
@@ -109,6 +140,21 @@ async def serve(site: Site) -> None:
         database.close()
         if cluster is not None:
             cluster.stop()
+        if holding is not None:
+            holding.release()
+
+
+async def keep_holding(holding: Holding, service: Service) -> None:
+    """Says again and again that this host serves the database file; ends the service when another one does."""
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        try:
+            await asyncio.to_thread(holding.renew)
+        except SiteError as error:
+            log.error("%s: ending", error)
+            service.stopping.set()
+        except OSError as error:
+            log.warning("cannot renew the hold on the database: %s", error.strerror)
 
 
 async def keep_running(cluster: Cluster, site: Site) -> None:
@@ -124,21 +170,30 @@ async def keep_running(cluster: Cluster, site: Site) -> None:
             log.error("%s", error)
 
 
-def open_database(site: Site) -> tuple[Cluster | None, Database]:
-    """The database that the settings name; a private cluster is started if it does not run.
+def open_database(site: Site, *, check: bool = True) -> tuple[Cluster | None, Database, Holding | None]:
+    """The database that the settings name; a private cluster is started if need be, a file is taken and checked.
 
     Raises:
         SiteError: it cannot be had.
     """
     name = site.settings.database
-    if name == "sqlite":
-        return None, Database(sqlite_url(site.database))
-    if name != "postgres":
-        return None, Database(name)
-    cluster = Cluster(site.database / "postgres", site.run)
-    cluster.init()
-    cluster.start(site.log / "postgres.log")
-    return cluster, Database(cluster.url)
+    if name == "postgres":
+        directory = site.database / "postgres"
+        ServiceLock(Path(os.path.realpath(site.database)) / "postgres.lock").take(
+            f"the database {directory} is in use by another job store", f", site {site.path}"
+        )
+        cluster = Cluster(directory, site.run)
+        cluster.init()
+        cluster.start(site.log / "postgres.log")
+        return cluster, Database(cluster.url), None
+    database = Database(sqlite_url(site.database) if name == "sqlite" else name)
+    if not (database.is_sqlite and database.url.database):
+        return None, database, None
+    holding = Holding(Path(database.url.database), site)
+    holding.acquire()
+    if check:
+        DatabaseFile(holding.file, site.backups).check()
+    return None, Database(database.url.set(database=str(holding.file)), is_shared=holding.is_shared), holding
 
 
 if __name__ == "__main__":

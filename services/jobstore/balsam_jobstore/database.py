@@ -35,9 +35,15 @@ _UUID_OID = 2950
 
 
 class Database:
-    """An engine, and what depends on which database it is."""
+    """An engine, and what depends on which database it is.
 
-    def __init__(self, url: sa.URL | str) -> None:
+    Args:
+        url: SQLAlchemy's address of it.
+        is_shared: the file is on a network file system, where SQLite's write-ahead log does not work.
+    """
+
+    def __init__(self, url: sa.URL | str, *, is_shared: bool = False) -> None:
+        self._is_shared = is_shared
         try:
             self.url = _with_driver(sa.make_url(url))
             self.is_sqlite = self.url.get_backend_name() == "sqlite"
@@ -72,7 +78,7 @@ class Database:
             max_overflow=2,
             connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS, "isolation_level": None},
         )
-        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "connect", _prepare_shared_sqlite if self._is_shared else _prepare_sqlite)
         # A write transaction that starts as a reader can fail at its first write in spite of the time-out.
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -100,9 +106,18 @@ def _with_driver(url: sa.URL) -> sa.URL:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    _prepare(connection, "WAL", "FULL")
+
+
+def _prepare_shared_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    # A write-ahead log needs memory that all hosts share. With a journal, only EXTRA syncs its removal: the commit.
+    _prepare(connection, "DELETE", "EXTRA")
+
+
+def _prepare(connection: sqlite3.Connection, journal: str, synchronous: str) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute(f"PRAGMA journal_mode = {journal}")
+    cursor.execute(f"PRAGMA synchronous = {synchronous}")
     cursor.execute("PRAGMA temp_store = MEMORY")
     cursor.execute("PRAGMA cache_size = -65536")
     cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
@@ -209,8 +224,12 @@ def translate_error(error: Exception) -> BalsamError | None:
         return ValidationError(text, field="regex")
     if ("full" in text and "disk" in text) or "No space left" in text:
         return ResourceExhausted("no room on the disk of the database; make some and try again")
-    if getattr(original, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR:
+    sqlite_code = getattr(original, "sqlite_errorcode", 0) & 0xFF
+    if sqlite_code == sqlite3.SQLITE_ERROR:
         return None  # it does not understand us
+    if sqlite_code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        # Not "away": waiting helps nobody, and what is on other pages is served.
+        return BalsamError(f"the database is damaged ({text}); see docs/operating.md", reason="DATABASE_DAMAGED")
     # Without a code of PostgreSQL: what libpq says of a connection that broke. 57P: it stops, starts, or has crashed.
     code = getattr(original, "pgcode", None) or ""
     if kind in ("OperationalError", "InterfaceError", "DatabaseError") or code.startswith(("08", "57P", "53")):

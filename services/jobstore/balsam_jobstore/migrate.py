@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from balsam.errors import SiteError
+from balsam_jobstore.backups import back_up
 from balsam_jobstore.database import Database, translate_error
 
 log = logging.getLogger("balsam.jobstore.migrate")
@@ -34,11 +35,11 @@ def revision(database: Database) -> str:
         raise SiteError(f"cannot open the database {database.url.render_as_string()}: {problem}") from None
 
 
-def migrate(database: Database) -> None:
-    """Makes or upgrades the schema.
+def migrate(database: Database, backups: Path | None = None) -> None:
+    """Makes or upgrades the schema, all or nothing; before an upgrade a copy of the database is put into `backups`.
 
     Raises:
-        SiteError: the database cannot be reached, or is of a newer version of Balsam.
+        SiteError: the database cannot be reached, is of a newer version of Balsam, or cannot be copied or upgraded.
     """
     current = revision(database)
     if current == HEAD:
@@ -57,7 +58,16 @@ def migrate(database: Database) -> None:
             f"the database is at revision {current}, which this version of Balsam does not know "
             f"(newest: {HEAD}); use the version that made it, or a newer one"
         )
-    with database.writer() as connection, connection.begin():
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    copy = back_up(database, backups, current) if current and backups is not None else None
+    try:
+        with database.writer() as connection, connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except Exception as error:  # a migration may stumble over anything
+        kept = f", and there is a copy of it: {copy}" if copy else ""
+        original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        raise SiteError(
+            f"the database cannot be brought from revision {current or 'none'} to {HEAD}: "
+            f"{translate_error(error) or str(original).strip().splitlines()[0]}; it is as it was{kept}"
+        ) from None
     log.info("database brought from revision %s to %s", current or "none", HEAD)
