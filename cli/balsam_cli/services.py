@@ -268,6 +268,21 @@ def _one_at_a_time(site: Site) -> Iterator[None]:
         yield
 
 
+def set_aside(site: Site) -> list[dict[str, str]]:
+    """Rows of the database that the job store has set aside as damaged, by table: what they are, and why."""
+    rows = []
+    for file in sorted(site.set_aside.glob("*.json")):
+        try:
+            content = json.loads(file.read_text())
+            table, why = content["table"], content["why"]
+            job = content.get("job") or {}
+            name = f"{job.get('name') or 'job'} ({str(job.get('job_id'))[:8]})" if table == "job" else file.stem
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            table, why, name = "row", "its file cannot be read", file.name
+        rows.append({"table": table, "name": name, "why": why, "file": str(file)})
+    return rows
+
+
 def as_record(status: Status) -> dict[str, Any]:
     """A status as plain data for `--json`."""
     from balsam.convert import rfc3339

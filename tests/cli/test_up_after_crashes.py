@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -191,3 +193,70 @@ def test_up_is_not_stopped_by_one_that_hangs_in_its_start(balsam_process: Balsam
         jobstore.send_signal(signal.SIGCONT)
         assert second.wait(60) == 0
     assert pids(balsam_process("up", "--json"))[0] == jobstore.pid
+
+
+def damage_pages(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096 * 2 :] = bytes(len(content) - 4096 * 2)
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "zeros": (damage_pages, "is damaged"),
+    "garbage": (lambda path: path.write_bytes(b"\xab" * 50_000), "is damaged"),
+    "half": (lambda path: path.write_bytes(path.read_bytes()[: 4096 * 3]), "is damaged"),
+    "empty": (lambda path: path.write_bytes(b""), "is gone or empty, and there was one"),
+    "gone": (lambda path: path.unlink(), "is gone or empty, and there was one"),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_database_that_is_damaged_is_never_taken_for_a_new_one(balsam_process: Balsam, site: Site, how: str) -> None:
+    pids(balsam_process("up", "--json"))
+    balsam_process("job", "--name", "a", "--", "true")
+    assert balsam_process("down").status == 0
+    path = site.database / "balsam.db"
+    good = path.read_bytes()
+    site.backups.mkdir()
+    copy = site.backups / "balsam-0003-20250101T000000.000000Z.db"
+    copy.write_bytes(good)
+    damage, message = DAMAGES[how]
+    damage(path)
+    refused = balsam_process("up")
+    assert (refused.status, refused.out) == (1, "")
+    assert f"the database {path} {message}" in refused.err
+    assert f"the newest backup is {copy}" in refused.err
+    assert len(refused.err.splitlines()) == 1
+    command = [sys.executable, "-m", "balsam_jobstore", "--site", str(site.path), "--restore", str(copy)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    pids(balsam_process("up", "--json"))
+    assert [row["name"] for row in balsam_process("ls", "--json").json] == ["a"]
+
+
+def test_a_write_ahead_log_that_was_cut_off_leaves_a_database_that_is_whole(balsam_process: Balsam, site: Site) -> None:
+    pids(balsam_process("up", "--json"))
+    for name in "abc":
+        balsam_process("job", "--name", name, "--", "true")
+    kill_all(site)
+    log = site.database / "balsam.db-wal"
+    log.write_bytes(log.read_bytes()[: log.stat().st_size // 2 + 7])
+    pids(balsam_process("up", "--json"))
+    assert balsam_process("ls", "--json").status == 0
+    assert balsam_process("down").status == 0
+    assert violations_of_site(site) == []
+
+
+def test_what_was_set_aside_is_said_by_status(balsam_process: Balsam, site: Site) -> None:
+    pids(balsam_process("up", "--json"))
+    (job_id,) = balsam_process("job", "--name", "bad", "--", "true").ids
+    balsam_process("down")
+    with contextlib.closing(sqlite3.connect(site.database / "balsam.db")) as database, database:
+        database.execute("UPDATE job SET state = 99")
+    pids(balsam_process("up", "--json"))
+    status = balsam_process("status")
+    assert status.status == 0
+    assert status.err == (
+        f"balsam: 1 job was set aside as damaged: bad ({job_id[:8]}): state = 99 is not a state; see {site.set_aside}\n"
+    )
+    (row,) = balsam_process("status", "--json").json["set_aside"]
+    assert json.loads(Path(row["file"]).read_text())["job"]["job_id"] == job_id

@@ -8,6 +8,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -47,7 +48,7 @@ def database(store_url: str) -> Iterator[Database]:
 @contextlib.asynccontextmanager
 async def started(database: Database, lease_seconds: float = 60.0) -> Any:
     """A job store that runs, without its server."""
-    site = SimpleNamespace(settings=SimpleNamespace(lease_seconds=lease_seconds))
+    site = SimpleNamespace(settings=SimpleNamespace(lease_seconds=lease_seconds), set_aside=Path("/nowhere"))
     store = Store(cast(Site, site), database, RunTokens(b"key"))
     await store.start()
     try:

@@ -34,6 +34,9 @@ class Counted:
     def committed(self, outcome: Outcome) -> None:
         self.commits.append(outcome)
 
+    def examine(self, tx: Tx, keys: list[int]) -> int:
+        return 0
+
     def disconnected(self) -> None:
         self.disconnects += 1
 

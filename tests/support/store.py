@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -28,7 +30,7 @@ from balsam_jobstore.rows import Row
 from balsam_jobstore.server.sessions import _rule
 from balsam_jobstore.sessions import LAUNCHER, SCHEDULER, Session, new_id
 from balsam_jobstore.store import Store, attach_stream, recover_reports
-from balsam_jobstore.tx import Tx
+from balsam_jobstore.tx import Outcome, Tx
 from balsam_jobstore.writer import Writer
 from balsam_scheduler.rules import RULES, SLOW_STATES
 
@@ -45,6 +47,9 @@ class DirectWriter(Writer):
     async def do(self, command: Callable[[Tx], T]) -> T:
         """Runs a command in a transaction of its own."""
         return cast(T, self.do_together(command)[0])
+
+    def _tell(self, outcome: Outcome) -> None:
+        self._hooks.committed(outcome)
 
     def do_together(self, *commands: Callable[[Tx], Any]) -> list[Any]:
         """Runs commands in one transaction."""
@@ -70,6 +75,9 @@ class Bench:
     def __init__(self, database: Database, *, lease_seconds: float = 60.0) -> None:
         self.database = database
         self.events: list[EventRecord] = []
+        self._directory = tempfile.TemporaryDirectory(prefix="balsam-bench-")
+        self.set_aside = Path(self._directory.name)
+        """Where damaged rows go."""
         self._runner = asyncio.Runner()
         self.store = self._runner.run(self._make(lease_seconds))
         self.writer = DirectWriter(database, self._runner.get_loop(), self.store)
@@ -83,13 +91,14 @@ class Bench:
         self.store.hub.publish = keep  # type: ignore[method-assign]
 
     async def _make(self, lease_seconds: float) -> Store:
-        site = SimpleNamespace(settings=SimpleNamespace(lease_seconds=lease_seconds))
+        site = SimpleNamespace(settings=SimpleNamespace(lease_seconds=lease_seconds), set_aside=self.set_aside)
         return Store(cast(Site, site), self.database, RunTokens(b"bench"))
 
     def close(self) -> None:
         """Gives the writer's connection back."""
         self.writer._drop_connection()
         self._runner.close()
+        self._directory.cleanup()
 
     def run(self, work: Awaitable[T]) -> T:
         """Runs something asynchronous, and meanwhile what has been started."""

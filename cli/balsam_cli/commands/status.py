@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ from balsam_cli import options
 from balsam_cli.command import Command
 
 if TYPE_CHECKING:
+    from balsam.site import Site
     from balsam_cli import services
 
 
@@ -33,6 +35,7 @@ def command(as_json: bool) -> int:
         "services": [services.as_record(status) for status in statuses],
         "launchers": [],
         "jobs": {},
+        "set_aside": services.set_aside(site),
     }
     blocks: list[output.Block] = [
         output.Listing(records.SERVICE_COLUMNS, record["services"], title=f"Site {site.path}")
@@ -44,6 +47,7 @@ def command(as_json: bool) -> int:
         blocks.append(output.Listing(records.SESSION_COLUMNS, record["launchers"], "Launchers"))
         blocks.append(output.Listing(listing.STATE_COLUMNS, listing.state_rows(record["jobs"]), "Jobs"))
     output.printer(as_json).one(record, *(block for block in blocks if _rows(block)))
+    _say_what_was_set_aside(site, record["set_aside"])
     if not up:
         _say_what_is_missing(statuses)
     return 0 if up else 1
@@ -57,6 +61,18 @@ def _say_what_is_missing(statuses: list[services.Status]) -> None:
         titles = [status.service.title for status in statuses if status.state == state]
         if titles:
             terminal.note(f"balsam: {' and '.join(titles)}: {text}")
+
+
+def _say_what_was_set_aside(site: Site, rows: list[dict[str, str]]) -> None:
+    from balsam_cli import terminal
+
+    if not rows:
+        return
+    counts = Counter(row["table"] for row in rows)
+    words = " and ".join(f"{count} {table}{'s' * (count > 1)}" for table, count in counts.items())
+    were = "was" if len(rows) == 1 else "were"
+    shown = "; ".join(f"{row['name']}: {row['why']}" for row in rows[:3]) + ("; ..." if len(rows) > 3 else "")
+    terminal.note(f"balsam: {words} {were} set aside as damaged: {shown}; see {site.set_aside}")
 
 
 def _rows(block: object) -> bool:

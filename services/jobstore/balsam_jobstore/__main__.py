@@ -122,7 +122,7 @@ async def serve(site: Site) -> None:
         add_SessionServiceServicer_to_server(SessionService(store), service.server)
         add_ArchiveServiceServicer_to_server(ArchiveService(store), service.server)
         service.stop_on_signals()
-        tasks = [asyncio.create_task(store.sweep())]
+        tasks = [asyncio.create_task(store.sweep()), asyncio.create_task(store.look_over_rest())]
         if cluster is not None:
             tasks.append(asyncio.create_task(keep_running(cluster, site)))
         if holding is not None and holding.is_shared:

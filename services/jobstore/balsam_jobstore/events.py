@@ -10,12 +10,15 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
+from balsam.states import Actor, State
 from balsam_jobstore import schema
 from balsam_jobstore.database import among
 from balsam_jobstore.history import EventRecord, pack_states, unpack_states
+from balsam_jobstore.setting_aside import DamagedRow
 
 RING = 20_000
 """Events kept in memory."""
@@ -84,7 +87,11 @@ class EventHub:
 def read_events(
     connection: sa.Connection, wanted: EventFilter, after: int, limit: int, keys: Collection[int] | None = None
 ) -> list[EventRecord]:
-    """Recorded events after a sequence, oldest first, at most `limit`."""
+    """Recorded events after a sequence, oldest first, at most `limit`.
+
+    Raises:
+        DamagedRow: some of them are damaged.
+    """
     event, job = schema.event, schema.job
     query = (
         sa.select(
@@ -116,7 +123,27 @@ def read_events(
     if wanted.states:
         letters = [event.c.states.contains(pack_states([state]), autoescape=True) for state in wanted.states]
         query = query.where(sa.or_(event.c.deleted_id.is_not(None), *letters))
+    rows = connection.execute(query).all()
+    damaged = [row.sequence for row in rows if not _is_sound(tuple(row))]
+    if damaged:
+        raise DamagedRow("event", damaged)
     return [
         EventRecord(row[0], str(row[1]), row[2], unpack_states(row[3]), *row[4:9], row[9] is not None, row[10], row[11])
-        for row in connection.execute(query)
+        for row in rows
     ]
+
+
+def _is_sound(row: Sequence[Any]) -> bool:
+    """Whether a row may be what was written; `damage.problem` says what is wrong with one that cannot."""
+    _, _, _, states, time_us, actor, attempt, message, exit_code, _, _, record_us = row
+    return (
+        type(states) is type(message) is str
+        and type(time_us) is type(record_us) is type(attempt) is int
+        and (exit_code is None or type(exit_code) is int)
+        and actor in _ACTORS
+        and not states.strip(_LETTERS)
+    )
+
+
+_ACTORS = frozenset(Actor)
+_LETTERS = pack_states(sorted(State))

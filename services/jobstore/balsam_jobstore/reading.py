@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -21,6 +21,9 @@ from balsam_jobstore.query import (
     Order,
     Resource,
 )
+from balsam_jobstore.setting_aside import DamagedRow
+
+T = TypeVar("T")
 
 PAGE_SIZE = 1000
 MAX_PAGE_SIZE = 10_000
@@ -162,6 +165,26 @@ def parents_of(connection: sa.Connection, keys: Sequence[int]) -> dict[int, list
         for child, parent in connection.execute(query):
             found[child].append(str(parent))
     return found
+
+
+def each_sound(
+    connection: sa.Connection, jobs: Sequence[dict[str, Any]], make: Callable[[dict[str, Any]], T]
+) -> list[T]:
+    """What `make` gives for each job.
+
+    Raises:
+        DamagedRow: for some of them it cannot give anything.
+    """
+    made, damaged = [], []
+    for values in jobs:
+        try:
+            made.append(make(values))
+        except (TypeError, ValueError):
+            damaged.append(values["job_id"])
+    if damaged:
+        keys = connection.execute(sa.select(_job.c.key).where(_job.c.job_id.in_(damaged))).scalars()
+        raise DamagedRow("job", list(keys))
+    return made
 
 
 def get_job(connection: sa.Connection, job_id: str) -> dict[str, Any] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -15,7 +17,7 @@ from balsam import failpoints
 from balsam.errors import BalsamError
 from balsam.site import Site
 from balsam.states import State
-from balsam_jobstore import leases, sessions
+from balsam_jobstore import leases, sessions, setting_aside
 from balsam_jobstore.access import RunTokens
 from balsam_jobstore.database import READERS, Database, as_database_error, translate_error
 from balsam_jobstore.events import EventHub
@@ -33,6 +35,10 @@ Do = Callable[[Callable[[Tx], int]], Awaitable[int]]
 
 _CATCH_UP = 2000
 _NO_RULES = RuleSet()
+LOOK_SECONDS = 1.0
+"""How long a start looks for damaged rows before it serves [s]: some hundred thousand jobs. The rest comes after."""
+_PAUSE_SECONDS = 0.1
+_LOOK_AGAIN_SECONDS = 60.0
 
 
 class Store:
@@ -53,12 +59,46 @@ class Store:
         self._rules: dict[int, RuleSet] = {}
         """Session key -> its rules, oldest first; the last are in force. Changed by commands only."""
         self._begun: set[asyncio.Task[Any]] = set()
+        self._set_aside = 0
+        self._looked = -math.inf
+        self._unseen: int | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
 
     async def start(self) -> None:
-        """Takes up where the process before stopped."""
+        """Takes up where the process before stopped; damaged rows are set aside first, as far as that takes no time."""
         self.writer.start()
+        await self.writer.do(lambda tx: setting_aside.look_over_small(tx, self.site.set_aside))
+        self._unseen = await self._look_over(0, LOOK_SECONDS)
         self.sessions.restore(await self.writer.do(sessions.load))
+
+    async def look_over_rest(self) -> None:
+        """Looks over the jobs that the start had no time for."""
+        if self._unseen is not None:
+            await self._look_over(self._unseen, math.inf, _PAUSE_SECONDS)
+
+    async def _look_over_all(self) -> bool:
+        before = self._set_aside
+        await self._look_over(0, math.inf)
+        return self._set_aside > before
+
+    async def _look_over(self, after: int, seconds: float, pause: float = 0.0) -> int | None:
+        """Looks over the jobs behind a key for so long; returns where it stopped, None at the end."""
+        until = time.monotonic() + seconds
+        place: int | None = after
+        while place is not None:
+            command = functools.partial(setting_aside.look_over_jobs, directory=self.site.set_aside, after=place)
+            page = await self.writer.do(command)
+            self._set_aside += page.set_aside
+            place = page.next_key
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(pause)
+        return place
+
+    async def set_aside(self, keys: Sequence[int], table: str = "job") -> int:
+        """Sets aside those of these rows that are damaged; returns how many."""
+        verb = setting_aside.set_events_aside if table == "event" else setting_aside.examine
+        return await self.writer.do(lambda tx: verb(tx, self.site.set_aside, keys))
 
     def stop(self) -> None:
         """Commits what is queued and closes the database."""
@@ -72,13 +112,26 @@ class Store:
         Raises:
             BalsamError: what went wrong.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, query)
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await loop.run_in_executor(self._readers, self._read, query)
+            except setting_aside.DamagedRow as met:
+                if not await self.set_aside(met.keys, met.table):
+                    raise
+            except BalsamError:
+                raise
+            except Exception:
+                # Something that cannot be, such as JSON that SQL cannot read: it may stand in any row.
+                before, self._looked = self._looked, time.monotonic()
+                if self._looked - before < _LOOK_AGAIN_SECONDS or not await self._look_over_all():
+                    raise
 
     def _read(self, query: Callable[[sa.Connection], T]) -> T:
         try:
             with self.database.reader() as connection:
                 return query(connection)
-        except BalsamError:
+        except (BalsamError, setting_aside.DamagedRow):
             raise
         except Exception as error:
             problem = translate_error(error)
@@ -91,6 +144,10 @@ class Store:
     def before_commit(self, tx: Tx) -> Callable[[], None]:
         """Hands out work."""
         return leases.dispatch(tx, list(self.streams.values()))
+
+    def examine(self, tx: Tx, keys: list[int]) -> int:
+        """Sets damaged jobs aside."""
+        return setting_aside.examine(tx, self.site.set_aside, keys)
 
     # In the loop
 

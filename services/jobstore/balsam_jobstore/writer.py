@@ -46,6 +46,9 @@ class Hooks(Protocol):
     def committed(self, outcome: Outcome) -> None:
         """In the loop, after the commit, before the callers are answered: tells those who wait."""
 
+    def examine(self, tx: Tx, keys: list[int]) -> int:
+        """In the writer's thread: sets aside those of these jobs that are damaged; returns how many."""
+
     def disconnected(self) -> None:
         """In the loop: the database is away, and what the last commit did is not known."""
 
@@ -136,7 +139,40 @@ class Writer:
         return True
 
     def transact(self, commands: list[Command[Any]]) -> tuple[list[Any], Outcome]:
-        """Runs commands in one transaction, in the caller's thread; returns when it is durable."""
+        """Runs commands in one transaction, in the caller's thread; returns when it is durable.
+
+        A job that makes no sense stops nobody: if something fails that should not, the jobs that it met are examined,
+        and where damaged ones were set aside, it is done again.
+        """
+        while True:
+            met: list[int] = []
+            try:
+                return self._transact(commands, met)
+            except BalsamError:
+                raise
+            except Exception:
+                if not self._set_aside(met):
+                    log.exception("a command failed")
+                    raise
+
+    def _set_aside(self, keys: list[int]) -> bool:
+        try:
+            (count,), outcome = self._transact([lambda tx: self._hooks.examine(tx, keys)], [], hand_out=False)
+        except Exception as error:
+            log.error("damaged jobs cannot be set aside: %s", error)
+            return False
+        self._tell(outcome)
+        return bool(count)
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Of a transaction that nobody waits for."""
+        self._loop.call_soon_threadsafe(self._hooks.committed, outcome)
+
+    def _transact(
+        self, commands: list[Command[Any]], met: list[int], *, hand_out: bool = True
+    ) -> tuple[list[Any], Outcome]:
+        """One attempt; `met` gets the keys of the jobs that it looked at."""
+        tx: Tx | None = None
         take_back: Callable[[], None] | None = None
         try:
             if self._connection is None:
@@ -150,8 +186,9 @@ class Writer:
                 failpoints.hit("jobstore.in-group", as_database_error)
                 tx.settle()
                 tx.flush()
-                take_back = self._hooks.before_commit(tx)
-                tx.flush()
+                if hand_out:
+                    take_back = self._hooks.before_commit(tx)
+                    tx.flush()
                 tx.write_events()
                 requests.write(tx)
                 failpoints.hit("jobstore.before-commit", as_database_error)
@@ -161,13 +198,13 @@ class Writer:
         except Exception as error:
             if take_back:
                 take_back()
+            met += tx.rows if tx is not None else ()
             if isinstance(error, BalsamError):
                 raise
             problem = translate_error(error)
             if isinstance(problem, Unavailable):
                 self._drop_connection()
             if problem is None:
-                log.exception("a command failed")
                 raise
             log.error("%s", problem)
             raise problem from None

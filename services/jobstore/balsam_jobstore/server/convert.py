@@ -144,6 +144,8 @@ def job_message(values: Mapping[str, Any], data_directory: str) -> job_pb2.Job:
             given[name] = str(value)
         elif name == "message":
             given[name] = value or ""
+        elif name == "state":
+            given[name] = State(value)  # protobuf would take any number
         else:
             given[name] = value
     return job_pb2.Job(**given)

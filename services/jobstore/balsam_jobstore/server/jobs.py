@@ -101,10 +101,15 @@ class JobService(JobServiceServicer):
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> job_pb2.Job:
         """One job."""
         job_id = check_id(request.job_id)
-        values = await self._store.read(lambda connection: reading.get_job(connection, job_id))
-        if values is None:
-            raise NotFound(f"there is no job {job_id}", field="job_id")
-        return convert.job_message(values, self._data)
+
+        def one(connection: Any) -> list[job_pb2.Job]:
+            values = reading.get_job(connection, job_id)
+            found = [] if values is None else [values]
+            return reading.each_sound(connection, found, lambda values: convert.job_message(values, self._data))
+
+        for message in await self._store.read(one):
+            return message
+        raise NotFound(f"there is no job {job_id}", field="job_id")
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
         """A page of jobs."""
@@ -117,7 +122,7 @@ class JobService(JobServiceServicer):
 
         def page(connection: Any) -> pb.ListJobsResponse:
             found, next_token = reading.list_jobs(connection, sqlite, node, orders, size, token, fields)
-            messages = [convert.job_message(values, self._data) for values in found]
+            messages = reading.each_sound(connection, found, lambda values: convert.job_message(values, self._data))
             return pb.ListJobsResponse(jobs=messages, next_page_token=next_token)
 
         return await self._store.read(page)
@@ -127,11 +132,15 @@ class JobService(JobServiceServicer):
         node = convert.optional_node(request)
         fields = list(request.group_by)
         sqlite = self._store.database.is_sqlite
-        count, rows = await self._store.read(lambda connection: reading.count_jobs(connection, sqlite, node, fields))
-        groups = [
-            pb.CountJobsResponse.Group(values=convert.group_values(fields, row[:-1]), count=row[-1]) for row in rows
-        ]
-        return pb.CountJobsResponse(count=count, groups=groups)
+
+        def counted(connection: Any) -> pb.CountJobsResponse:
+            count, rows = reading.count_jobs(connection, sqlite, node, fields)
+            groups = [
+                pb.CountJobsResponse.Group(values=convert.group_values(fields, row[:-1]), count=row[-1]) for row in rows
+            ]
+            return pb.CountJobsResponse(count=count, groups=groups)
+
+        return await self._store.read(counted)
 
     async def UpdateJobs(self, request: pb.UpdateJobsRequest, context: Any) -> pb.UpdateJobsResponse:
         """Changes fields, job by job: each item by itself, in one commit where nothing is refused."""

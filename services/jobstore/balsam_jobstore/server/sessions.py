@@ -239,15 +239,16 @@ class _Line:
                     break
                 grants += delivery.grants
                 _merge(response, delivery)
-            if grants:
-                await self._add_grants(response, grants)
+            if grants and not await self._add_grants(response, grants):
+                return  # what it holds comes anew when it attaches again
             yield response
             if ended:
                 raise ended
             if closed:
                 return
 
-    async def _add_grants(self, response: pb.WorkResponse, grants: list[Grant]) -> None:
+    async def _add_grants(self, response: pb.WorkResponse, grants: list[Grant]) -> bool:
+        """Adds grants and their programs; False: some were damaged, and are set aside now."""
         wanted = {grant.application for grant in grants if grant.application is not None}
         if wanted:
             revisions = self._store.program_revisions
@@ -256,7 +257,15 @@ class _Line:
                 for program in await self._store.writer.do(lambda tx: applications.by_keys(tx, stale)):
                     response.programs.append(_program(program))
                     self._programs[program.key] = revisions.get(program.key, 0)
-        response.grants.extend(self._grant(grant) for grant in grants)
+        damaged = []
+        for grant in grants:
+            try:
+                response.grants.append(self._grant(grant))
+            except (TypeError, ValueError):
+                damaged.append(grant.row_key)
+        if damaged and not await self._store.set_aside(damaged):
+            raise ValueError(f"jobs {damaged} cannot be granted")
+        return not damaged
 
     def _grant(self, grant: Grant) -> lease_pb2.Grant:
         values = dict(zip(leases.DETAIL_COLUMNS, grant.detail, strict=True))
