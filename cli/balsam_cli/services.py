@@ -174,7 +174,10 @@ def _console(site: Site, service: Service, foreground: bool) -> Iterator[IO[byte
         return
     # What is printed before the log is open: an import error, a missing library.
     site.log.mkdir(exist_ok=True)
-    with open(console_file(site, service), "wb") as file:
+    path = console_file(site, service)
+    if path.exists() and path.stat().st_size:
+        path.replace(path.with_name(f"{path.name}.1"))  # the last words of one that crashed
+    with open(path, "ab") as file:  # appended to: it is emptied when it has grown
         yield file
 
 

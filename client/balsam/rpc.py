@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from balsam import errors, failpoints
 from balsam.forks import gate
 from balsam.site import Site, read_token
+from balsam.version import VERSION
 
 if TYPE_CHECKING:
     import grpc
@@ -57,6 +58,7 @@ _BY_REASON: Mapping[str, type[errors.BalsamError]] = {
     "ALREADY_EXISTS": errors.Conflict,
     "TOO_LATE": errors.InvalidStateError,
     "IN_USE": errors.NotAllowed,
+    "OTHER_VERSION": errors.NotAllowed,
 }
 
 # One table maps errors to gRPC codes (names of grpc.StatusCode), most specific first.
@@ -78,6 +80,11 @@ NOT_RUNNING = "NOT_RUNNING"
 
 NO_DATABASE = "NO_DATABASE"
 """Reason of an Unavailable where the job store has lost its database, which it looks for again at every call."""
+
+VERSION_KEY = "balsam-version"
+"""Metadata of every call: the version of the caller."""
+OTHER_VERSION = "OTHER_VERSION"
+"""Reason of a NotAllowed where the two sides are of versions that do not work together."""
 
 _REFUSED = ("Connection refused", "No such file or directory")
 _WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING, NO_DATABASE})
@@ -167,8 +174,8 @@ def _identified_stream(messages: Iterator[Any], request_id: str) -> Iterator[Any
 
 
 def metadata(site: Site) -> tuple[tuple[str, str], ...]:
-    """The credential, as call metadata."""
-    return (("authorization", f"Bearer {read_token(site)}"),)
+    """The credential and who we are, as call metadata."""
+    return (("authorization", f"Bearer {read_token(site)}"), (VERSION_KEY, VERSION))
 
 
 class Connection:

@@ -25,9 +25,10 @@ from grpc_health.v1._async import HealthServicer
 
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError, ValidationError
 from balsam.locks import ServiceLock as ServiceLock
-from balsam.rpc import CHANNEL_OPTIONS, pack_error, status_code
+from balsam.logs import keep_small
+from balsam.rpc import CHANNEL_OPTIONS, OTHER_VERSION, VERSION_KEY, pack_error, status_code
 from balsam.site import Site, read_owner_token
-from balsam.version import VERSION
+from balsam.version import VERSION, works_with
 
 log = logging.getLogger("balsam.serving")
 
@@ -139,10 +140,21 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":
                 token = value.removeprefix("Bearer ")
+            elif key == VERSION_KEY and value != VERSION:
+                _check_version(value)
         CALLER.set(self._authorize(method, token))
         if isinstance(request, _Malformed):
             _reject_malformed(request)
         return _checked(request) if hasattr(request, "__aiter__") else request
+
+
+def _check_version(theirs: str) -> None:
+    if not works_with(theirs, VERSION):
+        raise NotAllowed(
+            f"Balsam {theirs[:40]} was asked to work with services of Balsam {VERSION}, and only neighbouring versions "
+            "do: use the same version on both sides (`balsam down`, then `balsam up` by the newer one)",
+            reason=OTHER_VERSION,
+        )
 
 
 async def _checked(requests: Any) -> AsyncIterator[Any]:
@@ -276,6 +288,7 @@ class Service:
             if self.site.read_info(self.name) != self._info:
                 log.warning("%s.json was damaged or removed: writing it again", self.name)
                 self._say_what_we_are()
+            await asyncio.to_thread(keep_small, self.site, f"{self.name}.out")
 
     def _say_what_we_are(self) -> None:
         """Who finds nothing said still sees who holds the lock: without room for this, the service serves."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from balsam.site import find_site
+from balsam.version import VERSION
 from balsam_cli import options, services
 from balsam_cli.command import Command
 from balsam_cli.output import Lines, printer
+from balsam_cli.terminal import note
 
 
 @click.command(cls=Command)
@@ -29,6 +31,12 @@ def command(foreground: bool, as_json: bool) -> int | None:
         {"site": str(site.path), "services": [services.as_record(status) for status in statuses]},
         Lines(_lines(statuses)),
     )
+    for status in statuses:
+        if status.version not in ("", VERSION):
+            note(
+                f"balsam: the {status.service.title} runs Balsam {status.version}, and this is {VERSION}: "
+                "`balsam down` and `balsam up` bring it to this version"
+            )
     return None
 
 

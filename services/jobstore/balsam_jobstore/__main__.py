@@ -12,7 +12,7 @@ from pathlib import Path
 
 from balsam import failpoints
 from balsam.errors import BalsamError, SiteError
-from balsam.logs import open_log
+from balsam.logs import keep_small, open_log
 from balsam.serving import Service, ServiceLock
 from balsam.site import Site, open_site
 from balsam.v1.application_service_pb2_grpc import add_ApplicationServiceServicer_to_server
@@ -161,6 +161,7 @@ async def keep_running(cluster: Cluster, site: Site) -> None:
     """Starts the site's own database server again whenever it has died, for ever."""
     while True:
         await asyncio.sleep(DATABASE_WATCH_SECONDS)
+        await asyncio.to_thread(keep_small, site, "postgres.log")
         if cluster.pid() is not None:
             continue
         log.error("the database server has ended: starting it again")
