@@ -139,6 +139,7 @@ def test_an_edge_to_nothing_is_set_aside_and_its_child_fails(bench: Bench) -> No
     look_over(bench)
     assert bench.state(child) == S.FAILED
     assert bench.message(child) == "one of its parents does not exist any more"
+    assert bench.row(child).unmet == 1
     assert list(set_aside(bench)) == [f"edge-{bench.row(child).key}-999999.json"]
     bench.set_state(child, S.CREATED)  # who knows better starts it again
     assert bench.state(child) == S.AWAITING_PARENTS
