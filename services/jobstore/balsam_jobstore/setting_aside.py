@@ -146,7 +146,8 @@ def _fail_children(tx: Tx, parent: int, message: str) -> None:
     waiting = [child for (child,) in tx.sql.run("SELECT child FROM edge WHERE parent = :key AND met = 0", key=parent)]
     examined = {row["key"] for row in _rows(tx, "job", "key = {keys}", keys=waiting) if not damage.problem("job", row)}
     for child in tx.load(key for key in waiting if key in examined):
-        child.unmet = max(child.unmet - 1, 0)
+        text = "SELECT count(*) FROM edge WHERE child = :child AND met = 0 AND parent <> :parent"
+        child.unmet = tx.sql.run(text, child=child.key, parent=parent)[0][0]  # the count may be as wrong as the edge
         if child.state in WAITING and not child.needs & Needs.NO_WAIT:
             held = child.session is not None and child.state in RUNNABLE
             tx.move(child, (int(State.FAILED),), Actor.JOBSTORE, message)
