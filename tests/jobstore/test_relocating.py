@@ -16,10 +16,10 @@ from balsam.errors import SiteError
 from balsam.settings import replaced
 from balsam.site import SETTINGS_FILE, Site, open_site
 from balsam_jobstore import schema
-from balsam_jobstore.__main__ import open_database
-from balsam_jobstore.database import Database
+from balsam_jobstore.database import Database, sqlite_url
 from balsam_jobstore.moving.copying import summaries
 from balsam_jobstore.moving.relocating import compare
+from balsam_jobstore.postgres import Cluster
 from tests.jobstore.conftest import checked_bench
 from tests.jobstore.test_random_walks import Walk
 from tests.support.postgres import execute
@@ -78,7 +78,12 @@ def moved(site: Site, target: str) -> dict[str, Any]:
 
 def content(site: Site) -> Any:
     """What the database of a site holds."""
-    cluster, database = open_database(open_site(site.path))
+    name = open_site(site.path).settings.database
+    cluster = Cluster(site.database / "postgres", site.run) if name == "postgres" else None
+    if cluster is not None:
+        cluster.start(site.log / "postgres.log")
+        name = cluster.url
+    database = Database(sqlite_url(site.database) if name == "sqlite" else name)
     try:
         return summaries(database)
     finally:

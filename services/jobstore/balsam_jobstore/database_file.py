@@ -27,6 +27,10 @@ class DatabaseFile:
         """Notes that there is a database now: that it is missing or empty later is no new beginning."""
         self._mark.touch(mode=0o600)
 
+    def forget(self) -> None:
+        """The database goes elsewhere: a new one may begin here."""
+        self._mark.unlink(missing_ok=True)
+
     def check(self) -> None:
         """Looks at the file before anything is done with it.
 

@@ -19,6 +19,7 @@ from balsam.errors import SiteError
 from balsam.site import Site, write_secret
 from balsam_jobstore import schema
 from balsam_jobstore.database import Database, sqlite_url, translate_error
+from balsam_jobstore.database_file import DatabaseFile
 from balsam_jobstore.postgres import Cluster
 
 MARK = "balsam_move"
@@ -221,6 +222,7 @@ def set_aside_file(path: Path) -> Path | None:
         with database.reader() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
         database.close()  # the last to leave takes the rest into the file
+    DatabaseFile(path, path.parent).forget()
     return set_aside(path)
 
 

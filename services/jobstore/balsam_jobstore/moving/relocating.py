@@ -59,7 +59,7 @@ def move(site: Site, target: str) -> Moved:
     if target == current:
         raise SiteError(f"the database of {site.path} is {shown(current)} already")
     place = place_for(site, target)
-    cluster, source = open_database(site)
+    cluster, source, holding = open_database(site)
     try:
         _tidy(site, current, source)
         _check_version(source)
@@ -76,6 +76,8 @@ def move(site: Site, target: str) -> Moved:
         place.leave()
         if cluster is not None:
             cluster.stop()
+        if holding is not None:
+            holding.release()
     return Moved(shown(current), shown(target), backup, tables)
 
 
