@@ -100,6 +100,7 @@ class Rules:
     kills_are_acknowledged_after_the_commit: bool = True
     grants_of_old_sessions_are_ignored: bool = True
     grants_said_twice_are_ignored: bool = True
+    silence_of_the_batch_system_is_no_end: bool = True
 
 
 class Protocol:
@@ -109,10 +110,12 @@ class Protocol:
         layout: how many launchers, jobs and messages there are.
         rules: what is kept to.
         ticks: length of a lease, at least 2; the margin of the window is one tick.
+        finish: what `on_lease_lost = "finish"` says: runs go on after their lease, and their job is free when the batch
+            system says that the allocation has ended, and they with it.
     """
 
-    def __init__(self, layout: Layout, rules: Rules = Rules(), ticks: int = 2) -> None:
-        self.layout, self.rules = layout, rules
+    def __init__(self, layout: Layout, rules: Rules = Rules(), ticks: int = 2, *, finish: bool = False) -> None:
+        self.layout, self.rules, self.finish = layout, rules, finish
         self._lease = ticks + 1
         self._window = ticks - 1 if rules.the_window_has_a_margin else ticks
         self._found: list[tuple[Label, bytes]] = []
@@ -230,6 +233,8 @@ class Protocol:
                 new = bytearray(state)
                 new[at + DOOMED] = 1
                 self._add("a sweep sees that a lease has expired", state, new, slot)
+            if self.finish and state[at + SESSION] and self.rules.silence_of_the_batch_system_is_no_end:
+                continue  # its launcher lives: so does its allocation
             if state[at + LEASE] == 1 or state[at + DOOMED]:
                 new = bytearray(state)
                 if self.rules.an_expired_session_is_over:
@@ -467,7 +472,7 @@ class Protocol:
 
     def _must_end(self, state: bytes, at: int) -> bool:
         kept = self.rules.the_agent_keeps_the_window or state[at + STATUS] == UP
-        return self.rules.there_is_a_window and kept and not state[at + WINDOW]
+        return self.rules.there_is_a_window and not self.finish and kept and not state[at + WINDOW]
 
     def _keep_result(self, new: bytearray, job: int, part: int) -> None:
         """The result is in the ledger, synced; an older one, which nobody wants any more, makes room for it."""

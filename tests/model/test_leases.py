@@ -48,8 +48,13 @@ MUTANTS = {
     "the_ledger_outlives_the_session": invariants.RESULT_STAYS,
     "sessions_of_the_dead_expire": invariants.PROGRESS,
     "refused_results_are_dropped": invariants.PROGRESS,
+    # Where runs go on without a lease (`FINISH`).
+    "silence_of_the_batch_system_is_no_end": invariants.ONE_RUN,
 }
 """A rule that is left out, and the invariant that breaks first without it."""
+
+FINISH = {"silence_of_the_batch_system_is_no_end"}
+"""Rules of `on_lease_lost = "finish"`."""
 
 EVENTS = {
     "the store is killed",
@@ -70,7 +75,7 @@ EVENTS = {
 
 def without(rule: str) -> Protocol:
     """The smallest world, without one rule."""
-    return Protocol(Layout(launchers=2, jobs=1, late=1), replace(Rules(), **{rule: False}))
+    return Protocol(Layout(launchers=2, jobs=1, late=1), replace(Rules(), **{rule: False}), finish=rule in FINISH)
 
 
 def assert_sound(result: Result) -> None:
@@ -84,6 +89,12 @@ def test_one_job_and_two_launchers_keep_every_invariant_in_every_state() -> None
     assert result.complete
     assert result.states > 50_000
     assert result.seen > EVENTS
+
+
+def test_they_do_where_runs_go_on_without_a_lease() -> None:
+    result = explore(Protocol(Layout(launchers=2, jobs=1, late=1), finish=True))
+    assert_sound(result)
+    assert result.complete
 
 
 def test_every_rule_has_a_mutant() -> None:
