@@ -1,18 +1,25 @@
-"""How long a session is trusted when there is no job store to ask."""
+"""How long a session is trusted, when the job store answers late or is not there."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import grpc
 import pytest
 
 from balsam.site import Site
-from balsam.work import _Renewal
+from balsam.v1 import session_service_pb2, session_service_pb2_grpc
+from balsam.work import _Renewal, margin_of
 from tests.support.sites import wait_until
 
 LEASE_SECONDS = 1.0
+LATE_SECONDS = 0.15
+"""So late is an answer: sooner than the deadline of a renewal, a quarter of the lease."""
 
 
 def renewal(site: Site, sent: float) -> tuple[_Renewal, threading.Event]:
@@ -43,3 +50,46 @@ def test_a_session_that_is_not_trusted_any_more_is_not_trusted_again_when_no_job
     thread.join()
     assert not longer.is_set()
     assert thread.trusted_until == until
+
+
+class LateJobStore(session_service_pb2_grpc.SessionServiceServicer):
+    """A job store whose answers take their time."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        """When, by the monotonic clock."""
+
+    def RenewSession(self, request: Any, context: Any) -> session_service_pb2.RenewSessionResponse:
+        """Renews whatever session, and says so late."""
+        self.asked.append(time.monotonic())
+        time.sleep(LATE_SECONDS)
+        return session_service_pb2.RenewSessionResponse()
+
+
+@pytest.fixture
+def late_job_store(site: Site) -> Iterator[LateJobStore]:
+    """The job store of the fixture `site`."""
+    site.socket("jobstore").parent.mkdir(parents=True, exist_ok=True)
+    server = grpc.server(ThreadPoolExecutor(1))
+    servicer = LateJobStore()
+    session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
+    server.add_insecure_port(site.address("jobstore"))
+    server.start()
+    yield servicer
+    server.stop(None).wait()
+
+
+def test_trust_counts_from_the_sending_however_late_the_answer(site: Site, late_job_store: LateJobStore) -> None:
+    thread, longer = renewal(site, time.monotonic())
+    thread.start()
+    assert longer.wait(20)
+    thread.stop()
+    thread.join()
+    # The lease began when it was asked for, or later: it ends this long after that, or later.
+    assert thread.trusted_until <= late_job_store.asked[-1] + LEASE_SECONDS - margin_of(LEASE_SECONDS)
+
+
+def test_trust_ends_before_the_lease_and_leaves_time_to_stop_runs(site: Site) -> None:
+    sent = time.monotonic()
+    thread, _ = renewal(site, sent)
+    assert sent + LEASE_SECONDS / 2 < thread.trusted_until < sent + LEASE_SECONDS - 0.1
