@@ -8,7 +8,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 
-.PHONY: help demo test test-all chaos check gen bench system venv clean
+.PHONY: help demo test test-all chaos mutants check gen bench system venv clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -40,6 +40,10 @@ bench: .venv/.installed-dev
 		[ -e "$$file" ] || { echo "there are no benchmarks yet"; break; }; \
 		.venv/bin/python "$$file" $(ARGS) || exit 1; \
 	done
+
+# Bugs seeded in the sources: which of them do the tests find?
+mutants: .venv/.installed-dev
+	.venv/bin/python -m tests.mutants --workers $(WORKERS) $(ARGS)
 
 # Programs that some tests need, where they can be installed.
 system:
