@@ -613,6 +613,17 @@ def test_a_late_result_is_refused_when_somebody_else_has_taken_over(bench: Bench
     assert bench.state(job_id) is S.FAILED
 
 
+def test_a_late_result_is_refused_when_somebody_else_has_taken_over_and_is_lost_too(bench: Bench) -> None:
+    job_id = bench.add("a")
+    first = bench.launcher(jobs=1)
+    bench.end(first)
+    second = bench.launcher(jobs=1)
+    bench.end(second)
+    assert not first.report_late(first.grant("a"))
+    assert bench.state(job_id) is S.PREPROCESSED
+    assert second.report_late(second.grant("a"))
+
+
 @pytest.mark.parametrize("what", ["kill", "move", "edit", "parent"])
 def test_a_late_result_is_refused_when_a_user_has_decided_otherwise(bench: Bench, what: str) -> None:
     job_id = bench.add("a")

@@ -34,6 +34,7 @@ class Walk:
         self.workers: list[Worker] = []
         self.held: list[tuple[Worker, Grant]] = []
         self.leases: dict[tuple[int, int], Worker] = {}
+        self.granted: list[tuple[Worker, Grant]] = []
         self.story: list[str] = []
         self.launches = [bench.add_launch(), bench.add_launch(prescheduled_only=True)]
         bench.add_app("both", preprocess="pre", postprocess="post")
@@ -50,6 +51,7 @@ class Walk:
             (1, self.change_launch),
             (5, self.give_credit),
             (14, self.report),
+            (2, self.report_late),
             (1, self.end_session),
             (1, self.attach),
         ]
@@ -177,6 +179,7 @@ class Walk:
         for worker in (*self.workers, self.scheduler):
             for grant in worker.grants:
                 self.held.append((worker, grant))
+                self.granted.append((worker, grant))
                 same = self.leases.setdefault((grant.row_key, grant.fence), worker)
                 assert same is worker, f"{grant.name} is leased twice under {grant.fence}"
             worker.grants = []
@@ -203,6 +206,17 @@ class Walk:
         if (release or not taken) and self.random.random() < 0.8:  # else it is said again, some time
             del self.held[place]
         return f"{worker.session.key} of {grant.name}: {[s.name for s in states]}, release {release}, taken {taken}"
+
+    def report_late(self) -> str:
+        """A result from a ledger, of any run there ever was."""
+        runs = [(worker, grant) for worker, grant in self.granted if worker.session.kind != SCHEDULER]
+        if not runs:
+            return "nothing was granted"
+        worker, grant = self.random.choice(runs)
+        fence = self.bench.sql("SELECT fence FROM job WHERE key = :key", key=grant.row_key)
+        taken = worker.report_late(grant, self.random.choice([S.RUN_DONE, S.RUN_ERROR]))
+        assert not taken or fence == [(grant.fence,)], f"{grant.name}: a result of an older attempt counts"
+        return f"{worker.session.key} of {grant.name}, taken {taken}"
 
     def end_session(self) -> str:
         worker = self.random.choice([*self.workers, self.scheduler])
