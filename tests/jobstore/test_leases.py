@@ -442,6 +442,15 @@ def test_a_run_of_which_its_launcher_knows_nothing_any_more_is_lost(bench: Bench
     assert bench.row(job_id).restarts == 1
 
 
+def test_a_kill_is_told_to_who_holds_the_job_at_once(bench: Bench) -> None:
+    job_id = bench.add("a")
+    launcher = bench.launcher(jobs=1)
+    grant = launcher.grant("a")
+    launcher.start(grant)
+    bench.kill(job_id)
+    assert launcher.stops == [(grant.row_key, grant.fence)]
+
+
 def test_a_kill_that_the_launcher_did_not_hear_of_is_repeated_when_it_is_back(bench: Bench) -> None:
     launcher = bench.launcher(jobs=1)
     job_id = bench.add("a")

@@ -235,6 +235,9 @@ def test_a_restart_takes_up_sessions_leases_and_the_history(database: Database) 
     async def main() -> None:
         async with started(database) as store:
             assert [s.session_id for s in store.sessions.all() if s.kind == LAUNCHER] == [launcher.session.session_id]
+            assert (
+                min(s.deadline for s in store.sessions.all()) > time.monotonic() + 30
+            )  # of 60: time to show themselves
             assert store.hub.sequence == bench.events[-1].sequence
             token = store.tokens.make(grant.row_key, grant.fence)
             assert store.tokens.job_id(token) == job_id
