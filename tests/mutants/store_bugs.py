@@ -44,8 +44,8 @@ STORE_BUGS = (
         _LEASES,
         "        row.attempt += 1\n",
         "",
-        "walks",
         "leases",
+        "walks",
         "chaos",
     ),
     bug(
@@ -109,8 +109,8 @@ STORE_BUGS = (
         _LEASES,
         "    if not report.release:\n        return\n",
         "",
-        "walks",
         "leases",
+        "walks",
         "chaos",
     ),
     bug(
@@ -129,8 +129,8 @@ STORE_BUGS = (
         _SESSIONS,
         'tx.move(row, (int(State.RUN_TIMEOUT),), Actor.JOBSTORE, f"launcher lost: {session.label} {reason}")\n',
         "pass\n",
-        "walks",
         "leases",
+        "walks",
         "chaos",
     ),
     bug(
@@ -139,8 +139,8 @@ STORE_BUGS = (
         _SESSIONS,
         '(int(State.RUN_TIMEOUT),), Actor.JOBSTORE, f"launcher lost: {session.label}',
         '(int(State.RUN_DONE),), Actor.JOBSTORE, f"launcher lost: {session.label}',
-        "walks",
         "leases",
+        "walks",
         "chaos",
     ),
     bug(
@@ -158,6 +158,7 @@ STORE_BUGS = (
         _SESSIONS,
         "        for session in rows:\n            self.adopt(session)\n",
         "        for session in rows:\n            self.adopt(session)\n            session.deadline = 0.0\n",
+        "store",
         "restarts",
         "faults",
         "chaos",
@@ -245,8 +246,8 @@ STORE_BUGS = (
         _TX,
         "        if row.session is not None and row.state != _KILLED:\n            return  # what",
         "        if row.session is not None and row.state not in _END:\n            return  # what",
-        "walks",
         "moves",
+        "walks",
         "chaos",
     ),
     bug(
@@ -255,8 +256,8 @@ STORE_BUGS = (
         _TX,
         "            child.unmet -= counts[child.key]\n",
         "            child.unmet -= 1\n",
-        "walks",
         "moves",
+        "walks",
         "chaos",
     ),
     bug(
@@ -265,8 +266,8 @@ STORE_BUGS = (
         _TX,
         "            if row.state in (_FAILED, _KILLED):\n                self._fail_children(row)\n",
         "            if row.state == _KILLED:\n                self._fail_children(row)\n",
-        "walks",
         "moves",
+        "walks",
         "chaos",
     ),
     bug(
@@ -275,8 +276,8 @@ STORE_BUGS = (
         _TX,
         "                self._hold_children(row)\n",
         "                pass\n",
-        "walks",
         "moves",
+        "walks",
     ),
     Bug(
         "acknowledged-before-commit",
