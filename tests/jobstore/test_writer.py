@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+import sqlalchemy as sa
 
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, Unavailable
 from balsam.states import Actor
@@ -98,6 +99,24 @@ def test_a_caller_alone_waits_for_nobody(database: Database) -> None:
             await writer.do(adds(f"j{i}"))
 
     assert len(run(database, work).commits) == 5
+
+
+def test_nobody_is_answered_or_told_before_the_commit(database: Database) -> None:
+    def fail(connection: sa.Connection) -> None:
+        raise RuntimeError("no commit")
+
+    async def work(writer: Writer, hooks: Counted) -> None:
+        sa.event.listen(database.engine, "commit", fail)
+        with pytest.raises(RuntimeError, match="no commit"):
+            await writer.do(adds("a"))
+        sa.event.remove(database.engine, "commit", fail)
+        assert (hooks.commits, hooks.taken_back) == ([], 1)
+        await writer.do(adds("b"))
+
+    hooks = run(database, work)
+    assert names(database) == ["b"]
+    (outcome,) = hooks.commits
+    assert [event.sequence for event in outcome.events] == [1]  # nor is a number used up
 
 
 def test_one_that_fails_does_not_fail_the_others_of_its_group(database: Database) -> None:

@@ -202,8 +202,8 @@ class Writer:
             if isinstance(error, BalsamError):
                 raise
             problem = translate_error(error)
-            if isinstance(problem, Unavailable):
-                self._drop_connection()
+            # Where it was the commit that failed, the transaction may be open still, and would be for ever.
+            self._drop_connection()
             if problem is None:
                 raise
             log.error("%s", problem)
