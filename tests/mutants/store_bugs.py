@@ -319,7 +319,7 @@ STORE_BUGS = (
         "an event stream has no gap",
         _TX,
         "        for sequence, event in enumerate(events, last - len(events) + 1):\n",
-        '        memory = self.sql.connection.info.setdefault("last", [last - len(events)])\n'
+        '        memory = self.rules.__dict__.setdefault("last", [last - len(events)])\n'
         "        last = memory[0] = memory[0] + len(events)\n"
         '        self.sql.run("UPDATE counter SET event_sequence = :last WHERE id = 1", last=last)\n'
         "        for sequence, event in enumerate(events, last - len(events) + 1):\n",
