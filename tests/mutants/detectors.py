@@ -68,7 +68,7 @@ DETECTORS = {
         _tests("orphans", "tests/faults/test_orphans.py"),
         _tests("outage", "tests/faults/test_outage.py"),
         _tests("faults", "tests/launcher/test_faults.py"),
-        _tests("requests", "tests/requests"),
+        _tests("requests", "tests/jobstore/test_requests.py", "-k", "not postgres"),
         _tests("failpoints", "tests/failpoints"),
         Detector("chaos", _CHAOS, ("tests/chaos/__main__.py",), limit_seconds=600.0),
     )

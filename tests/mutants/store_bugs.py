@@ -192,24 +192,23 @@ STORE_BUGS = (
         "faults",
         "chaos",
     ),
-    Bug(
+    bug(
         "a-session-each-time-it-is-asked",
         "the same request twice answers the same",
-        (
-            Edit(
-                f"{_STORE}/store.py",
-                "        before = self.sessions.by_request(session.request_id)\n"
-                "        if before is not None:\n            return before\n        opened",
-                "        opened",
-            ),
-            Edit(
-                f"{_STORE}/store.py",
-                "        before = self.sessions.by_request(session.request_id)  # the same request may have come twice",
-                "        before = None  # the same request may have come twice",
-            ),
-            Edit(_SESSIONS, "    if known is not None:\n        return known\n", ""),
-        ),
-        ("store", "requests"),
+        _SESSIONS,
+        "    if known is not None:\n        return known\n",
+        "",
+        "store",
+        "requests",
+    ),
+    bug(
+        "answers-not-remembered",
+        "the same request twice answers the same, over restarts too",
+        f"{_STORE}/requests.py",
+        "    if not tx.answers:\n        return\n    rows",
+        "    if tx.answers is not None:\n        return\n    rows",
+        "requests",
+        "chaos",
     ),
     bug(
         "a-job-each-time-it-is-sent",
