@@ -347,8 +347,8 @@ STORE_BUGS = (
         "sqlite-does-not-sync",
         "what was acknowledged survives a loss of power",
         f"{_STORE}/database.py",
-        "PRAGMA synchronous = FULL",
-        "PRAGMA synchronous = OFF",
+        '_prepare(connection, "WAL", "FULL")',
+        '_prepare(connection, "WAL", "OFF")',
         "durability",
     ),
     bug(

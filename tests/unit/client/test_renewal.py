@@ -18,14 +18,17 @@ from balsam.work import _Renewal, margin_of
 from tests.support.sites import wait_until
 
 LEASE_SECONDS = 1.0
-LATE_SECONDS = 0.15
-"""So late is an answer: sooner than the deadline of a renewal, a quarter of the lease."""
+LATE_SECONDS = 0.1
+"""So late is an answer: sooner than the deadline of a renewal, an eighth of the lease."""
 
 
-def renewal(site: Site, sent: float) -> tuple[_Renewal, threading.Event]:
+def renewal(site: Site, sent: float, address: str = "") -> tuple[_Renewal, threading.Event]:
     """The renewal of a session that was renewed last at that time, and what is set when it is trusted for longer."""
     longer = threading.Event()
-    return _Renewal(site, "a session", LEASE_SECONDS, sent, on_end=lambda: None, on_renewed=longer.set), longer
+    thread = _Renewal(
+        site, "a session", LEASE_SECONDS, sent, on_end=lambda: None, on_renewed=longer.set, address=address
+    )
+    return thread, longer
 
 
 def test_a_session_that_is_trusted_is_trusted_for_longer_when_no_job_store_runs(site: Site) -> None:
@@ -87,6 +90,19 @@ def test_trust_counts_from_the_sending_however_late_the_answer(site: Site, late_
     thread.join()
     # The lease began when it was asked for, or later: it ends this long after that, or later.
     assert thread.trusted_until <= late_job_store.asked[-1] + LEASE_SECONDS - margin_of(LEASE_SECONDS)
+
+
+def test_what_nobody_answers_at_its_own_address_is_asked_where_everything_is(
+    site: Site, late_job_store: LateJobStore
+) -> None:
+    thread, longer = renewal(site, time.monotonic(), f"unix:{site.socket('nobody')}")
+    until = thread.trusted_until
+    thread.start()
+    assert longer.wait(20)
+    thread.stop()
+    thread.join()
+    assert late_job_store.asked
+    assert thread.trusted_until > until
 
 
 def test_trust_ends_before_the_lease_and_leaves_time_to_stop_runs(site: Site) -> None:
