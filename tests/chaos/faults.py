@@ -17,6 +17,7 @@ from tests.chaos.plan import KILL, FaultPlan, Plan
 from tests.chaos.supervisor import Supervisor
 
 _GAP_SECONDS = 0.25
+_TRIO = ("launcher", "warden", "agent")
 _SEARCH_SECONDS = 2.0
 _SHARE = 0.95
 """The last fault is due when so much of the campaign is done."""
@@ -109,16 +110,19 @@ class Faults:
         if target in self._supervisor.children:
             return self._supervisor.pid(target)
         table = process_table()
-        launchers = [pid for name in self._supervisor.launchers if (pid := self._supervisor.pid(name))]
-        agents_of = {pid: [c for c in table.children(pid) if b".agent" in _command(c)] for pid in launchers}
-        if target in ("launcher", "agent"):
-            # Never both of a pair at once: each ends the runs for the other, and a host where both stand still is
-            # one where the runs do, too.
+        trios = [
+            {"launcher": launcher, "warden": warden, "agent": agent}
+            for name in self._supervisor.launchers
+            if (launcher := self._supervisor.pid(name))
+            for warden in table.children(launcher)
+            for agent in table.children(warden)
+            if b".agent" in _command(agent)
+        ]
+        if target in _TRIO:
+            # Never all three at once: a host where all of them stand still is one where the runs do, too.
             stopped = {pid for _, pid in self._stopped}
-            whole = {pid: agents for pid, agents in agents_of.items() if not stopped.intersection([pid, *agents])}
-            return self._one_of(
-                [*whole] if target == "launcher" else [pid for agents in whole.values() for pid in agents]
-            )
+            able = [trio for trio in trios if len(stopped.intersection(trio.values())) < 2]
+            return self._one_of([trio[target] for trio in able if trio[target] not in stopped])
         postmaster = self._cluster.pid() if self._cluster else None
         if target == "postmaster":
             return postmaster or 0
@@ -131,7 +135,7 @@ class Faults:
             return self._one_of(
                 [pid for pid in below if table.by_pid[pid].session == pid and b"witness.sh" in _command(pid)]
             )
-        runs = [pid for agents in agents_of.values() for agent in agents for pid in table.children(agent)]
+        runs = [pid for trio in trios for pid in table.children(trio["agent"])]
         return self._one_of([pid for pid in runs if b"witness.sh" in _command(pid)])
 
     def _one_of(self, pids: Sequence[int]) -> int:

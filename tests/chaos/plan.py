@@ -26,6 +26,7 @@ _TARGETS = {
     (KILL, "scheduler"): 3,
     (KILL, "launcher"): 4,
     (KILL, "agent"): 3,
+    (KILL, "warden"): 2,
     (KILL, "run"): 4,
     (KILL, "script"): 2,
     (KILL, "users"): 1,
@@ -34,6 +35,7 @@ _TARGETS = {
     (STOP, "scheduler"): 2,
     (STOP, "launcher"): 4,
     (STOP, "agent"): 3,
+    (STOP, "warden"): 2,
 }
 _POSTGRES_TARGETS = {(KILL, "backend"): 3, (KILL, "postmaster"): 2}
 

@@ -1,7 +1,8 @@
-"""What a run leaves behind when its launcher or its agent is killed: nothing, within about two seconds."""
+"""What a run leaves behind when those who watch it are killed or stopped: nothing, within about two seconds."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -10,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from balsam.processes import process_table
-from balsam.site import Site
 from balsam.states import State
-from tests.support.agents import alive, wait_gone
-from tests.support.processes import Services, running_launcher
+from tests.support.agents import wait_gone
+from tests.support.processes import running_launcher
+from tests.support.processes import services as run_services
 from tests.support.scheduling import Jobs
-from tests.support.sites import wait_until
+from tests.support.sites import make_test_site, wait_until
 
 BOUND_SECONDS = 4.0
 """Two seconds on a machine that does nothing else, which that of the tests is not."""
@@ -39,20 +40,44 @@ os.execve("/bin/sleep", ["sleep", "1000"], {})
 """
 
 
-@pytest.mark.parametrize("victim", ["launcher", "agent"])
-def test_a_detached_grandchild_is_gone_soon_after_its_launcher_or_agent(
-    site: Site, services: Services, jobs: Jobs, tmp_path: Path, victim: str
+@pytest.mark.parametrize(
+    ("stopped", "killed"),
+    [
+        ("", "launcher"),
+        ("", "agent"),
+        ("", "warden"),
+        ("launcher", "agent"),
+        ("launcher", "warden"),
+        ("agent", "launcher"),
+        ("warden", "launcher"),
+        ("warden", "agent"),
+    ],
+)
+def test_a_detached_grandchild_is_gone_soon_after_any_of_those_who_watch_it(
+    tmp_path: Path, stopped: str, killed: str
 ) -> None:
+    site = make_test_site(tmp_path, lease_seconds=60.0)
+    jobs = Jobs(site)
     script, pid_file = tmp_path / "daemon.py", tmp_path / "pid"
     script.write_text(DAEMON)
-    job_id = jobs.add("daemon", args=f"{sys.executable} {script} {pid_file}")
-    with running_launcher(site, "--persistent") as process:
+    with run_services(site), running_launcher(site, "--persistent") as process:
+        job_id = jobs.add("daemon", args=f"{sys.executable} {script} {pid_file}")
         wait_until(pid_file.exists)
         daemon = int(pid_file.read_text())
         jobs.wait(job_id, State.RUNNING)
-        (agent,) = process_table().children(process.pid)
-        assert alive(daemon)
-        os.kill(process.pid if victim == "launcher" else agent, signal.SIGKILL)
-        seconds = wait_gone(daemon)
-        print(f"\nthe detached grandchild of a killed {victim}'s job was gone after {seconds:.2f} s")
+        (warden,) = process_table().children(process.pid)
+        (agent,) = process_table().children(warden)
+        pids = {"launcher": process.pid, "agent": agent, "warden": warden}
+        if stopped:
+            os.kill(pids[stopped], signal.SIGSTOP)
+        try:
+            os.kill(pids[killed], signal.SIGKILL)
+            seconds = wait_gone(daemon)
+        finally:
+            if stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pids[stopped], signal.SIGCONT)
+        also = f" while its {stopped} was stopped" if stopped else ""
+        print(f"\nthe detached grandchild of a killed {killed}'s job was gone after {seconds:.2f} s{also}")
+    jobs.close()
     assert seconds < BOUND_SECONDS

@@ -14,8 +14,11 @@ import pytest
 
 from balsam import ledger
 from balsam.processes import process_table
+from balsam.rpc import Connection
 from balsam.site import Site
 from balsam.states import State
+from balsam.v1 import session_service_pb2
+from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.launcher.conftest import Witness
 from tests.support.agents import alive, wait_for_text, wait_gone
 from tests.support.processes import Services, launcher, launcher_command, running_launcher
@@ -47,6 +50,13 @@ def running(site: Site, services: Services, jobs: Jobs, witness: Witness) -> Ite
 
 
 def agent_of(launcher_pid: int) -> int:
+    table = process_table()
+    (warden,) = table.children(launcher_pid)
+    (agent,) = table.children(warden)
+    return agent
+
+
+def warden_of(launcher_pid: int) -> int:
     (pid,) = process_table().children(launcher_pid)
     return pid
 
@@ -299,15 +309,36 @@ def test_a_launcher_that_ends_leaves_no_ledger(site: Site, services: Services, j
     assert not list(ledger.directory(site).iterdir())
 
 
-def test_an_agent_that_hangs_when_the_session_has_ended_is_killed_with_its_runs(
+def test_runs_end_before_others_get_the_jobs_though_launcher_and_agent_are_both_stopped(
+    site: Site, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, launcher_pid, run_pid = running
+    for pid in (launcher_pid, agent_of(launcher_pid)):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        jobs.wait(job_id, State.RESTART_READY)
+        assert not alive(run_pid)
+    finally:
+        os.kill(launcher_pid, signal.SIGCONT)
+    witness.wait_until_begun(2)
+    witness.let_go()
+    assert jobs.wait(job_id, State.JOB_FINISHED).attempt == 2
+    assert not witness.overlapped
+
+
+@long_leases
+def test_an_agent_that_hangs_when_its_session_is_ended_is_killed_with_its_runs(
     site: Site, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
 ) -> None:
     job_id, launcher_pid, run_pid = running
     agent_pid = agent_of(launcher_pid)
-    for pid in (launcher_pid, agent_pid):
-        os.kill(pid, signal.SIGSTOP)
-    jobs.wait(job_id, State.RESTART_READY)
-    os.kill(launcher_pid, signal.SIGCONT)
+    os.kill(agent_pid, signal.SIGSTOP)
+    connection = Connection(site)
+    sessions = connection.call(SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest()).sessions
+    (session_id,) = [session.session_id for session in sessions if session.pid == launcher_pid]
+    request = session_service_pb2.CloseSessionRequest(session_id=session_id)
+    connection.call(SessionServiceStub, "CloseSession", request)
+    connection.close()
     wait_gone(agent_pid, run_pid)
     witness.wait_until_begun(2)
     witness.let_go()

@@ -182,7 +182,8 @@ def test_lost_runs_are_restarted_as_often_as_allowed_and_no_handler_is_asked(sit
     with running_launcher(site) as process:
         for times in (1, 2):
             witness.wait_until_begun(times)
-            (agent,) = process_table().children(process.pid)
+            (warden,) = process_table().children(process.pid)
+            (agent,) = process_table().children(warden)
             os.kill(agent, signal.SIGKILL)
         assert process.wait(60) == 0
     job = now(job)

@@ -39,10 +39,12 @@ class Agent:
 
     Args:
         connection: the socket; its end ends the agent, and all runs with it.
+        life: a pipe whose end does the same; -1: none.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, life: int = -1) -> None:
         connection.setblocking(False)
+        self._life = life
         self._connection = connection
         self._decoder = Decoder()
         self._spawner = Spawner()
@@ -66,6 +68,8 @@ class Agent:
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
         self._poll.register(self._wake, select.POLLIN)
+        if life >= 0:
+            self._poll.register(life, 0)  # its end is told all the same
 
     def run(self) -> None:
         """Serves until the launcher is gone and no run is left."""
@@ -75,6 +79,9 @@ class Agent:
             for descriptor, _ in self._poll.poll(self._timeout()):
                 if descriptor == self._wake.fileno():
                     self._drain_wake()
+                elif descriptor == self._life:
+                    self._poll.unregister(self._life)
+                    self._orphaned()
                 else:
                     self._receive()
             self._reaper.collect()
@@ -259,7 +266,7 @@ def _now_us() -> int:
 
 
 def main() -> int:
-    """``python -m balsam_launcher.agent FD``: serves the socket that was inherited as descriptor FD."""
+    """``python -m balsam_launcher.agent SOCKET [LIFE]``: descriptors of the launcher's socket and the warden's pipe."""
     # Whom a batch system or a terminal signals is the launcher; the agent ends with it, and after its runs.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
@@ -267,7 +274,10 @@ def main() -> int:
     failpoints.arm("agent")
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
-    agent = Agent(connection)
+    life = int(sys.argv[2]) if len(sys.argv) > 2 else -1
+    if life >= 0:
+        os.set_inheritable(life, False)
+    agent = Agent(connection, life)
     try:
         agent.run()
     except Exception:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from balsam.processes import become_subreaper, process_table
-from balsam_launcher.agent_link import AgentLink, kill_leftovers
-from balsam_launcher.frames import Order
+from balsam_launcher.agent_link import AgentLink
+from balsam_launcher.leftovers import kill_leftovers
 
 log = logging.getLogger("balsam.launcher")
 
@@ -50,7 +50,7 @@ class AgentKeeper:
         self._on_back = on_back
         self._on_hopeless = on_hopeless
         self._young_deaths = 0
-        self._trust: tuple[float, float] | None = None
+        self._trust: tuple[float, float, float] | None = None
         self._link: AgentLink | None = None
         self._began = 0.0
         self._replacing: asyncio.Task[None] | None = None
@@ -71,14 +71,14 @@ class AgentKeeper:
         if self._link is not None:
             self._link.order(*order)
 
-    def trust(self, until: float, grace: float) -> None:
-        """Until when it may start runs and let them run (monotonic clock), and the grace at that end [s]; sent at once.
+    def trust(self, until: float, grace: float, deadline: float) -> None:
+        """Until when it may start runs and let them run, the grace at that end [s], and when all of them must be gone.
 
-        An agent that takes the place of another is told too.
+        By the monotonic clock, and sent at once. An agent that takes the place of another is told too.
         """
-        self._trust = (until, grace)
-        self.order(Order.TRUST, until, grace)
-        self.flush()
+        self._trust = (until, grace, deadline)
+        if self._link is not None:
+            self._link.trust(*self._trust)
 
     def kill(self) -> None:
         """Ends an agent that does not do as it is told; what then happens is what happens when one dies."""

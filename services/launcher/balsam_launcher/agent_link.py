@@ -1,29 +1,26 @@
-"""The launcher's end of the line to its node agent: starts it, speaks with it, and notices its death."""
+"""The launcher's end of the line to its node agent: starts it and its warden, speaks with both, notices their death."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from balsam import failpoints
 from balsam.processes import process_table, send
-from balsam_launcher.frames import Decoder, encode
+from balsam_launcher.frames import Decoder, Order, encode
 
 _EXIT_SECONDS = 5.0
-_KILL_SECONDS = 2.0
 
 
 class AgentLink(asyncio.Protocol):
-    """One agent process on this host.
+    """One agent process on this host, and its warden.
 
     Args:
         log_file: takes what the agent's Python may print when it fails.
@@ -41,21 +38,24 @@ class AgentLink(asyncio.Protocol):
         self._orders: list[tuple[Any, ...]] = []
         self._transport: asyncio.Transport | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._warden: socket.socket | None = None
         self._closing = False
 
     @property
     def pid(self) -> int:
-        """Process id of the agent; 0: there is none."""
+        """Process id of the warden, whose child the agent is; 0: there is none."""
         return self._process.pid if self._process else 0
 
     async def start(self, environ: Mapping[str, str]) -> None:
         """Starts the agent, with the environment that it hands on to runs."""
         ours, theirs = socket.socketpair()
-        with theirs, open(self._log_file, "ab") as log:
+        self._warden, wardens = socket.socketpair()
+        self._warden.setblocking(False)
+        with theirs, wardens, open(self._log_file, "ab") as log:
             # A session of its own: what a terminal or a batch system sends to our group is for us to handle.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "balsam_launcher.agent", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-P", "-m", "balsam_launcher.warden", str(theirs.fileno()), str(wardens.fileno())],
+                pass_fds=[theirs.fileno(), wardens.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -77,16 +77,32 @@ class AgentLink(asyncio.Protocol):
             failpoints.hit("launcher.after-order")
         self._orders.clear()
 
+    def trust(self, until: float, grace: float, deadline: float) -> None:
+        """Tells the agent when trust ends, and the warden when all that the agent runs must be gone; goes out at once.
+
+        Args:
+            until: the end of trust, by the monotonic clock.
+            grace: of runs that are stopped then [s].
+            deadline: by the monotonic clock.
+        """
+        self.order(Order.TRUST, until, grace)
+        self.flush()
+        if self._warden is not None:
+            with contextlib.suppress(OSError):  # it is gone, or hangs: the agent is there
+                self._warden.send(encode([(deadline,)]))
+
     def kill(self) -> None:
-        """Ends an agent that does not do as it is told; its runs are then lost with it."""
-        if self._process is not None:
-            self._process.kill()
+        """Ends an agent that does not do as it is told, its warden and its runs."""
+        if self._process is not None and self._process.poll() is None:
+            send(process_table().descendants([self._process.pid]), signal.SIGKILL)
 
     async def close(self) -> None:
         """Lets the agent go, with whatever it still runs, and waits for it."""
         self._closing = True
         if self._transport is not None:
             self._transport.close()
+        if self._warden is not None:
+            self._warden.close()
         if self._process is None:
             return
         try:
@@ -113,32 +129,8 @@ class AgentLink(asyncio.Protocol):
         self._transport = None
         if self._closing or self._process is None:
             return
-        self._process.kill()  # it may hang with its socket closed
+        self.kill()  # it may hang with its socket closed
         self._process.wait()
+        if self._warden is not None:
+            self._warden.close()
         self._on_lost()
-
-
-def kill_leftovers(keep: Collection[int]) -> int:
-    """Kills every process below this one, collects the exits of those that are its children; returns how many.
-
-    For a launcher whose agent has died: it is a subreaper, so the agent's runs have become its own children. Blocks
-    until they are gone, at most two seconds.
-
-    Args:
-        keep: children that were there before the first agent.
-    """
-    killed: set[int] = set()
-    give_up = time.monotonic() + _KILL_SECONDS
-    while time.monotonic() < give_up:
-        table = process_table()
-        children = [pid for pid in table.children(os.getpid()) if pid not in keep]
-        if not children:
-            break
-        alive = [pid for pid in table.descendants(children) if table.alive(pid)]
-        killed.update(alive)
-        send(alive, signal.SIGKILL)
-        for pid in children:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-        time.sleep(0.002)
-    return len(killed)

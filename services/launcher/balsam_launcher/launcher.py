@@ -224,8 +224,8 @@ class Launcher:
 
     def _on_renewed(self) -> None:
         """The leases live longer: so may the runs."""
-        margin = self.worker.margin_seconds
-        self._agent.trust(self.worker.trusted_until, min(self._grace, margin / 2))
+        until, margin = self.worker.trusted_until, self.worker.margin_seconds
+        self._agent.trust(until, min(self._grace, margin / 2), until + 0.75 * margin)
 
     def _on_lost(self) -> None:
         """The session has ended: others may run our jobs already."""
@@ -233,20 +233,20 @@ class Launcher:
         log.warning("the session has ended: stopping %d runs", len(running))
         for leased in [*self.pool.waiting, *running]:
             self._let_go(leased, Ending.REVOKED, "the session has ended", 0.0)
-        self._insist(running, 0.0)
+        self._insist(running)
         self._programs.clear()
         self._asked_drained = False
         self._settle()
 
-    def _insist(self, running: list[LeasedJob], grace: float) -> None:
-        """These runs must be gone after a grace, even if the agent hangs: then it is killed, and all runs with it."""
+    def _insist(self, running: list[LeasedJob]) -> None:
+        """These runs must be gone now, even if the agent hangs: then it is killed, and all runs with it."""
 
         def look() -> None:
             if any(leased.run_id in self.pool.running for leased in running):
                 self._agent.kill()
 
         if running:
-            self._later(grace + _STUCK_SECONDS, look)
+            self._later(_STUCK_SECONDS, look)
 
     def _let_go(self, leased: LeasedJob, ending: Ending, reason: str, grace: float) -> None:
         if leased.run_id in self.pool.running:
@@ -384,9 +384,8 @@ class Launcher:
     # What breaks
 
     def _on_untrusted(self) -> None:
-        """The agent stops the runs now."""
+        """The agent stops the runs now, or else its warden does."""
         log.warning("no word from the job store for a lease time: %d runs are stopped", len(self.pool.running))
-        self._insist(list(self.pool.running.values()), self.worker.margin_seconds / 2)
 
     def _on_agent_lost(self) -> None:
         lost = list(self.pool.running.values())
