@@ -224,7 +224,7 @@ def test_whatever_is_there_the_doctor_tells_all_and_never_breaks(what: str, site
         (site.run / "scheduler.json").write_text(f'{{"pid": -5, "start_time": "soon", "host": {host_name}}}')
         (site.run / "launcher-99999999.json").write_text("[")
     found = balsam("doctor", "--json")
-    assert found.status == 1 or what == "odd infos"
+    assert found.status == 1 or what.startswith("odd infos")  # the lock says who is there, whatever is written
     assert {one["check"] for one in found.json} >= {"settings", "permissions", "database", "services", "limits"}
     assert "Traceback" not in found.err
     assert [one["found"] for one in found.json if "the check itself failed" in one["found"]] == []
@@ -246,6 +246,7 @@ def set_revision(file: Path, revision: str) -> None:
 
 def test_a_database_of_another_version_says_which_and_what_to_do(site: Site, look: Look) -> None:
     file = made(site)
+    before = sorted(site.database.iterdir())
     assert look("database")["integrity"].level == "ok"
     set_revision(file, "0001")
     older = look("database")["database"]
@@ -253,7 +254,7 @@ def test_a_database_of_another_version_says_which_and_what_to_do(site: Site, loo
     assert "makes a backup and upgrades" in older.found
     set_revision(file, "9999")
     assert look("database")["database"].level == "problem"
-    assert sorted(path.name for path in site.database.iterdir()) == ["balsam.db"]
+    assert sorted(site.database.iterdir()) == before
 
 
 def test_a_damaged_page_is_found(site: Site, look: Look) -> None:
