@@ -445,7 +445,7 @@ def test_who_waits_is_told_when_the_store_stays_away(own_services: Services, mon
 def test_the_example_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     [example] = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     site = make_test_site(tmp_path)
-    with services(site), running_launcher(site):
+    with services(site), running_launcher(site, "--persistent"):
         connect(site.path).ApplicationDefinition(name="greet", executable="echo hello").save()
         done = subprocess.run(
             [sys.executable, "-c", example],

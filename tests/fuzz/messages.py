@@ -147,6 +147,8 @@ class Messages:
         chance = self._chance
         if field.type == FieldDescriptor.TYPE_STRING:
             return self._text(field)
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            return chance.choice([b"", b"{}\n", chance.randbytes(chance.randint(1, 200))])
         if field.type == FieldDescriptor.TYPE_BOOL:
             return chance.random() < 0.5
         if field.type == FieldDescriptor.TYPE_DOUBLE:

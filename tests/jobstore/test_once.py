@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -40,7 +41,9 @@ def database(store_url: str) -> Iterator[Database]:
 async def started(database: Database) -> AsyncIterator[Store]:
     """A job store that runs, without its server; the calls are mine."""
     CALLER.set(Caller(user="me", role="owner"))
-    site = SimpleNamespace(settings=SimpleNamespace(lease_seconds=60.0), data="/data")
+    site = SimpleNamespace(
+        settings=SimpleNamespace(lease_seconds=60.0), data="/data", set_aside=Path("/nowhere"), address=str
+    )
     store = Store(cast(Site, site), database, RunTokens(b"key"))
     await store.start()
     try:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ def eventful(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copy(migrated_sqlite, path)
     with checked_bench(f"sqlite:///{path}") as bench:
         Walk(bench, 3).run(60)
+        columns = ("request_id", "part", "method", "caller", "digest", "answer", "next")
+        answered = [str(uuid.uuid4()), 0, "KillJobs", "me", b"\0\xff", b"\x08\1\n\t\\", None]
+        bench.do(lambda tx: tx.sql.insert("request", columns, [answered]))
     return path
 
 

@@ -50,14 +50,17 @@ READ_ONLY = {
     "EventService/ListEvents",
     "EventService/WatchEvents",
     "SessionService/ListSessions",
+    "ArchiveService/ExportJobs",
 }
 HARMLESS_AGAIN = {
     "SessionService/RenewSession",
     "SessionService/RegisterRules",
     "SessionService/Work",
     "SessionService/RecoverReports",
+    "ArchiveService/ImportJobs",
+    "ArchiveService/RemoveArchivedJobs",
 }
-"""Say how something is, and may say so again; reports of work are fenced."""
+"""Say how something is, and may say so again; reports of work are fenced, and files are compared with what there is."""
 CHANGING = [method for method in METHODS if method not in READ_ONLY | HARMLESS_AGAIN]
 
 

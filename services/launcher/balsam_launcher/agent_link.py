@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from balsam import failpoints
 from balsam.processes import process_table, send
@@ -51,7 +52,7 @@ class AgentLink(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         self._warden, wardens = socket.socketpair()
         self._warden.setblocking(False)
-        with theirs, wardens, open(self._log_file, "ab") as log:
+        with theirs, wardens, self._open_log() as log:
             # A session of its own: what a terminal or a batch system sends to our group is for us to handle.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "balsam_launcher.warden", str(theirs.fileno()), str(wardens.fileno())],
@@ -65,6 +66,12 @@ class AgentLink(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         ours.setblocking(False)
         await loop.create_connection(lambda: self, sock=ours)
+
+    def _open_log(self) -> IO[bytes]:
+        try:
+            return open(self._log_file, "ab")
+        except OSError:  # a full disk must not stop anything
+            return open(os.devnull, "ab")
 
     def order(self, *order: Any) -> None:
         """Something for the agent to do; goes out with `flush`."""
