@@ -1,6 +1,7 @@
 # make demo   a scientific campaign through Balsam, from nothing
 # make test   the tests; `make test-all` adds the slow ones
-# make chaos  a campaign of real processes under faults, and a check of its history
+# make chaos  a campaign of real processes under faults, and a check of its history; `make fuzz` calls every rpc with
+#             nonsense, `make mutants` shows which bugs the tests find
 # make check  style, types, layers, and that the generated code is current
 #
 # Everything is installed into .venv, once, and again when pyproject.toml changes.
@@ -8,7 +9,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 
-.PHONY: help demo test test-all chaos mutants check gen bench system venv clean
+.PHONY: help demo test test-all chaos fuzz mutants check gen bench system venv clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -24,6 +25,9 @@ test-all: test
 
 chaos: .venv/.installed-dev
 	@.venv/bin/python -m tests.chaos $(ARGS)
+
+fuzz: .venv/.installed-dev
+	@.venv/bin/python -m tests.fuzz $(ARGS)
 
 check: .venv/.installed-dev
 	.venv/bin/ruff check

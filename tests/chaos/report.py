@@ -14,6 +14,17 @@ from tests.chaos.campaign import Result
 from tests.chaos.checker import LOST, OTHER, OVERLAP, STALE, by_rule
 
 _MOST_OF_A_RULE = 20
+_SEEDED_BUGS = Path(__file__).parents[2] / "docs" / "seeded-bugs.md"
+
+
+def mutation_score() -> str:
+    """What the tests are worth, this harness among them: how many of the bugs seeded on purpose they found last."""
+    try:
+        lines = _SEEDED_BUGS.read_text().splitlines()
+    except FileNotFoundError:
+        return "not measured; see `make mutants`"
+    score = next((line for line in lines if line.endswith("bugs were found.")), "not measured; see `make mutants`")
+    return f"{score.rstrip('.')}, see docs/{_SEEDED_BUGS.name}" if score[0].isdigit() else score
 
 
 def values(result: Result, command: Sequence[str], database: str) -> dict[str, Any]:
@@ -38,6 +49,7 @@ def values(result: Result, command: Sequence[str], database: str) -> dict[str, A
         "ended_by_themselves": dict(sorted(result.own_exits.items())),
         "seconds": round(result.seconds, 1),
         "jobs_per_second": round(len(result.plan.jobs) / result.seconds, 1) if result.seconds else 0.0,
+        "mutation_score": mutation_score(),
         "incomplete": result.incomplete,
         "status": result.status,
         "evidence": str(result.directory) if result.status else "",
@@ -66,6 +78,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"| ended with 0, and run again | {report['reruns']} |",
         f"| ended by themselves | {_counts(report['ended_by_themselves']) or 'none'} |",
         f"| duration | {report['seconds']} s, {report['jobs_per_second']} jobs/s |",
+        f"| seeded bugs | {report['mutation_score']} |",
     ]
     if report["faults_not_given"]:
         lines.append(f"| faults not given | {report['faults_not_given']} |")

@@ -326,6 +326,31 @@ def test_runs_end_before_others_get_the_jobs_though_launcher_and_agent_are_both_
     assert not witness.overlapped
 
 
+def end_session_of(site: Site, launcher_pid: int) -> None:
+    """Ends a launcher's session behind its back."""
+    connection = Connection(site)
+    sessions = connection.call(SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest()).sessions
+    (session_id,) = [session.session_id for session in sessions if session.pid == launcher_pid]
+    request = session_service_pb2.CloseSessionRequest(session_id=session_id)
+    connection.call(SessionServiceStub, "CloseSession", request)
+    connection.close()
+
+
+@long_leases
+def test_runs_end_when_their_session_is_ended_and_the_launcher_goes_on(
+    site: Site, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, launcher_pid, run_pid = running
+    agent_pid = agent_of(launcher_pid)
+    end_session_of(site, launcher_pid)
+    wait_gone(run_pid)
+    witness.wait_until_begun(2)
+    witness.let_go()
+    assert jobs.wait(job_id, State.JOB_FINISHED).attempt == 2
+    assert agent_of(launcher_pid) == agent_pid
+    assert not witness.overlapped
+
+
 @long_leases
 def test_an_agent_that_hangs_when_its_session_is_ended_is_killed_with_its_runs(
     site: Site, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
@@ -333,12 +358,7 @@ def test_an_agent_that_hangs_when_its_session_is_ended_is_killed_with_its_runs(
     job_id, launcher_pid, run_pid = running
     agent_pid = agent_of(launcher_pid)
     os.kill(agent_pid, signal.SIGSTOP)
-    connection = Connection(site)
-    sessions = connection.call(SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest()).sessions
-    (session_id,) = [session.session_id for session in sessions if session.pid == launcher_pid]
-    request = session_service_pb2.CloseSessionRequest(session_id=session_id)
-    connection.call(SessionServiceStub, "CloseSession", request)
-    connection.close()
+    end_session_of(site, launcher_pid)
     wait_gone(agent_pid, run_pid)
     witness.wait_until_begun(2)
     witness.let_go()
