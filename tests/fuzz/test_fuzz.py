@@ -18,7 +18,7 @@ from tests.fuzz.sites import fuzz_job_store, fuzz_launcher_and_scheduler
 from tests.support.rpc_client import empty
 from tests.support.sites import make_test_site
 
-INPUTS = 9000
+INPUTS = 10_000
 """For each database; the launcher and the scheduler get what is left of 20,000."""
 MOST_GROWTH = 40_000_000
 """Bytes; how much memory a short run may take after its warm-up is mostly chance."""
