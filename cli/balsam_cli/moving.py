@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from balsam.client import Client
 from balsam.errors import BalsamError, ValidationError
+from balsam.site import sync
 from balsam.v1 import archive_service_pb2
 from balsam.v1.archive_service_pb2_grpc import ArchiveServiceStub
 
@@ -41,7 +42,7 @@ def export(store: Client, path: Path, request: pb.ExportJobsRequest) -> dict[str
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    sync(path.parent)
     return account
 
 
@@ -91,15 +92,6 @@ def _contents(store: Client, request: pb.ExportJobsRequest) -> Iterator[bytes]:
 def _open_new(path: Path) -> IO[bytes]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     return os.fdopen(descriptor, "wb")
-
-
-def _sync_directory(directory: Path) -> None:
-    """Makes a rename in it last."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def import_file(store: Client, path: Path, *, validate_only: bool) -> pb.ImportJobsResponse:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -33,13 +35,8 @@ def stop(pid: int, module: str, grace_seconds: float) -> bool:
 
     Returns whether SIGKILL was needed. A process that is not there is no error.
     """
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    try:
-        # The handle is ours now: from here on the id cannot come to mean another process.
-        if not is_running(pid, module):
+    with _handle(pid, module) as handle:
+        if handle is None:
             return False
         signal.pidfd_send_signal(handle, signal.SIGTERM)
         if _ended(handle, grace_seconds):
@@ -47,27 +44,35 @@ def stop(pid: int, module: str, grace_seconds: float) -> bool:
         signal.pidfd_send_signal(handle, signal.SIGKILL)
         _ended(handle, grace_seconds)
         return True
-    except ProcessLookupError:
-        return False
-    finally:
-        os.close(handle)
+    return False
 
 
 def kill(pid: int, module: str, patience_seconds: float = 10.0) -> bool:
     """SIGKILL for process `pid` of `module`; returns, when it has ended, whether it was there to be killed."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    try:
-        if not is_running(pid, module):
+    with _handle(pid, module) as handle:
+        if handle is None:
             return False
         signal.pidfd_send_signal(handle, signal.SIGKILL)
         return _ended(handle, patience_seconds)
+    return False
+
+
+@contextlib.contextmanager
+def _handle(pid: int, module: str) -> Iterator[int | None]:
+    """A handle of a process, with which its id cannot come to mean another; None: it is not there.
+
+    A process that ends meanwhile ends the block.
+    """
+    try:
+        handle = os.pidfd_open(pid)
     except ProcessLookupError:
-        return False
-    finally:
-        os.close(handle)
+        yield None
+        return
+    with contextlib.suppress(ProcessLookupError):
+        try:
+            yield handle if is_running(pid, module) else None
+        finally:
+            os.close(handle)
 
 
 def _ended(handle: int, seconds: float) -> bool:

@@ -224,6 +224,15 @@ def read_owner_token(site: Site) -> str:
     return token
 
 
+def sync(path: Path) -> None:
+    """Makes what is in a file last, or what was made, renamed and removed in a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def read_token(site: Site) -> str:
     """The credential to use: that of the run or script we are in, else a file that is named, else the owner's.
 

@@ -15,6 +15,7 @@ from typing import IO
 import sqlalchemy as sa
 
 from balsam.errors import SiteError
+from balsam.site import sync
 from balsam_jobstore import schema
 from balsam_jobstore.database import Database, translate_error
 from balsam_jobstore.postgres_programs import environment, find_programs
@@ -42,9 +43,9 @@ def back_up(database: Database, directory: Path, revision: str) -> Path:
         for old in directory.glob("balsam-*.new"):
             old.unlink()  # of one that was killed
         make(database, draft)
-        _sync(draft)
+        sync(draft)
         draft.rename(target)
-        _sync(directory)
+        sync(directory)
     except (OSError, sqlite3.Error, sa.exc.DBAPIError, SiteError) as error:
         draft.unlink(missing_ok=True)
         raise SiteError(
@@ -78,14 +79,14 @@ def restore(database: Database, backup: Path) -> None:
 def _restore_sqlite(file: Path, backup: Path) -> None:
     draft = file.with_name(file.name + ".new")
     shutil.copyfile(backup, draft)
-    _sync(draft)
+    sync(draft)
     # The log of the old one belongs to the old one.
     for suffix in ("-wal", "-shm", "-journal", ""):
         part = Path(f"{file}{suffix}")
         if part.exists():
             part.replace(f"{file}.before-restore{suffix}")
     draft.rename(file)
-    _sync(file.parent)
+    sync(file.parent)
 
 
 def _restore_dump(database: Database, backup: Path) -> None:
@@ -168,15 +169,6 @@ def _copy_tables(database: Database, draft: Path) -> None:
 
 def _all(directory: Path) -> list[Path]:
     return [path for path in directory.glob("balsam-*-*") if path.suffix in (SQLITE, DUMP, COPY)]
-
-
-def _sync(path: Path) -> None:
-    """Makes what is in a file, or in a directory, last."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _described(error: Exception) -> str:

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import psutil
 
 from balsam.errors import SiteError
-from balsam.site import write_secret
+from balsam.site import sync, write_secret
 from balsam_jobstore.postgres_programs import environment, find_programs, other_user
 
 USER = "balsam"
@@ -106,7 +106,7 @@ class Cluster:
             draft.mkdir(mode=0o700)
             self._initdb(draft)
             draft.rename(self.directory)
-            _sync_directory(self.directory.parent)
+            sync(self.directory.parent)
         except OSError as error:
             raise SiteError(f"cannot make a database in {self.directory}: {error.strerror}") from None
 
@@ -308,12 +308,3 @@ def _tail(file: Path, size: int = 4000) -> str:
     with file.open("rb") as log:
         log.seek(max(0, file.stat().st_size - size))
         return log.read().decode("utf-8", "replace")
-
-
-def _sync_directory(directory: Path) -> None:
-    """Makes a rename in it last."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,7 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from balsam.errors import SiteError
-from balsam.site import Site, write_secret
+from balsam.site import Site, sync, write_secret
 from balsam_jobstore import schema
 from balsam_jobstore.database import Database, sqlite_url, translate_error
 from balsam_jobstore.database_file import DatabaseFile
@@ -69,7 +69,7 @@ class EmbeddedPlace:
         with self._draft.open("rb") as file:
             os.fsync(file.fileno())
         self._draft.rename(self._file)
-        sync_directory(self._file.parent)
+        sync(self._file.parent)
 
     def leave(self) -> None:
         """Nothing runs."""
@@ -99,7 +99,7 @@ class ClusterPlace:
         self._draft.stop()
         set_aside(self._final)
         self._draft.directory.rename(self._final)
-        sync_directory(self._final.parent)
+        sync(self._final.parent)
 
     def leave(self) -> None:
         """Stops the server."""
@@ -177,7 +177,7 @@ class Journal:
             return known["number"]
         number = str(uuid.uuid4())
         write_secret(self._file, json.dumps({"number": number, "target": _digest(url)}))
-        sync_directory(self._file.parent)
+        sync(self._file.parent)
         return number
 
     def is_about(self, url: str) -> bool:
@@ -187,7 +187,7 @@ class Journal:
     def end(self) -> None:
         """No copy is half made."""
         self._file.unlink(missing_ok=True)
-        sync_directory(self._file.parent)
+        sync(self._file.parent)
 
     def _read(self) -> dict[str, str]:
         with contextlib.suppress(OSError, ValueError):
@@ -211,7 +211,7 @@ def set_aside(path: Path) -> Path | None:
     )
     place = next(name for name in names if not name.exists())
     path.rename(place)
-    sync_directory(path.parent)
+    sync(path.parent)
     return place
 
 
@@ -224,12 +224,3 @@ def set_aside_file(path: Path) -> Path | None:
         database.close()  # the last to leave takes the rest into the file
     DatabaseFile(path, path.parent).forget()
     return set_aside(path)
-
-
-def sync_directory(directory: Path) -> None:
-    """Makes a rename in it last."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

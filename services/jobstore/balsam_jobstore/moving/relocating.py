@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from balsam.errors import SiteError
 from balsam.serving import ServiceLock
 from balsam.settings import replaced
-from balsam.site import SETTINGS_FILE, Site, write_secret
+from balsam.site import SETTINGS_FILE, Site, sync, write_secret
 from balsam_jobstore import migrate
 from balsam_jobstore.__main__ import open_database
 from balsam_jobstore.database import Database, translate_error
@@ -27,7 +27,6 @@ from balsam_jobstore.moving.places import (
     place_for,
     set_aside,
     set_aside_file,
-    sync_directory,
 )
 
 
@@ -160,7 +159,7 @@ def switch(site: Site, target: str) -> None:
     write_secret(draft, replaced(path.read_text(), "database", target))
     os.chmod(draft, stat.S_IMODE(path.stat().st_mode))
     draft.rename(path)
-    sync_directory(site.path)
+    sync(site.path)
 
 
 def keep_backup(site: Site, before: str) -> str:
