@@ -326,6 +326,11 @@ _BAD_CALLS: list[tuple[str, Any, str]] = [
         work_pb.OpenSessionRequest(session=session_pb2.Session(kind=1, host="\0"), request_id=NOT_MINE),
         "host",
     ),
+    (
+        "SessionService/OpenSession",
+        work_pb.OpenSessionRequest(session=session_pb2.Session(kind=1, host="a\nb"), request_id=NOT_MINE),
+        "host",
+    ),
     ("SessionService/OpenSession", work_pb.OpenSessionRequest(session=session_pb2.Session(kind=1)), "request_id"),
     (
         "SessionService/OpenSession",

@@ -92,6 +92,11 @@ class Writer:
         shed(self._queue.qsize(), MOST_QUEUED, "writes")
         return await self.submit(command)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is queued that more is refused."""
+        return self._queue.qsize() >= MOST_QUEUED
+
     def _run(self) -> None:
         while True:
             first = self._queue.get()

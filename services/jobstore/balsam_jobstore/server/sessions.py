@@ -52,7 +52,8 @@ class SessionService(SessionServiceServicer):
                 f"job_mode = {given.job_mode!r}: must be one of {', '.join(JOB_MODES)}", field="job_mode"
             )
         for name in ("host", "job_mode", "workflow_filter", "address"):
-            convert.plain_text(getattr(given, name), name)
+            if not convert.plain_text(getattr(given, name), name).isprintable():
+                raise ValidationError(f"{name} = {getattr(given, name)!r}: holds a control character", field=name)
         session = Session(
             session_id=sessions.new_id(),
             request_id=_uuid(request.request_id, "request_id"),
@@ -179,12 +180,14 @@ class _Line:
         try:
             async for request in requests:
                 self._store.sessions.renew(self._session.session_id)
-                self._submit(request)
+                submitted = self._submit(request)
+                if self._store.writer.is_full:
+                    await asyncio.wait((submitted,))  # what comes meanwhile waits at its sender
             self._out.put_nowait(None)
         except Exception as error:
             self._out.put_nowait(error)
 
-    def _submit(self, request: pb.WorkRequest) -> None:
+    def _submit(self, request: pb.WorkRequest) -> asyncio.Future[list[tuple[int, int]]]:
         offset_us = self._clock.see(request.reports.send_time_us, now_us()) if self._clock else 0
         reports = [_report(message, offset_us) for message in request.reports.reports]
         credit = _credit(request.credit) if request.HasField("credit") else None
@@ -212,7 +215,9 @@ class _Line:
             elif number:
                 self._out.put_nowait(Delivery(acknowledged=number, refused=future.result()))
 
-        self._store.writer.submit(command).add_done_callback(done)
+        submitted = self._store.writer.submit(command)
+        submitted.add_done_callback(done)
+        return submitted
 
     _last_fit: tuple[Any, ...] = ()
 
