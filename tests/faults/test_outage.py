@@ -28,10 +28,7 @@ def size(name: str, default: float) -> float:
     return float(os.environ.get(f"BALSAM_OUTAGE_{name}", default))
 
 
-@pytest.fixture(scope="module")
-def sizes() -> tuple[int, float, float]:
-    """How many runs, how long away [s], the longest run [s]."""
-    return int(size("RUNS", 40)), size("SECONDS", 3.0), size("LONGEST", 2.5)
+RUNS, SECONDS, LONGEST = int(size("RUNS", 40)), size("SECONDS", 3.0), size("LONGEST", 2.5)
 
 
 def go_away(services: Services, how: str) -> None:
@@ -48,11 +45,11 @@ def come_back(services: Services, how: str) -> None:
         os.kill(services.pid("jobstore"), signal.SIGCONT)
 
 
+@pytest.mark.timeout(120 + 2 * (SECONDS + LONGEST))
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 def test_runs_that_end_while_the_job_store_is_away_are_recorded_once(
-    tmp_path: Path, any_database: str, sizes: tuple[int, float, float], how: str
+    tmp_path: Path, any_database: str, how: str
 ) -> None:
-    runs, seconds, longest = sizes
     site = make_test_site(tmp_path, any_database, lease_seconds=60.0)
     witness = tmp_path / "witness"
     jobs = Jobs(site)
@@ -60,21 +57,21 @@ def test_runs_that_end_while_the_job_store_is_away_are_recorded_once(
     with services(site) as running:
         script = tmp_path / "run.sh"
         script.write_text(f'echo "$BALSAM_JOB_ID begin" >> {witness}; sleep $1; echo "$BALSAM_JOB_ID end" >> {witness}')
-        for number in range(runs):
-            length = choose.uniform(1.0, longest)
+        for number in range(RUNS):
+            length = choose.uniform(1.0, LONGEST)
             jobs.add(f"run{number}", args=f"sh {script} {length:.2f}", node_packing_count=1000)
         with running_launcher(site, "--persistent"):
-            wait_until(lambda: _begun(witness) == runs, 120, "all run", site=site)
+            wait_until(lambda: _begun(witness) == RUNS, 120, "all run", site=site)
             go_away(running, how)
             gone = time.monotonic()
-            wait_until(lambda: _lines(witness) == 2 * runs, longest + 120, "all runs end")
-            time.sleep(max(0.0, gone + seconds - time.monotonic()))
+            wait_until(lambda: _lines(witness) == 2 * RUNS, LONGEST + 120, "all runs end")
+            time.sleep(max(0.0, gone + SECONDS - time.monotonic()))
             come_back(running, how)
-            wait_until(lambda: _finished(site) == runs, 60, "all are recorded", site=site)
+            wait_until(lambda: _finished(site) == RUNS, 60, "all are recorded", site=site)
     jobs.close()
     told = Counter(witness.read_text().split("\n")[:-1])
     assert set(told.values()) == {1}
-    assert len(told) == 2 * runs
+    assert len(told) == 2 * RUNS
 
 
 def _lines(witness: Path) -> int:
