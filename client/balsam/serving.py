@@ -32,8 +32,13 @@ from balsam.version import VERSION, works_with
 
 log = logging.getLogger("balsam.serving")
 
-# A second server must not bind the same port silently.
-SERVER_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0))
+SERVER_OPTIONS = (
+    *CHANNEL_OPTIONS,
+    # A second server must not bind the same port silently.
+    ("grpc.so_reuseport", 0),
+    # A call that waits for its turn ends by its own deadline; gRPC would cancel it after 30 s, which says nothing.
+    ("grpc.server_max_unrequested_time_in_server", 600),
+)
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 STOP_SECONDS = 2.0
 WATCH_SECONDS = 2.0

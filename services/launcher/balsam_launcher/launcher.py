@@ -41,7 +41,7 @@ _MOST_JOBS = 10_000  # held at once
 _REFRESH_SECONDS = 15.0  # so often a credit with a time limit is said again
 _SECOND_GRACE_SECONDS = 1.0
 _STOP_PATIENCE_SECONDS = 10.0
-_STUCK_SECONDS = 1.0  # an agent that has not ended runs so long after their time hangs
+_STUCK_SECONDS = 3.0  # an agent that has not ended runs so long after their time hangs
 
 
 class Launcher:
