@@ -287,6 +287,25 @@ def test_a_run_that_ended_while_its_launcher_slept_through_its_lease_is_not_run_
     assert [line.split()[0] for line in witness.lines()] == ["begin", "end"]
 
 
+def test_a_late_result_that_does_not_count_any_more_is_dropped(
+    site: Site, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
+) -> None:
+    job_id, launcher_pid, run_pid = running
+    os.kill(launcher_pid, signal.SIGSTOP)
+    try:
+        witness.let_go()
+        wait_gone(run_pid)
+        with running_launcher(site):
+            assert jobs.wait(job_id, State.JOB_FINISHED).attempt == 2
+    finally:
+        os.kill(launcher_pid, signal.SIGCONT)
+    wait_gone(launcher_pid)  # nothing is left to do
+    assert "1 late results; 1 do not count" in launcher_log(site)
+    assert not list(ledger.directory(site).iterdir())
+    assert "of a dead launcher" not in (site.log / "scheduler.log").read_text()
+    assert jobs.get(job_id).attempt == 2
+
+
 def test_a_result_survives_its_launcher_while_the_job_store_is_away(
     site: Site, services: Services, jobs: Jobs, witness: Witness, running: tuple[str, int, int]
 ) -> None:
