@@ -21,7 +21,7 @@ APPLICATIONS = (PLAIN, PRE, POST, BOTH, HANDLED)
 
 KILL, STOP = "SIGKILL", "SIGSTOP"
 
-_TARGETS = {
+FAULTS = {
     (KILL, "jobstore"): 3,
     (KILL, "scheduler"): 3,
     (KILL, "launcher"): 4,
@@ -37,7 +37,8 @@ _TARGETS = {
     (STOP, "agent"): 3,
     (STOP, "warden"): 2,
 }
-_POSTGRES_TARGETS = {(KILL, "backend"): 3, (KILL, "postmaster"): 2}
+POSTGRES_FAULTS = {(KILL, "backend"): 3, (KILL, "postmaster"): 2}
+"""Faults, each with how often it comes among all; the second are those of a site on PostgreSQL only."""
 
 
 @dataclass
@@ -122,7 +123,7 @@ def make_plan(
     Raises:
         ValueError: `only` names a fault that there is not.
     """
-    kinds = _TARGETS | (_POSTGRES_TARGETS if postgres else {})
+    kinds = FAULTS | (POSTGRES_FAULTS if postgres else {})
     names = {f"{kind}:{target}": (kind, target) for kind, target in kinds}
     if unknown := set(only) - names.keys():
         raise ValueError(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(names)}")

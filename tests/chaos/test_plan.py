@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.plan import load_plan, make_plan
+from tests.chaos.plan import FAULTS, POSTGRES_FAULTS, load_plan, make_plan
 from tests.chaos.records import cut_to_whole_lines, read_lines
 from tests.chaos.subscriber import last_sequence
 from tests.chaos.supervisor import PACKAGES, ROOT, environment, wrong_sources
@@ -41,7 +41,7 @@ def test_a_large_plan_has_jobs_and_faults_of_every_kind() -> None:
     assert any(job.code for job in plan.jobs)
     assert max(len(job.parents) for job in plan.jobs) == 3
     faults = Counter((fault.kind, fault.target) for fault in plan.faults)
-    assert len(faults) == 14
+    assert set(faults) == {*FAULTS, *POSTGRES_FAULTS}
     assert all(0.2 <= fault.seconds <= 6.0 for fault in plan.faults if fault.kind == "SIGSTOP")
 
 

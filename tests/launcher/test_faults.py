@@ -364,9 +364,9 @@ def test_runs_end_when_their_session_is_ended_and_the_launcher_goes_on(
     end_session_of(site, launcher_pid)
     wait_gone(run_pid)
     witness.wait_until_begun(2)
+    assert agent_of(launcher_pid) == agent_pid
     witness.let_go()
     assert jobs.wait(job_id, State.JOB_FINISHED).attempt == 2
-    assert agent_of(launcher_pid) == agent_pid
     assert not witness.overlapped
 
 
