@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
+from balsam import failpoints
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, Unavailable
 from balsam.states import Actor
 from balsam_jobstore import creation
@@ -140,6 +141,30 @@ def test_one_that_fails_does_not_fail_the_others_of_its_group(database: Database
     assert names(database) == ["a", "b", "c"]
     sequences = [event.sequence for outcome in hooks.commits for event in outcome.events]
     assert sequences == [1, 2, 3]
+
+
+def test_what_may_have_been_committed_is_not_done_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(writer: Writer, hooks: Counted) -> None:
+        held = Held()
+        first = asyncio.ensure_future(writer.do(held))
+        await asyncio.to_thread(held.reached.wait)
+        waiting = [asyncio.ensure_future(writer.do(adds(name))) for name in ("a", "b", "c")]
+        await asyncio.sleep(0)
+        lose = iter([False, True])
+
+        def hit(name: str, failure: failpoints.Failure | None = None) -> None:
+            if name == "jobstore.after-commit" and next(lose, False):
+                assert failure is not None
+                raise failure(OSError("the line broke"))
+
+        monkeypatch.setattr(failpoints, "hit", hit)
+        held.go.set()
+        await first
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(answer) for answer in done] == [Unavailable] * 3
+
+    run(database, work)
+    assert names(database) == ["a", "b", "c"]
 
 
 def test_an_error_of_ours_is_told_to_its_caller_only(database: Database, caplog: pytest.LogCaptureFixture) -> None:
