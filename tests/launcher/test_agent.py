@@ -54,6 +54,37 @@ def test_nothing_of_an_outer_run_reaches_a_run(agent: AgentHost) -> None:
     assert agent.output(run) == "token=\n"
 
 
+def test_what_does_not_fit_starts_by_itself_when_there_is_room(agent: AgentHost, tmp_path: Path) -> None:
+    (tmp_path / "order").touch()
+    script = "echo $BALSAM_JOB_ID >> ../order; while [ ! -e ../go-$BALSAM_JOB_ID ]; do sleep 0.01; done"
+    first, second, whole, last = (agent.shell(script, share=share) for share in (0.5, 0.5, 1.0, 0.5))
+    wait_for_text(tmp_path / "order", f"job-{second}")
+    (tmp_path / f"go-job-{first}").touch()
+    agent.wait_end(first)
+    order = [f"job-{first}", f"job-{second}"]
+    assert sorted((tmp_path / "order").read_text().split()) == order  # half of the node is not enough
+    (tmp_path / f"go-job-{second}").touch()
+    wait_for_text(tmp_path / "order", f"job-{whole}")
+    (tmp_path / f"go-job-{whole}").touch()
+    wait_for_text(tmp_path / "order", f"job-{last}")
+    (tmp_path / f"go-job-{last}").touch()
+    assert agent.wait_end(last) == (0, "")
+
+
+def test_what_waits_may_be_dropped_and_what_runs_may_not(agent: AgentHost) -> None:
+    running, waiting = agent.start("sleep", "0.3", share=1.0), agent.start("true", share=1.0)
+    agent.wait_for(Notice.STARTED, run_id=running)
+    agent.drop(running)
+    agent.drop(waiting)
+    assert agent.wait_for(Notice.DROPPED) == (Notice.DROPPED, waiting)
+    assert agent.wait_end(running) == (0, "")
+
+
+def test_a_run_that_cannot_start_takes_no_room(agent: AgentHost) -> None:
+    agent.start("no-such-command", share=1.0)
+    assert agent.wait_end(agent.start("true", share=1.0)) == (0, "")
+
+
 def test_output_is_appended_and_never_lost(agent: AgentHost, tmp_path: Path) -> None:
     for word in ("one", "two"):
         agent.wait_end(agent.start("echo", word, directory=str(tmp_path / "same")))
@@ -234,6 +265,17 @@ def test_what_a_run_leaves_behind_ends_with_it(agent: AgentHost) -> None:
     assert agent.wait_end(run)[0] == 4
     left = pids_in(agent, run, 2)
     assert not [pid for pid in left if alive(pid)]
+
+
+def test_what_tells_its_run_only_later_ends_with_it_too(agent: AgentHost) -> None:
+    # As a process that is just becoming another program does, whose environment is empty meanwhile.
+    other = agent.start("sleep", "300")
+    late = "echo $$ ready > pids; sleep 0.05; exec env BALSAM_JOB_ID=job-2 BALSAM_ATTEMPT=1 sleep 300"
+    run = agent.shell(f"setsid env -i PATH=$PATH bash -c '{late}' & while [ ! -s pids ]; do :; done")
+    assert agent.wait_end(run)[0] == 0
+    assert not alive(pids_in(agent, run, 1)[0])
+    agent.stop(other, 5)
+    assert agent.wait_end(other)[0] == -15
 
 
 def test_nothing_is_left_of_a_run_when_its_success_is_told(agent: AgentHost) -> None:

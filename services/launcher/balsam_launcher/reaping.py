@@ -17,6 +17,7 @@ _SCAN_SECONDS = 0.5
 # processes the host has; a larger one while the end of a run waits for it.
 _SCAN_SHARE = 0.02
 _URGENT_SCAN_SHARE = 0.05
+_NAMELESS_SECONDS = 0.1
 _KILL_PATIENCE_SECONDS = 5.0
 _SWEEP_SECONDS = 2.0
 _NEVER = float("inf")
@@ -38,6 +39,8 @@ class Run:
     """Size of its output file before it began [bytes]."""
     mark: tuple[str, int]
     """Job id and attempt."""
+    share: float = 0.0
+    """What it takes of the agent's node; 0: not counted here."""
     returncode: int = 0
     end_us: int = 0
     over: bool = False
@@ -68,6 +71,7 @@ class Reaper:
         self._lingering: list[Run] = []  # over, with a process of their group that is dying
         self._unsure: list[Run] = []  # over, to be looked for strays before their end is told
         self._strays: dict[int, frozenset[int]] = {}  # adopted process -> runs that it may belong to
+        self._nameless: dict[int, float] = {}  # adopted process whose environment told nothing -> since when
         self._last_scan = 0.0
         self._scan_cost = 0.0
         self._scan_wanted = False
@@ -136,6 +140,7 @@ class Reaper:
     def _nothing_left(self) -> None:
         """This process has no child, so there is neither a stray nor need to look for one."""
         self._strays.clear()
+        self._nameless.clear()
         self._scan_wanted = False
         self._release_unsure([])
 
@@ -225,10 +230,12 @@ class Reaper:
         table = process_table()
         found = {pid for pid in table.children(os.getpid()) if pid not in self._runs and table.alive(pid)}
         self._strays = {pid: owners for pid, owners in self._strays.items() if pid in found}
+        self._nameless = {pid: since for pid, since in self._nameless.items() if pid in found}
         doomed = [pid for pid in found if not self._owned(pid)]
         send(table.descendants(doomed), signal.SIGKILL)
-        self._release_unsure(doomed)
-        self._scan_wanted = bool(doomed)
+        unknown = [pid for pid in found if pid not in self._strays]
+        self._release_unsure([*doomed, *unknown])
+        self._scan_wanted = bool(doomed or unknown)
         self._last_scan = time.monotonic()
         self._scan_cost = self._last_scan - now
 
@@ -242,12 +249,19 @@ class Reaper:
         if pid not in self._strays:
             mark = mark_of(pid)
             # Where its environment tells nothing, it may be of any run there is.
-            owners = [run.run_id for run in self._by_id.values() if mark is None or run.mark == mark]
-            self._strays[pid] = frozenset(owners)
+            owners = frozenset(run.run_id for run in self._by_id.values() if mark is None or run.mark == mark)
+            if mark is None and not self._stays_nameless(pid):
+                return owners
+            self._strays[pid] = owners
         return self._strays[pid]
 
-    def _release_unsure(self, doomed: list[int]) -> None:
-        suspects = {run_id for pid in doomed for run_id in self._strays[pid]}
+    def _stays_nameless(self, pid: int) -> bool:
+        """Whether its environment will tell nothing later either: as a process becomes another program, it is empty."""
+        now = time.monotonic()
+        return now - self._nameless.setdefault(pid, now) >= _NAMELESS_SECONDS
+
+    def _release_unsure(self, suspicious: list[int]) -> None:
+        suspects = {run_id for pid in suspicious for run_id in self._owners(pid)}
         ready = [run for run in self._unsure if run.run_id not in suspects]
         self._unsure = [run for run in self._unsure if run.run_id in suspects]
         for run in ready:
