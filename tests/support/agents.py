@@ -57,6 +57,10 @@ class AgentHost:
         """Orders the end of a run."""
         self.send((Order.STOP, run_id, grace))
 
+    def drop(self, run_id: int) -> None:
+        """Orders that a run is not started, if it has not been yet."""
+        self.send((Order.DROP, run_id))
+
     def trust(self, seconds: float, grace: float = 0.0) -> None:
         """Says for how long runs may start and go on, from now."""
         self.send((Order.TRUST, time.monotonic() + seconds, grace))

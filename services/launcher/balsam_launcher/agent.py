@@ -7,6 +7,7 @@ runs when the launcher dies: the end of the launcher's socket is the end of ever
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -15,12 +16,14 @@ import sys
 import time
 import traceback
 from collections import deque
+from collections.abc import Container
 from typing import Any
 
 from balsam import failpoints
 from balsam.commands import ENV_ATTEMPT, ENV_JOB_ID, NOT_STARTED_CODE, describe_exit, rank_signal, read_tail
 from balsam.processes import become_subreaper, oom_kills
 from balsam_launcher.frames import Decoder, Notice, Order, Start, encode
+from balsam_launcher.placement import Need, Placement
 from balsam_launcher.reaping import Reaper, Run
 from balsam_launcher.spawning import Refused, Shortage, Spawner
 
@@ -50,6 +53,7 @@ class Agent:
         self._spawner = Spawner()
         self._reaper = Reaper(self._ended)
         self._pending: deque[Start] = deque()
+        self._node = Placement(1)
         self._blocked_until = 0.0
         self._trusted_until = 0.0
         self._trust_ended = -1.0
@@ -118,6 +122,8 @@ class Agent:
                 self._pending.append(Start(*message))
             elif message[0] == Order.TRUST:
                 _, self._trusted_until, self._untrusted_grace = message
+            elif message[0] == Order.DROP:
+                self._drop({message[1]})
             else:
                 stops.append(message)
         if stops:
@@ -127,10 +133,13 @@ class Agent:
         graces: dict[int, float] = {}
         for _, run_id, grace in stops:
             graces[run_id] = min(grace, graces.get(run_id, grace))
-        for start in [start for start in self._pending if start.run_id in graces]:
+        self._drop(graces)
+        self._reaper.stop(graces)
+
+    def _drop(self, run_ids: Container[int]) -> None:
+        for start in [start for start in self._pending if start.run_id in run_ids]:
             self._pending.remove(start)
             self._notice(Notice.DROPPED, start.run_id)
-        self._reaper.stop(graces)
 
     def _end_untrusted(self) -> None:
         """The launcher may be stopped, or the job store out of its reach: others may get our jobs soon."""
@@ -158,7 +167,9 @@ class Agent:
         if not self._pending_now():
             return
         for _ in range(min(len(self._pending), _STARTS_AT_ONCE)):
-            start = self._pending.popleft()
+            start = self._pending[0]
+            if not self._has_room(start):
+                return
             try:
                 self._start(start)
             except Refused as error:
@@ -166,17 +177,22 @@ class Agent:
             except ValueError as error:  # what no system call takes, such as a NUL in a path
                 self._notice(Notice.REFUSED, start.run_id, NOT_STARTED_CODE, _now_us(), f"cannot start it: {error}")
             except Shortage as error:
-                self._pending.appendleft(start)
                 self._back_off(str(error))
                 return
+            self._pending.popleft()
             self._shortage_seconds = _SHORTAGE_SECONDS[0]
+
+    def _has_room(self, start: Start) -> bool:
+        return not start.share or self._node.has_room(_need(start.share))
 
     def _start(self, start: Start) -> None:
         began, start_us = time.monotonic(), _now_us()
         pid, size = self._spawner.start(start)
         failpoints.hit("agent.after-spawn")
         mark = (start.variables[ENV_JOB_ID], int(start.variables[ENV_ATTEMPT]))
-        run = Run(start.run_id, pid, began, start_us, start.directory, start.output, size, mark)
+        run = Run(start.run_id, pid, began, start_us, start.directory, start.output, size, mark, start.share)
+        if start.share:
+            self._node.place(_need(start.share))
         self._reaper.add(run)
         self._unannounced.append(run)
 
@@ -191,6 +207,8 @@ class Agent:
     def _ended(self, run: Run) -> None:
         """Called when a run has ended and nothing of it is left."""
         self._blocked_until = 0.0
+        if run.share:
+            self._node.free((0,), _need(run.share))
         message = "" if run.returncode == 0 else self._explain(run)
         self._notice(Notice.ENDED, run.run_id, run.returncode, run.start_us, run.end_us, message, run.stopped)
 
@@ -217,10 +235,10 @@ class Agent:
         self._notices.append(notice)
 
     def _flush(self) -> None:
-        """Sends what there is to tell; gathered as long as there is something else to do."""
+        """Sends what there is to tell; gathered for a moment, as long as the next runs are here already."""
         if not self._open:
             return
-        if self._notices and not (self._pending_now() and time.monotonic() < self._oldest_notice + _GATHER_SECONDS):
+        if self._notices and not (self._pending and time.monotonic() < self._oldest_notice + _GATHER_SECONDS):
             self._unsent += encode(self._notices)
             self._notices.clear()
             failpoints.hit("agent.before-notices")
@@ -235,7 +253,12 @@ class Agent:
             self._poll.modify(self._connection, select.POLLIN | (select.POLLOUT if self._unsent else 0))
 
     def _pending_now(self) -> bool:
-        return bool(self._pending) and self._blocked_until <= time.monotonic() < self._trusted_until
+        """Whether a run is to be started now."""
+        return (
+            bool(self._pending)
+            and self._blocked_until <= time.monotonic() < self._trusted_until
+            and self._has_room(self._pending[0])
+        )
 
     # Waiting
 
@@ -245,8 +268,10 @@ class Agent:
             return 0
         due = [self._reaper.due()]
         now = time.monotonic()
-        if self._pending and now < self._trusted_until:
+        if self._pending and now < self._blocked_until < self._trusted_until:
             due.append(self._blocked_until)
+        if self._pending and self._notices:
+            due.append(self._oldest_notice + _GATHER_SECONDS)
         if self._ends_trust:
             due.append(self._trusted_until)
         if self._unannounced:
@@ -259,6 +284,11 @@ class Agent:
             self._wake.recv(4096)
         except BlockingIOError:
             pass
+
+
+@functools.lru_cache(64)
+def _need(share: float) -> Need:
+    return Need(1, share, False)
 
 
 def _now_us() -> int:

@@ -9,6 +9,9 @@ from __future__ import annotations
 WINDOW_SECONDS = 0.1
 """So much work is held ahead."""
 
+AT_AGENT_SECONDS = 0.02
+"""So much of that lies ready at the agent, which starts it without asking."""
+
 _LEARNING = 0.1  # weight of the newest run in the running means
 _FIRST_JOBS = 8  # so many at least, to find out how fast it goes
 _RATE_SECONDS = 0.1
@@ -58,6 +61,11 @@ class Appetite:
         by_length = slots * WINDOW_SECONDS / max(self._seconds, 1e-4)
         by_rate = 2 * self._rate * WINDOW_SECONDS + _FIRST_JOBS
         return int(min(by_length, by_rate, _MOST_JOBS))
+
+    @property
+    def jobs_at_agent(self) -> int:
+        """How many of them an agent should know of: as many as it may start before the launcher hears of an end."""
+        return min(self.jobs, 1 + int(self._rate * AT_AGENT_SECONDS))
 
     @property
     def nodes(self) -> float:

@@ -23,6 +23,8 @@ class Order:
     TRUST = 2
     """end [s], grace [s]: the time in which the leases certainly live ends then, by this host's monotonic clock (which
     all its processes share). After it nothing is started, and what runs is stopped with that grace."""
+    DROP = 3
+    """run id: not to be started, if it has not been yet."""
 
 
 class Notice:
@@ -35,7 +37,7 @@ class Notice:
     REFUSED = 2
     """run id, exit code, time [µs], why: the run cannot be started."""
     DROPPED = 3
-    """run id: it was stopped before it was started."""
+    """run id: it was stopped or dropped before it was started."""
     LOG = 4
     """A sentence for the launcher's log."""
 
@@ -56,6 +58,9 @@ class Start(NamedTuple):
     """A command that must exist though it is not the first word (an MPI run command stands there); or empty."""
     ignore_sigpipe: bool
     """Start it with SIGPIPE ignored."""
+    share: float = 0.0
+    """What it takes of the agent's node, more than 0 and at most 1: it starts when there is room, after those that were
+    ordered before. 0: at once, the launcher keeps the books."""
 
 
 def encode(messages: Sequence[tuple[Any, ...]]) -> bytes:

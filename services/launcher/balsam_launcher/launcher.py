@@ -140,7 +140,7 @@ class Launcher:
         log.info("stopping: %s (%d runs)", reason, len(self.pool.running))
         self._stopping = self._stopping or reason
         self._give_back_waiting()
-        for leased in self.pool.running.values():
+        for leased in self.pool.handed_over:
             self._stop_run(leased, Ending.TIMED_OUT, f"stopped: {self._stopping}", grace)
         self._later(grace + _STOP_PATIENCE_SECONDS, self.done.set)
         self._settle()
@@ -151,6 +151,8 @@ class Launcher:
             log.info("draining: %d runs go on", len(self.pool.running))
         self.draining = True
         self._give_back_waiting()
+        for leased in self.pool.queued.values():
+            self._agent.order(Order.DROP, leased.run_id)
         self._settle()
 
     def stop_job(self, leased: LeasedJob) -> None:
@@ -229,27 +231,27 @@ class Launcher:
 
     def _on_lost(self) -> None:
         """The session has ended: others may run our jobs already."""
-        running = list(self.pool.running.values())
-        log.warning("the session has ended: stopping %d runs", len(running))
-        for leased in [*self.pool.waiting, *running]:
+        log.warning("the session has ended: stopping %d runs", len(self.pool.running))
+        handed_over = self.pool.handed_over
+        for leased in [*self.pool.waiting, *handed_over]:
             self._let_go(leased, Ending.REVOKED, "the session has ended", 0.0)
-        self._insist(running)
+        self._insist(handed_over)
         self._programs.clear()
         self._asked_drained = False
         self._settle()
 
-    def _insist(self, running: list[LeasedJob]) -> None:
+    def _insist(self, handed_over: list[LeasedJob]) -> None:
         """These runs must be gone now, even if the agent hangs: then it is killed, and all runs with it."""
 
         def look() -> None:
-            if any(leased.run_id in self.pool.running for leased in running):
+            if any(self.pool.run(leased.run_id) for leased in handed_over):
                 self._agent.kill()
 
-        if running:
+        if handed_over:
             self._later(_STUCK_SECONDS, look)
 
     def _let_go(self, leased: LeasedJob, ending: Ending, reason: str, grace: float) -> None:
-        if leased.run_id in self.pool.running:
+        if self.pool.run(leased.run_id) is not None:
             self._stop_run(leased, ending, reason, grace)
             return
         self.pool.remove(leased)
@@ -276,7 +278,7 @@ class Launcher:
             if kind == Notice.LOG:
                 log.warning("node agent: %s", notice[1])
                 continue
-            leased = self.pool.running.get(notice[1])
+            leased = self.pool.run(notice[1])
             if leased is None:
                 continue
             if kind == Notice.ENDED:
@@ -334,7 +336,7 @@ class Launcher:
 
     def _fill(self) -> None:
         left = self.minutes_left
-        for leased in self.pool.startable():
+        for leased in self.pool.startable(self._appetite.jobs_at_agent):
             if left is not None and leased.minutes > left:
                 self._finish(leased, reports.given_back(leased))
                 continue
@@ -350,7 +352,7 @@ class Launcher:
     def _say(self) -> None:
         """Sends reports and new credit; they travel together."""
         # While something waits here, no slot idles: then messages may gather.
-        urgent = not self.pool.waiting
+        urgent = not self.pool.waiting and not self.pool.queued
         credit = self._credit()
         if credit != self._credit_said:
             self._credit_said = credit
@@ -388,7 +390,7 @@ class Launcher:
         log.warning("no word from the job store for a lease time: %d runs are stopped", len(self.pool.running))
 
     def _on_agent_lost(self) -> None:
-        lost = list(self.pool.running.values())
+        lost = self.pool.handed_over  # of those that were queued, it may have started some
         log.error("%d runs were lost with the node agent", len(lost))
         now_us = time.time_ns() // 1000
         for leased in lost:

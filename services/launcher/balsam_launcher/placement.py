@@ -60,6 +60,10 @@ class Placement:
         """Nodes in use, shares added up."""
         return sum(self._used)
 
+    def has_room(self, need: Need) -> bool:
+        """Whether `place` would find nodes."""
+        return self._choose(need) is not None
+
     def place(self, need: Need) -> tuple[int, ...] | None:
         """Takes nodes for a job; None: there is no room now, and nothing was taken."""
         chosen = self._choose(need)

@@ -23,6 +23,8 @@ class Pool:
     def __init__(self, nodes: int) -> None:
         self.placement = Placement(nodes)
         self.waiting: deque[LeasedJob] = deque()
+        self.queued: dict[int, LeasedJob] = {}
+        """By run id, in order: the next ones, which the node's agent starts by itself as soon as there is room."""
         self.running: dict[int, LeasedJob] = {}
         """By run id."""
         self._by_handle: dict[int, LeasedJob] = {}
@@ -44,35 +46,61 @@ class Pool:
         """The job with this id, if it is held."""
         return next((leased for leased in self._by_handle.values() if leased.job.job_id == job_id), None)
 
+    @property
+    def handed_over(self) -> list[LeasedJob]:
+        """The jobs that an agent has been told of, and may run."""
+        return [*self.running.values(), *self.queued.values()]
+
+    def run(self, run_id: int) -> LeasedJob | None:
+        """The job of a run that an agent has been told of."""
+        return self.running.get(run_id) or self.queued.get(run_id)
+
     def add(self, leased: LeasedJob) -> None:
         """Takes a job; it waits."""
         self._by_handle[leased.lease.handle] = leased
         self.waiting.append(leased)
         self._waiting_nodes += leased.need.total
 
-    def startable(self) -> Iterator[LeasedJob]:
-        """Moves waiting jobs onto nodes, in order, as long as they fit."""
+    def startable(self, ahead: int = 0) -> Iterator[LeasedJob]:
+        """Moves waiting jobs onto nodes, in order, as long as they fit.
+
+        Args:
+            ahead: how many more may be queued behind them, at the agent of the only node.
+        """
         while self.waiting:
             first = self.waiting[0]
-            if first.after is not None and first.after.run_id in self.running:
+            if first.after is not None and self.run(first.after.run_id) is not None:
                 return
-            nodes = self.placement.place(first.need)
-            if nodes is None:
+            nodes = self.placement.place(first.need) if not self.queued else None
+            if nodes is not None:
+                first.nodes = nodes
+                self._leave_queue(self.waiting.popleft())
+                self.running[first.run_id] = first
+            elif self.placement.size == 1 and len(self.queued) < ahead:
+                first.nodes = (0,)
+                self.queued[self.waiting.popleft().run_id] = first
+            else:
                 return
-            self._leave_queue(self.waiting.popleft())
-            first.nodes = nodes
-            self.running[first.run_id] = first
             yield first
 
     def remove(self, leased: LeasedJob) -> None:
-        """Lets a job go, waiting or running."""
+        """Lets a job go, waiting or running; what is queued takes its place, as the agent has seen to already."""
         if self._by_handle.get(leased.lease.handle) is leased:
             del self._by_handle[leased.lease.handle]
         if self.running.pop(leased.run_id, None) is not None:
             self.placement.free(leased.nodes, leased.need)
+        elif self.queued.pop(leased.run_id, None) is not None:
+            self._leave_queue(leased)
         elif leased in self.waiting:
             self.waiting.remove(leased)
             self._leave_queue(leased)
+        while self.queued:
+            first = next(iter(self.queued.values()))
+            if self.placement.place(first.need) is None:
+                break
+            self._leave_queue(self.queued.pop(first.run_id))
+            self.running[first.run_id] = first
 
     def _leave_queue(self, leased: LeasedJob) -> None:
-        self._waiting_nodes = self._waiting_nodes - leased.need.total if self.waiting else 0.0
+        waits = self.waiting or self.queued
+        self._waiting_nodes = self._waiting_nodes - leased.need.total if waits else 0.0

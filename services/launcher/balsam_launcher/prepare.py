@@ -69,7 +69,11 @@ def make_start(leased: LeasedJob, around: Surroundings) -> Start:
         command = around.mpi.command(run, command)
         ignore_sigpipe = around.mpi.ignore_sigpipe
     output = output_name(job.name)
-    return Start(Order.START, leased.run_id, command, variables, job.working_directory, output, needs, ignore_sigpipe)
+    # On the only node the agent keeps the books, and starts the next one when there is room.
+    share = leased.need.share if len(around.nodes) == 1 else 0.0
+    return Start(
+        Order.START, leased.run_id, command, variables, job.working_directory, output, needs, ignore_sigpipe, share
+    )
 
 
 def _script_words(leased: LeasedJob, words: list[str]) -> list[str]:

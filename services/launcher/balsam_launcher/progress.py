@@ -24,7 +24,7 @@ def line(launcher: Launcher, rate: float) -> str:
     """
     parts = [
         f"{len(launcher.pool.running)} running",
-        f"{len(launcher.pool.waiting)} waiting",
+        f"{len(launcher.pool.waiting) + len(launcher.pool.queued)} waiting",
         f"{launcher.ended} ended",
         f"{launcher.errors} with errors",
         f"{rate:.1f}/s",

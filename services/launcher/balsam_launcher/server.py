@@ -39,7 +39,7 @@ class LauncherService(LauncherServiceServicer):
             session_id=launcher.worker.session_id,
             nodes=[node.name for node in launcher.nodes],
             runs=[self._run(leased) for leased in launcher.pool.running.values()],
-            waiting=len(launcher.pool.waiting),
+            waiting=len(launcher.pool.waiting) + len(launcher.pool.queued),
             ended=launcher.ended,
             errors=launcher.errors,
             utilization=launcher.utilization,

@@ -29,6 +29,11 @@ def test_the_length_of_the_runs_bounds_what_is_held() -> None:
     assert after(200, seconds=0.4, share=1 / 8, per_second=20).jobs == 2
 
 
+def test_the_agent_knows_of_what_it_may_start_within_a_moment() -> None:
+    assert after(1000, seconds=0.002, share=1 / 8, per_second=1000).jobs_at_agent == 21
+    assert after(100, seconds=60, share=1 / 64, per_second=1).jobs_at_agent == 0
+
+
 def test_nodes_are_jobs_times_their_share() -> None:
     appetite = after(1000, seconds=0.01, share=1 / 4, per_second=400)
     assert appetite.nodes == appetite.jobs / 4

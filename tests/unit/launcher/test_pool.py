@@ -42,6 +42,35 @@ def test_a_small_job_does_not_slip_past_one_that_waits_for_a_whole_node() -> Non
     assert list(pool.startable()) == [large]
 
 
+def test_the_next_ones_are_queued_at_the_agent_and_take_the_place_of_those_that_end() -> None:
+    jobs = [job(packing=2) for _ in range(6)]
+    pool = pool_of(1, *jobs)
+    assert list(pool.startable(ahead=2)) == jobs[:4]
+    assert (list(pool.running.values()), list(pool.queued.values())) == (jobs[:2], jobs[2:4])
+    pool.remove(jobs[0])
+    assert (list(pool.running.values()), list(pool.queued.values())) == (jobs[1:3], jobs[3:4])
+    assert list(pool.startable(ahead=2)) == jobs[4:5]
+    pool.remove(jobs[3])  # dropped before it was started
+    assert pool.held_nodes == 2.0
+    for leased in [*pool.handed_over, *pool.waiting]:
+        pool.remove(leased)
+    assert (pool.held_nodes, len(pool)) == (0, 0)
+
+
+def test_what_is_queued_comes_before_what_would_fit() -> None:
+    small, large, later = job(packing=4), job(ranks=2), job(packing=4)
+    pool = pool_of(1, small, large, later)
+    assert list(pool.startable(ahead=1)) == [small, large]
+    assert list(pool.startable(ahead=1)) == []
+    pool.remove(small)
+    assert list(pool.running.values()) == [large]
+
+
+def test_over_several_nodes_nothing_is_queued() -> None:
+    jobs = [job(packing=1) for _ in range(3)]
+    assert list(pool_of(2, *jobs).startable(ahead=5)) == jobs[:2]
+
+
 def test_what_is_held_counts_running_and_waiting() -> None:
     pool = pool_of(1, job(packing=2), job(packing=4), job(ranks=2))
     assert pool.held_nodes == 1.75
