@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from balsam.states import State
 
@@ -33,9 +34,10 @@ MUTABLE = (
 )
 """Columns of `job` that change, in the order of a row's snapshot."""
 
-_SLOTS = ("key", "job_id", "revision", *MUTABLE)
-COLUMNS = ", ".join(_SLOTS)
+COLUMNS = ", ".join(("key", "job_id", "revision", *MUTABLE))
 """What is selected for a row."""
+
+_mutable: Callable[[Row], tuple[object, ...]] = operator.attrgetter(*MUTABLE)
 
 
 class Row:
@@ -69,14 +71,40 @@ class Row:
     workflow: str
     launch: int | None
 
-    def __init__(self, values: Sequence[object]) -> None:
+    def __init__(self, values: Sequence[Any]) -> None:
         self.before = values[3:]
-        for name, value in zip(_SLOTS, values, strict=True):
-            setattr(self, name, value)
+        # In the order of `COLUMNS`; written out, as this is done for every job that moves.
+        (
+            self.key,
+            self.job_id,
+            self.revision,
+            self.state,
+            self.needs,
+            self.unmet,
+            self.failed_parent,
+            self.session,
+            self.fence,
+            self.attempt,
+            self.tries,
+            self.restarts,
+            self.lost,
+            self.timeouts,
+            self.exit_code,
+            self.max_restarts,
+            self.priority,
+            self.num_nodes,
+            self.ranks_per_node,
+            self.node_packing_count,
+            self.wall_time_minutes,
+            self.application,
+            self.name,
+            self.workflow,
+            self.launch,
+        ) = values
 
     def snapshot(self) -> tuple[object, ...]:
         """The values of `MUTABLE`."""
-        return tuple([getattr(self, name) for name in MUTABLE])
+        return _mutable(self)
 
     @property
     def label(self) -> str:

@@ -14,6 +14,7 @@ from balsam.errors import ResourceExhausted, Unavailable, ValidationError
 from balsam_jobstore import database
 from balsam_jobstore.json_at import _sqlite_paths
 from balsam_jobstore.leases import Credit, Stream
+from balsam_jobstore.rows import COLUMNS, Row
 from balsam_jobstore.sessions import LAUNCHER, Session
 from balsam_jobstore.workflows import is_glob, like_pattern, sqlite_glob, workflow_condition
 
@@ -133,3 +134,10 @@ def test_a_statement_that_sqlite_does_not_understand_is_an_error_of_ours() -> No
         connection.execute("SELECT nothing FROM nowhere")
     assert database.translate_error(caught.value) is None
     connection.close()
+
+
+def test_a_row_takes_its_columns_in_the_order_in_which_they_are_selected() -> None:
+    names = COLUMNS.split(", ")
+    row = Row(range(len(names)))
+    assert [getattr(row, name) for name in names] == list(range(len(names)))
+    assert row.snapshot() == tuple(row.before)
