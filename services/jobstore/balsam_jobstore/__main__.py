@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from balsam import failpoints
+from balsam.collector import collect_rarely
 from balsam.errors import BalsamError, SiteError
 from balsam.logs import keep_small, open_log
 from balsam.serving import Service, ServiceLock
@@ -62,6 +63,7 @@ def main() -> int:
         if options.restore:
             put_back(site, Path(options.restore).absolute())
         else:
+            collect_rarely()
             asyncio.run(serve(site))
     except (BalsamError, OSError) as error:
         text = _described(error)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 
+from balsam.collector import collect_rarely
 from balsam.errors import BalsamError, NotFound
 from balsam.logs import open_log
 from balsam.rpc import Connection
@@ -42,6 +43,7 @@ def run(site: Site, options: LauncherOptions) -> int:
     log.info(
         "nodes: %s; mode %s; MPI: %s", ", ".join(node.name for node in nodes), options.job_mode, _mpi_text(command)
     )
+    collect_rarely()
     asyncio.run(_serve(site, options, nodes, command))
     return 0
 

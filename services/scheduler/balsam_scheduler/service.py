@@ -15,6 +15,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from balsam import failpoints, ledger, rpc
+from balsam.collector import collect_rarely
 from balsam.errors import BalsamError, NotFound, Unavailable
 from balsam.logs import open_log
 from balsam.serving import Service, ServiceLock, owner_only
@@ -51,6 +52,7 @@ def run(site: Site, *, echo: bool = False) -> None:
     open_log(site, "scheduler", echo=echo)
     guard = Guard(site.run / LOCK_FILE)
     try:
+        collect_rarely()
         asyncio.run(_run(site, guard))
     except BalsamError as error:
         log.error("%s", error)
