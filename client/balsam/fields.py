@@ -6,12 +6,13 @@ A value is checked where it is given (so that the caller sees the error at once)
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import math
 import re
 import shlex
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +78,14 @@ class Field:
     max_bytes: int = MAX_TEXT_BYTES
     choices: tuple[str, ...] = ()
 
-    def check(self, value: Any) -> Any:
-        """The value, converted where that is exact.
+    @functools.cached_property
+    def check(self) -> Callable[[Any], Any]:
+        """Gives a value, converted where that is exact.
 
         Raises:
             ValidationError: it is not a valid value of this field.
         """
-        return _CHECKS[self.kind](self, value)
+        return functools.partial(_CHECKS[self.kind], self)
 
     def error(self, value: Any, what: str) -> ValidationError:
         """An error that names this field and the value."""
@@ -189,22 +191,24 @@ _TEXT_RULES = {
 
 
 def _integer(field: Field, value: Any) -> int:
-    number = value
-    if isinstance(value, str):
-        try:
-            number = int(value)
-        except ValueError:
-            raise field.error(value, "must be a whole number") from None
-    elif isinstance(value, bool) or not hasattr(value, "__index__"):
-        if not (isinstance(value, float) and value.is_integer()):
-            raise field.error(value, "must be a whole number")
-        number = int(value)
-    number = int(number)
+    number = value if type(value) is int else _whole(field, value)
     if number < field.least:
         raise field.error(value, f"must be at least {int(field.least)}")
     if number > field.most:
         raise field.error(value, f"must be at most {int(field.most)}")
     return number
+
+
+def _whole(field: Field, value: Any) -> int:
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            raise field.error(value, "must be a whole number") from None
+    is_whole = value.is_integer() if isinstance(value, float) else hasattr(value, "__index__")
+    if isinstance(value, bool) or not is_whole:
+        raise field.error(value, "must be a whole number")
+    return int(value)
 
 
 def _number(field: Field, value: Any) -> float:
@@ -325,12 +329,17 @@ def _check_depth(value: Any, left: int) -> None:
             _check_depth(part, left - 1)
 
 
+_CANONICAL_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
 def check_id(value: Any, field: str = "job_id") -> str:
     """A job id in its canonical form.
 
     Raises:
         ValidationError: it is not a UUID.
     """
+    if type(value) is str and _CANONICAL_ID.fullmatch(value):
+        return value  # as nearly all are
     try:
         return str(value if isinstance(value, uuid.UUID) else uuid.UUID(value))
     except (ValueError, TypeError, AttributeError):

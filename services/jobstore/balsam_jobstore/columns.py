@@ -23,12 +23,12 @@ HOT_FIELDS = frozenset(
 )
 """Fields that are columns of `job` (`queued_launch` is `launch` there); the others are columns of `job_detail`."""
 NEEDS_BY_FLAG = {
-    "wait_for_parents": (Needs.NO_WAIT, False),
-    "auto_timeout_retry": (Needs.NO_TIMEOUT_RETRY, False),
-    "post_error_handler": (Needs.ERROR_HANDLER, True),
-    "post_timeout_handler": (Needs.TIMEOUT_HANDLER, True),
-    "stage_in_url": (Needs.STAGE_IN_URL, True),
-    "input_files": (Needs.INPUT_FILES, True),
+    "wait_for_parents": (int(Needs.NO_WAIT), False),
+    "auto_timeout_retry": (int(Needs.NO_TIMEOUT_RETRY), False),
+    "post_error_handler": (int(Needs.ERROR_HANDLER), True),
+    "post_timeout_handler": (int(Needs.TIMEOUT_HANDLER), True),
+    "stage_in_url": (int(Needs.STAGE_IN_URL), True),
+    "input_files": (int(Needs.INPUT_FILES), True),
 }
 """Field -> the bit of a job's needs that it sets, when it is this."""
 

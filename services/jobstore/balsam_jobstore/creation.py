@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,10 @@ _JOB_COLUMNS = (
     "launch",
 )
 _DIGITS = 8
+_CREATED = (int(State.CREATED),)
+_SCHEDULER = int(Actor.SCHEDULER)
+_NO_WAIT, _STAGE_OUT = int(Needs.NO_WAIT), int(Needs.STAGE_OUT)
+_PARENTS, _CHILDREN = int(Needs.PARENTS), int(Needs.CHILDREN)
 
 
 @dataclass(slots=True)
@@ -78,18 +82,23 @@ class NotAllCreated(BalsamError):
 class _Fresh:
     """What children and rules need to know of a job that is being added."""
 
+    job: NewJob
     key: int
     state: int
     needs: int
     unmet: int
     failed_parent: int | None
-    label: str
     max_restarts: int
     failed_label: str = ""
     """How messages name the failed parent."""
     lost: int = 0
     restarts: int = 0
     session: int | None = None
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return job_label(self.job.values.get("name", ""), self.job.job_id)
 
 
 def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: bool) -> Created:
@@ -109,31 +118,37 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
     first_key = _reserve_keys(tx, len(jobs))
     fresh: dict[str, _Fresh] = {}
     rows: list[list[Any]] = []
-    details: dict[tuple[str, ...], list[list[Any]]] = {}
+    details: dict[tuple[str, ...], _Details] = {}
     links: list[tuple[int, int, int]] = []
     taken = _Workdirs(workdirs)
     for job in jobs:
         if job.job_id in existing or job.job_id in fresh:
             outcome.existing += 1
             continue
+        values = job.values
+        application: tuple[int | None, int] = (None, 0)
+        launch: int | None = None
         try:
             parents = [_parent(parent, job, fresh, parent_rows) for parent in job.parents]
-            application = application_needs(tx, applications, job.values.get("application", ""))
-            launch = launch_to_bind(launches, job.values.get("queued_launch"))
+            if "application" in values:
+                application = application_needs(tx, applications, values["application"])
+            if "queued_launch" in values:
+                launch = launch_to_bind(launches, values["queued_launch"])
         except BalsamError as error:
             outcome.refusals.append(refused(job.job_id, job.index, error))
             continue
-        made = _make(tx, job, first_key + len(rows), application, parents, links)
+        made = _make(job, first_key + len(rows), application[1], parents, links)
         fresh[job.job_id] = made
-        path = _record_creation(tx, job, made, actor)
-        made.state = path
-        rows.append(_job_row(job, made, application, launch))
-        columns, values = _detail_row(job, made.key, tx.now_us, owner, taken.path_for(job))
-        details.setdefault(columns, []).append(values)
-        outcome.created += 1
+        made.state = _record_creation(tx, made, int(actor))
+        rows.append(_job_row(made, application[0], launch))
+        given = tuple(values)
+        if given not in details:
+            details[given] = _Details(given)
+        details[given].add(made, tx.now_us, owner, taken.path_for(job))
+    outcome.created = len(rows)
     if atomic and outcome.refusals:
         raise NotAllCreated(outcome)
-    _write(tx, rows, details, links, fresh)
+    _write(tx, rows, details.values(), links, fresh)
     if rows:
         tx.runnable = True
     return outcome
@@ -168,63 +183,56 @@ def _parent(parent: str, job: NewJob, fresh: Mapping[str, _Fresh], rows: Mapping
 
 
 def _make(
-    tx: Tx,
-    job: NewJob,
-    key: int,
-    application: tuple[int | None, int],
-    parents: Sequence[_Fresh | Row],
-    links: list[tuple[int, int, int]],
+    job: NewJob, key: int, needs: int, parents: Sequence[_Fresh | Row], links: list[tuple[int, int, int]]
 ) -> _Fresh:
-    needs = application[1]
-    for name, (bit, when) in NEEDS_BY_FLAG.items():
-        if name in job.values and bool(job.values[name]) is when:
+    values = job.values
+    for name in values.keys() & NEEDS_BY_FLAG.keys():
+        bit, when = NEEDS_BY_FLAG[name]
+        if bool(values[name]) is when:
             needs |= bit
-    if job.values.get("stage_out_url") and job.values.get("stage_out_files"):
-        needs |= Needs.STAGE_OUT
+    if values.get("stage_out_url") and values.get("stage_out_files"):
+        needs |= _STAGE_OUT
     unmet = 0
     failed: _Fresh | Row | None = None
-    if parents and not needs & Needs.NO_WAIT:
+    if parents and not needs & _NO_WAIT:
         failed = next((parent for parent in parents if has_failed(parent)), None)
     if parents:
-        needs |= Needs.PARENTS
+        needs |= _PARENTS
         for parent in parents:
-            parent.needs = int(parent.needs | Needs.CHILDREN)
+            parent.needs |= _CHILDREN
             met = is_met(parent)
             links.append((key, parent.key, int(met)))
             unmet += not met
     return _Fresh(
+        job,
         key,
-        int(State.CREATED),
-        int(needs),
+        _CREATED[0],
+        needs,
         unmet,
         failed.key if failed else None,
-        job_label(job.values.get("name", ""), job.job_id),
-        job.values.get("max_restarts", _DEFAULTS["max_restarts"]),
+        values.get("max_restarts", _DEFAULTS["max_restarts"]),
         parent_label(failed.label, failed.state) if failed else "",
     )
 
 
-def _record_creation(tx: Tx, job: NewJob, made: _Fresh, actor: Actor) -> int:
+def _record_creation(tx: Tx, made: _Fresh, actor: int) -> int:
     """The events of a job's creation, and of all that follows from it by rule; returns the state it is then in."""
-    workflow = job.values.get("workflow", "")
-    created = (int(State.CREATED),)
-    tx.outcome.events.append(EventRecord(made.key, job.job_id, workflow, created, tx.now_us, int(actor), 0))
+    key, job_id, workflow = made.key, made.job.job_id, made.job.values.get("workflow", "")
+    events = tx.outcome.events
+    events.append(EventRecord(key, job_id, workflow, _CREATED, tx.now_us, actor, 0))
     move = tx.rules.next_move(made)
     if move is None:
         return made.state
-    message = move.message.replace("{parent}", made.failed_label).replace("{reason}", "")
-    tx.outcome.events.append(
-        EventRecord(made.key, job.job_id, workflow, move.path, tx.now_us, int(Actor.SCHEDULER), 0, message)
-    )
+    message = move.message.replace("{parent}", made.failed_label).replace("{reason}", "") if move.message else ""
+    events.append(EventRecord(key, job_id, workflow, move.path, tx.now_us, _SCHEDULER, 0, message))
     return move.path[-1]
 
 
-def _job_row(job: NewJob, made: _Fresh, application: tuple[int | None, int], launch: int | None) -> list[Any]:
-    values = job.values
-    get = values.get
+def _job_row(made: _Fresh, application: int | None, launch: int | None) -> list[Any]:
+    get = made.job.values.get
     return [
         made.key,
-        job.job_id,
+        made.job.job_id,
         made.state,
         made.needs,
         made.unmet,
@@ -241,21 +249,24 @@ def _job_row(job: NewJob, made: _Fresh, application: tuple[int | None, int], lau
         get("ranks_per_node", 1),
         get("node_packing_count", 1),
         get("wall_time_minutes", 1),
-        application[0],
+        application,
         get("name", ""),
         get("workflow", ""),
         launch,
     ]
 
 
-def _detail_row(job: NewJob, key: int, now_us: int, owner: str, workdir: str) -> tuple[tuple[str, ...], list[Any]]:
-    columns = ["key", "create_us", "owner", "workdir"]
-    row: list[Any] = [key, now_us, owner, workdir]
-    for name, value in job.values.items():
-        if name not in HOT_FIELDS:
-            columns.append(name)
-            row.append(encode(name, value))
-    return tuple(columns), row
+class _Details:
+    """Rows of `job_detail`, of jobs for which the same fields are given."""
+
+    def __init__(self, given: Iterable[str]) -> None:
+        self._names = [name for name in given if name not in HOT_FIELDS]
+        self.columns = ("key", "create_us", "owner", "workdir", *self._names)
+        self.rows: list[list[Any]] = []
+
+    def add(self, made: _Fresh, now_us: int, owner: str, workdir: str) -> None:
+        values = made.job.values
+        self.rows.append([made.key, now_us, owner, workdir, *[encode(name, values[name]) for name in self._names]])
 
 
 class _Workdirs:
@@ -284,7 +295,7 @@ def _folder(name: str) -> str:
 def _write(
     tx: Tx,
     rows: list[list[Any]],
-    details: Mapping[tuple[str, ...], list[list[Any]]],
+    details: Iterable[_Details],
     links: list[tuple[int, int, int]],
     fresh: Mapping[str, _Fresh],
 ) -> None:
@@ -293,6 +304,6 @@ def _write(
         for row in rows:
             row[3] = needs[row[0]]  # parents in the same batch have learned of their children meanwhile
     tx.sql.insert("job", _JOB_COLUMNS, rows)
-    for columns, values in details.items():
-        tx.sql.insert("job_detail", columns, values)
+    for same in details:
+        tx.sql.insert("job_detail", same.columns, same.rows)
     tx.sql.insert("edge", ("child", "parent", "met"), links)

@@ -121,7 +121,7 @@ def read_events(
         # Of a job that is gone nobody knows the workflow any more.
         query = query.where(sa.or_(job.c.workflow == wanted.workflow, event.c.deleted_id.is_not(None)))
     if wanted.states:
-        letters = [event.c.states.contains(pack_states([state]), autoescape=True) for state in wanted.states]
+        letters = [event.c.states.contains(pack_states((state,)), autoescape=True) for state in wanted.states]
         query = query.where(sa.or_(event.c.deleted_id.is_not(None), *letters))
     rows = connection.execute(query).all()
     damaged = [row.sequence for row in rows if not _is_sound(tuple(row))]
@@ -146,4 +146,4 @@ def _is_sound(row: Sequence[Any]) -> bool:
 
 
 _ACTORS = frozenset(Actor)
-_LETTERS = pack_states(sorted(State))
+_LETTERS = pack_states(tuple(sorted(State)))

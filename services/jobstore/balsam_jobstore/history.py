@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from dataclasses import dataclass
 
 
@@ -54,7 +54,8 @@ def event_values(event: EventRecord) -> tuple[object, ...]:
     )
 
 
-def pack_states(states: Sequence[int]) -> str:
+@functools.lru_cache(1000)
+def pack_states(states: tuple[int, ...]) -> str:
     """States as letters: CREATED is A, USER_KILLED is N."""
     return "".join([chr(64 + state) for state in states])
 

@@ -105,6 +105,6 @@ def test_a_deletion_is_wanted_whatever_the_states() -> None:
 
 
 def test_states_are_packed_as_letters() -> None:
-    assert pack_states([S.CREATED, S.READY, S.USER_KILLED]) == "ACN"
+    assert pack_states((S.CREATED, S.READY, S.USER_KILLED)) == "ACN"
     assert unpack_states("ACN") == (S.CREATED, S.READY, S.USER_KILLED)
-    assert len({pack_states([state]) for state in S}) == len(S)
+    assert len({pack_states((state,)) for state in S}) == len(S)
