@@ -6,6 +6,7 @@ States are whole numbers inside the services (those of the proto enum) and names
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterable
 
 
@@ -101,7 +102,8 @@ def allowed(actor: Actor, source: int, target: int) -> bool:
     return target in TRANSITIONS[actor][State(source)]
 
 
-def path_is_allowed(actor: Actor, source: int, path: Iterable[int]) -> bool:
+@functools.lru_cache(10_000)
+def path_is_allowed(actor: Actor, source: int, path: tuple[int, ...]) -> bool:
     """Whether `actor` may move a job from `source` through all of `path`."""
     for target in path:
         if not allowed(actor, source, target):

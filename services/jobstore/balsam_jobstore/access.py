@@ -83,7 +83,7 @@ class RunTokens:
         return live[1] if live and live[0] == fence else ""
 
     def _mac(self, key: int, fence: int) -> str:
-        return hmac.new(self._key, b"%d.%d" % (key, fence), hashlib.sha256).hexdigest()
+        return hmac.digest(self._key, b"%d.%d" % (key, fence), "sha256").hex()
 
 
 def authorizer(site: Site, tokens: RunTokens) -> Callable[[str, str], Caller]:

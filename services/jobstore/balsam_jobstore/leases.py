@@ -420,7 +420,7 @@ def recover_reports(tx: Tx, session: Session | None, reports: Sequence[Report]) 
 
 
 def _is_whole_run(row: Row, report: Report) -> bool:
-    states = [state for state, _ in report.passages]
+    states = tuple([state for state, _ in report.passages])
     return len(states) == 2 and path_is_allowed(Actor.LAUNCHER, row.state, states)
 
 
@@ -437,7 +437,7 @@ def _apply(tx: Tx, row: Row, session: Session, report: Report) -> None:
     passages = report.passages
     if passages and passages[0][0] == row.state == _RUNNING:
         passages = passages[1:]  # it was announced before
-    states = [state for state, _ in passages]
+    states = tuple([state for state, _ in passages])
     actor = session.actor
     # `tries` is 0 where somebody else has moved the job since it was granted: that move stands. A recalled one
     # has new values or a new parent, and starts anew.

@@ -7,9 +7,11 @@ work is handed out, so that a move and all that follows from it are one synced c
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 from balsam.errors import InvalidStateError
 from balsam.states import END, RUNNABLE, WAITING, Actor, State, allowed, names
@@ -357,9 +359,8 @@ class Tx:
         for row in self.rows.values():
             after = row.snapshot()
             if after != row.before or row.key in self._details:
-                changes = tuple(
-                    (name, new) for name, old, new in zip(MUTABLE, row.before, after, strict=True) if old != new
-                )
+                differ = tuple(map(operator.ne, row.before, after))
+                changes = tuple(zip(compress(MUTABLE, differ), compress(after, differ), strict=True))
                 groups.setdefault(changes, []).append(row.key)
                 row.before = after
                 row.revision += 1

@@ -60,4 +60,5 @@ def lost(leased: LeasedJob, time_us: int) -> Report:
 
 
 def _passage(state: int, time_us: int) -> Passage:
-    return Passage(state=state, time_us=time_us)  # type: ignore[arg-type]
+    # A dict becomes a message of the report in half the time of one made by itself.
+    return {"state": state, "time_us": time_us}  # type: ignore[return-value]

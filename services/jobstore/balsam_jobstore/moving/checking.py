@@ -162,9 +162,9 @@ def _check_event(event: Any, before: int) -> int:
         raise ValidationError(f"actor = {actor!r:.80}: must be one of {', '.join(Actor.__members__)}")
     if type(states) is not list or not states or not all(name in list(State.__members__) for name in states):
         raise ValidationError(f"states = {states!r:.80}: must be names of states")
-    path = [State[name] for name in states]
+    path = tuple(State[name] for name in states)
     if not before:
-        if path != [State.CREATED]:
+        if path != (State.CREATED,):
             raise InvalidStateError(f"a history begins with CREATED alone, not with {', '.join(states)}")
     elif not path_is_allowed(Actor[actor], before, path):
         raise InvalidStateError(f"{actor} cannot move a job from {names([before])} through {', '.join(states)}")

@@ -24,6 +24,7 @@ M = TypeVar("M", bound=Message)
 
 MAX_MESSAGE = 8000
 _TIME_FIELDS = frozenset({"create_time"})
+_STATES = frozenset(int(state) for state in State)
 _CHECKS = {name: field.check for name, field in JOB_FIELDS.items()}
 _GIVEN = frozenset(name for name, field in JOB_FIELDS.items() if field.phase is not Phase.NEVER) - {"state", "job_id"}
 _DETAIL_BOOLEANS = frozenset(
@@ -106,6 +107,11 @@ def state(number: int) -> State:
         raise ValidationError(
             f"state = {number}: must be one of {', '.join(State.__members__)}", field="state"
         ) from None
+
+
+def state_number(number: int) -> int:
+    """The number of a state, if it is one; as `state`, without the object."""
+    return number if number in _STATES else int(state(number))
 
 
 def plain_text(text: str, field: str, most: int = 1000) -> str:
