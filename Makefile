@@ -2,6 +2,7 @@
 # make test   the tests; `make test-all` adds the slow ones
 # make chaos  a campaign of real processes under faults, and a check of its history; `make fuzz` calls every rpc with
 #             nonsense, `make mutants` shows which bugs the tests find
+# make bench  what it costs; `make bench ARGS="w1 w3 --database sqlite"` a part of it
 # make check  style, types, layers, and that the generated code is current
 #
 # Everything is installed into .venv, once, and again when pyproject.toml changes.
@@ -40,10 +41,7 @@ gen:
 	bash scripts/gen.sh
 
 bench: .venv/.installed-dev
-	@for file in benchmarks/*.py; do \
-		[ -e "$$file" ] || { echo "there are no benchmarks yet"; break; }; \
-		.venv/bin/python "$$file" $(ARGS) || exit 1; \
-	done
+	@.venv/bin/python -m benchmarks $(ARGS)
 
 # Bugs seeded in the sources: which of them do the tests find?
 mutants: .venv/.installed-dev

@@ -1,0 +1,86 @@
+"""What must be true after the clock has stopped: states, whole histories, output files, quiet logs."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import balsam
+from balsam.client import Client
+from balsam.site import Site
+from balsam.states import State
+from balsam.v1 import event_service_pb2
+from balsam.v1.event_service_pb2_grpc import EventServiceStub
+from benchmarks.figures import WrongResult
+
+Path_ = tuple[int, ...]
+
+_BEFORE = (State.READY, State.STAGED_IN, State.PREPROCESSED)
+_RUN = (State.RUNNING, State.RUN_DONE, State.POSTPROCESSED, State.JOB_FINISHED)
+FREE: Path_ = (State.CREATED, *_BEFORE, *_RUN)
+"""The history of a job that waits for nothing and finishes at once."""
+CHILD: Path_ = (State.CREATED, State.AWAITING_PARENTS, *_BEFORE, *_RUN)
+"""The same of one that waits for another."""
+_PAGE = 10_000
+
+
+def ran(client: Client, workflow: str, paths: Mapping[Path_, int]) -> None:
+    """All jobs of a workflow have finished, with these histories, and each has written its output file.
+
+    Args:
+        client: of the site.
+        workflow: name of the workflow.
+        paths: states, in order -> how many jobs have entered these and no others.
+
+    Raises:
+        WrongResult: something is missing, or there is more.
+    """
+    count = sum(paths.values())
+    states(client, {"JOB_FINISHED": count}, workflow)
+    histories(client, paths, workflow)
+    outputs(client.site.data / workflow, count)
+
+
+def states(client: Client, expected: Mapping[str, int], workflow: str | None = None) -> None:
+    """The jobs of a workflow (None: all jobs) are in these states. Raises WrongResult."""
+    jobs = client.BalsamJob.objects.all() if workflow is None else client.BalsamJob.objects.filter(workflow=workflow)
+    found = {row["state"]: row["n"] for row in jobs.values("state").annotate(n=balsam.Count("pk"))}
+    if found != dict(expected):
+        raise WrongResult(f"jobs by state are {found}, not {dict(expected)}")
+
+
+def histories(client: Client, paths: Mapping[Path_, int], workflow: str | None = None) -> None:
+    """The jobs of a workflow (None: all jobs) have these histories. Raises WrongResult."""
+    entered: dict[str, Path_] = {}
+    wanted = event_service_pb2.EventFilter(workflow=workflow)
+    request = event_service_pb2.ListEventsRequest(filter=wanted, page_size=_PAGE)
+    while True:
+        answer = client.call(EventServiceStub, "ListEvents", request)
+        for event in answer.events:
+            entered[event.job_id] = entered.get(event.job_id, ()) + tuple(event.states)
+        if not answer.more:
+            break
+        request.after_sequence = answer.events[-1].sequence
+    found = Counter(entered.values())
+    if found != Counter(paths):
+        odd = next(path for path in found if found[path] != paths.get(path, 0)) if found else ()
+        names = " ".join(State(state).name for state in odd) or "nothing"
+        raise WrongResult(f"{found.get(odd, 0)} jobs, and not {paths.get(odd, 0)}, have entered {names}")
+
+
+def outputs(directory: Path, count: int) -> None:
+    """So many runs have a directory here, each with an output file. Raises WrongResult."""
+    places = [place.path for place in os.scandir(directory) if place.is_dir()] if directory.exists() else []
+    written = sum(any(name.endswith(".out") for name in os.listdir(place)) for place in places)
+    if (len(places), written) != (count, count):
+        raise WrongResult(f"{len(places)} directories and {written} output files of {count} jobs are in {directory}")
+
+
+def no_tracebacks(site: Site) -> None:
+    """No process of a site has logged a traceback. Raises WrongResult."""
+    for log in sorted(path for path in site.log.glob("*") if path.is_file()):
+        text = log.read_text(errors="replace")
+        if "Traceback" in text:
+            raise WrongResult(f"there is a traceback in {log}:\n{text[text.index('Traceback') :][:3000]}")

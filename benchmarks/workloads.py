@@ -1,0 +1,21 @@
+"""All workloads, in the order in which they run."""
+
+from __future__ import annotations
+
+from benchmarks import graphs, insertion, latency, throughput
+from benchmarks.figures import Workload
+
+WORKLOADS: tuple[Workload, ...] = (
+    throughput.WORKLOAD,
+    insertion.WORKLOAD,
+    latency.WORKLOAD,
+    graphs.WORKLOAD,
+)
+
+
+def find(key: str) -> Workload:
+    """The workload with this key. Raises ValueError."""
+    for workload in WORKLOADS:
+        if workload.key == key.lower():
+            return workload
+    raise ValueError(f"there is no workload {key!r}; there are {', '.join(workload.key for workload in WORKLOADS)}")
