@@ -10,7 +10,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -28,7 +27,8 @@ from benchmarks.campaigns import noop_jobs, run_until_seen
 from benchmarks.figures import Figure, Series, Skipped
 from benchmarks.profiles import Profiler
 
-BALSAM = [sys.executable, "-m", "balsam_cli"]
+BALSAM = [str(Path(sys.executable).with_name("balsam"))]
+"""The command as it is installed: what a person calls."""
 _STOP_SECONDS = 60.0
 
 
@@ -50,7 +50,7 @@ class RunningSite:
 
     def command(self, *words: str) -> str:
         """What a `balsam` command prints. Raises CalledProcessError."""
-        done = subprocess.run([*BALSAM, *words], check=True, env=self.environ, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run([*BALSAM, *words], check=True, env=self.environ, capture_output=True, text=True)
         return done.stdout
 
     def pid(self, service: str) -> int:
@@ -221,13 +221,6 @@ class Bench:
             return
         with self._profiler.profiles(running.services(), f"{name}-{self.database}-{self._round}"):
             yield
-
-
-def seconds_of(work: Sequence[str], environ: dict[str, str]) -> float:
-    """How long a command takes, its process included [s]. Raises CalledProcessError."""
-    began = time.perf_counter()
-    subprocess.run(work, check=True, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks import graphs, insertion, latency, throughput
+from benchmarks import (
+    clients,
+    graphs,
+    insertion,
+    latency,
+    throughput,
+)
 from benchmarks.figures import Workload
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -10,6 +16,7 @@ WORKLOADS: tuple[Workload, ...] = (
     insertion.WORKLOAD,
     latency.WORKLOAD,
     graphs.WORKLOAD,
+    clients.WORKLOAD,
 )
 
 
