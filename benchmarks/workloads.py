@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import (
     clients,
+    commands,
     graphs,
     insertion,
     latency,
@@ -17,6 +18,7 @@ WORKLOADS: tuple[Workload, ...] = (
     latency.WORKLOAD,
     graphs.WORKLOAD,
     clients.WORKLOAD,
+    commands.WORKLOAD,
 )
 
 
