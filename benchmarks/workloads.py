@@ -8,6 +8,7 @@ from benchmarks import (
     graphs,
     insertion,
     latency,
+    scale,
     throughput,
 )
 from benchmarks.figures import Workload
@@ -19,6 +20,7 @@ WORKLOADS: tuple[Workload, ...] = (
     graphs.WORKLOAD,
     clients.WORKLOAD,
     commands.WORKLOAD,
+    scale.WORKLOAD,
 )
 
 
