@@ -129,11 +129,16 @@ def _sqlite_rows(path: Path, rows: Sequence[tuple[object, ...]]) -> float:
     return len(rows) / seconds
 
 
-def _postgres(running: RunningSite) -> psycopg2.extensions.connection:
-    """A connection to the site's server, with an empty table that nobody else sees and that is logged as any other."""
+def postgres_connection(running: RunningSite) -> psycopg2.extensions.connection:
+    """A connection to the database of a site over PostgreSQL."""
     cluster = running.cluster()
     host, passfile = str(cluster.socket_directory), str(cluster.password_file)
-    connection = psycopg2.connect(user="balsam", dbname="postgres", host=host, passfile=passfile)
+    return psycopg2.connect(user="balsam", dbname="postgres", host=host, passfile=passfile)
+
+
+def _postgres(running: RunningSite) -> psycopg2.extensions.connection:
+    """A connection with an empty table that nobody else sees and that is logged as any other."""
+    connection = postgres_connection(running)
     with connection.cursor() as cursor:
         schema = f"limit_{uuid.uuid4().hex}"
         cursor.execute(f"CREATE SCHEMA {schema}; SET search_path = {schema}; {_CREATE}")

@@ -6,6 +6,7 @@ from benchmarks import (
     clients,
     commands,
     graphs,
+    idle,
     insertion,
     latency,
     scale,
@@ -21,6 +22,7 @@ WORKLOADS: tuple[Workload, ...] = (
     clients.WORKLOAD,
     commands.WORKLOAD,
     scale.WORKLOAD,
+    idle.WORKLOAD,
 )
 
 
