@@ -8,6 +8,7 @@ from benchmarks import (
     graphs,
     idle,
     insertion,
+    kills,
     latency,
     scale,
     throughput,
@@ -23,6 +24,7 @@ WORKLOADS: tuple[Workload, ...] = (
     commands.WORKLOAD,
     scale.WORKLOAD,
     idle.WORKLOAD,
+    kills.WORKLOAD,
 )
 
 
