@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks import (
     clients,
     commands,
+    events,
     graphs,
     idle,
     insertion,
@@ -25,6 +26,7 @@ WORKLOADS: tuple[Workload, ...] = (
     scale.WORKLOAD,
     idle.WORKLOAD,
     kills.WORKLOAD,
+    events.WORKLOAD,
 )
 
 
