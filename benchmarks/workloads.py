@@ -11,6 +11,7 @@ from benchmarks import (
     insertion,
     kills,
     latency,
+    mpi_runs,
     scale,
     throughput,
 )
@@ -27,6 +28,7 @@ WORKLOADS: tuple[Workload, ...] = (
     idle.WORKLOAD,
     kills.WORKLOAD,
     events.WORKLOAD,
+    mpi_runs.WORKLOAD,
 )
 
 
