@@ -59,7 +59,8 @@ class Profiler:
                 _end(recorder)
 
     def _start(self, pid: int, file: Path) -> subprocess.Popen[str]:
-        options = ["--format", "raw", "--rate", f"{_RATE_PER_S}", "--threads", "--output", str(file)]
+        # Without --nonblocking each sample stops the process: slower, and threads that wait are taken for busy ones.
+        options = ["--format", "raw", "--rate", f"{_RATE_PER_S}", "--threads", "--nonblocking", "--output", str(file)]
         return subprocess.Popen(
             [self._program, "record", "--pid", str(pid), *options],
             stdin=subprocess.DEVNULL,
