@@ -26,6 +26,11 @@ def _both(first: float, second: float | None = None, *, of_limit: bool = False) 
     return dict.fromkeys(("sqlite", "postgres"), Goal(first, second, of_limit))
 
 
+_PAGES = (
+    *("all", "workflow", "finished", "failed", "failed_in_workflow", "name", "name_contains", "data", "label", "mixed"),
+    *("newest", "none"),
+)
+
 GOALS: dict[str, dict[str, Goal]] = {
     "w1.few": {"sqlite": Goal(0.70, 0.80, of_limit=True), "postgres": Goal(0.55, 0.65, of_limit=True)},
     "w1.many": {"sqlite": Goal(0.70, 0.80, of_limit=True), "postgres": Goal(0.55, 0.65, of_limit=True)},
@@ -52,6 +57,8 @@ GOALS: dict[str, dict[str, Goal]] = {
     "w10.p99": _both(15.0),
     "w11.program": _both(1.15, of_limit=True),
     "w11.python": _both(1.15, of_limit=True),
+    # First pages of queries, in a store of a million.
+    **{f"queries.{key}": _both(100.0) for key in _PAGES},
 }
 """Key of a figure -> database -> goal."""
 

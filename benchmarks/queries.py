@@ -1,182 +1,160 @@
 """Queries over a large store, as a script that uses the Python API sees them.
 
-A job store is filled with jobs in many workflows, most of them ended. Then each question is asked several times, and
-the median counts: pages by filters of every kind, counts, changes of many jobs at once, and the iteration over all of
-them, with the memory that the client takes for it.
-
-    python benchmarks/queries.py [--jobs 1000000] [--repeats 5] [--database sqlite|postgres] [--json FILE]
+The store has a million jobs in many workflows, most of them ended. Pages by filters of every kind, counts, a change of
+many jobs at once; then the iteration over all of them, with the memory that it takes, and a change of all.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import functools
-import json
-import os
-import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import balsam
 from balsam import Q
 from balsam.client import Client
+from benchmarks.campaigns import WORKFLOW_JOBS, fill
+from benchmarks.figures import Figure, Workload, WrongResult
+from benchmarks.harness import Bench, RunningSite
 
-BALSAM = [sys.executable, "-m", "balsam_cli"]
-BATCH = 100_000
-WORKFLOW_JOBS = 1000
+_ASKED = 5  # times in a round
+_PAGE = 100
+_ITERATE = """
+import resource, sys
+from balsam import BalsamJob
+def mib(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+next(iter(BalsamJob.objects.all()[:1]), None)
+before = mib()
+print(sum(1 for _ in BalsamJob.objects.iterator()), mib() - before)
+"""
 
 
 @dataclass(frozen=True)
 class Question:
-    """Something to ask, and how long it may take [s]; None: no figure is promised."""
+    """Something to ask.
 
-    title: str
-    ask: Callable[[], Any]
-    limit: float | None = None
+    Attributes:
+        figure: how long it takes.
+        ask: asks it of a store, with so many jobs in it.
+        answer: how many jobs, rows or changes the answer has; None: not known beforehand.
+    """
 
-
-def main() -> int:
-    """Measures, prints a table, writes JSON where asked. Exit code 1: a limit was missed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--jobs", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--database", default="sqlite")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="balsam-bench-") as scratch,
-        job_store(Path(scratch) / "site", options.database) as client,
-    ):
-        print(f"{options.jobs} jobs on {options.database}, {os.cpu_count()} cores", flush=True)
-        result = {"filling_s": fill(client, options.jobs)}
-        print(f"  filling the store      {options.jobs / result['filling_s']:10.0f} jobs/s", flush=True)
-        missed = False
-        for question in questions(client, options.jobs):
-            seconds = statistics.median(timed(question.ask) for _ in range(options.repeats))
-            late = question.limit is not None and seconds > question.limit
-            missed |= late
-            promise = "" if question.limit is None else f"  (limit {question.limit * 1000:.0f} ms)"
-            print(f"  {question.title:48} {seconds * 1000:9.1f} ms{promise}{'  MISSED' if late else ''}", flush=True)
-            result[question.title] = seconds
-        result |= long_runs(client, options.jobs)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        machine = {"cores": os.cpu_count(), "memory_bytes": memory}
-        about = {"machine": machine, "jobs": options.jobs, "database": options.database}
-        options.json.write_text(json.dumps(about | result, indent=2))
-    return int(missed)
+    figure: Figure
+    ask: Callable[[Client, int], Any]
+    answer: Callable[[int], int | None] = lambda count: None
 
 
-@contextlib.contextmanager
-def job_store(path: Path, database: str) -> Iterator[Client]:
-    """A fresh site whose services run."""
-    subprocess.run([*BALSAM, "init", str(path), "--db", database], check=True, stdout=subprocess.DEVNULL)
-    environment = os.environ | {"BALSAM_DB_PATH": str(path)}
-    subprocess.run([*BALSAM, "up"], check=True, stdout=subprocess.DEVNULL, env=environment)
-    try:
-        yield balsam.connect(path)
-    finally:
-        subprocess.run([*BALSAM, "down"], check=True, stdout=subprocess.DEVNULL, env=environment)
+def _middle(count: int) -> str:
+    return f"wf-{count // WORKFLOW_JOBS // 2}"
 
 
-def fill(client: Client, count: int) -> float:
-    """Adds jobs; of every hundred, 97 finish, one fails, one is killed, one waits. Gives how long adding took [s]."""
-    began = time.perf_counter()
-    for start in range(0, count, BATCH):
-        client.BalsamJob.objects.bulk_create(
-            client.BalsamJob(
-                name=f"job-{i}",
-                workflow=f"wf-{i // WORKFLOW_JOBS}",
-                args="/bin/true",
-                priority=i % 100,
-                data={"i": i, "energy": -i % 1000 / 10, "label": f"L{i % 50}"},
-            )
-            for i in range(start, min(start + BATCH, count))
-        )
-    filled = time.perf_counter() - began
-    jobs = client.BalsamJob.objects
-    for state, which in (
-        ("FAILED", Q(priority=0)),
-        ("USER_KILLED", Q(priority=1)),
-        ("JOB_FINISHED", Q(priority__gt=2)),
-    ):
-        jobs.filter(which).update(state=state)
-    return filled
+def _page(key: str, title: str, query: Callable[[Any, int], Any], rows: int | None = _PAGE) -> Question:
+    """The first page of a query; `rows`: how many it has in a store that is large enough."""
+    figure = Figure(f"queries.{key}", f"first page: {title}", "ms")
+    return Question(figure, lambda client, count: list(query(client.BalsamJob.objects, count)[:_PAGE]), lambda _: rows)
 
 
-def questions(client: Client, count: int) -> list[Question]:
-    """What is asked. The limits are those of a million jobs."""
-    jobs = client.BalsamJob.objects
-    some = jobs.filter(name=f"job-{count // 2}").get().job_id
-    pages: dict[str, Any] = {
-        "everything": jobs.all(),
-        "one workflow": jobs.filter(workflow=f"wf-{count // WORKFLOW_JOBS // 2}"),
-        "state, nearly all": jobs.filter(state="JOB_FINISHED"),
-        "state, one in a hundred": jobs.filter(state="FAILED"),
-        "state and workflow": jobs.filter(state="FAILED", workflow=f"wf-{count // WORKFLOW_JOBS // 2}"),
-        "name, exact": jobs.filter(name=f"job-{count - 1}"),
-        "name contains": jobs.filter(name__contains="99"),
-        "data, a half": jobs.filter(data__energy__lt=-50.0) | jobs.filter(data__energy__gt=49.9),
-        "data, one in fifty": jobs.filter(data__label="L7"),
-        "Q, mixed": jobs.filter(Q(state="FAILED") | Q(data__label="L7") & ~Q(workflow="wf-1")),
-        "the newest": jobs.order_by("-create_time"),
-        "no match": jobs.filter(workflow="no such workflow"),
-    }
-    first = [
-        Question(f"first page: {title}", functools.partial(first_page, query), 0.1) for title, query in pages.items()
-    ]
-    return [
-        *first,
-        Question("one job by id", lambda: jobs.get(pk=some), 0.1),
-        Question("count of all", lambda: jobs.count()),
-        Question("count by state", lambda: list(jobs.values("state").annotate(n=balsam.Count("pk")))),
-        Question("count of a state", lambda: jobs.filter(state="FAILED").count()),
-        Question("count by data", lambda: jobs.filter(data__energy__gt=49.9).count()),
-        Question("change of a workflow of 1000", lambda: jobs.filter(workflow="wf-3").update(priority=5)),
-    ]
-
-
-def first_page(query: Any) -> list[Any]:
-    """The first hundred jobs of a query."""
-    return list(query[:100])
-
-
-def long_runs(client: Client, count: int) -> dict[str, float]:
-    """The iteration over all, and a change of all, with the memory that the client takes."""
-    jobs = client.BalsamJob.objects
-    before = memory_mib()
-    seconds = timed(lambda: sum(1 for _ in jobs.iterator()))
-    more = memory_mib() - before
-    print(
-        f"  iterating over all objects  {count / seconds:10.0f} jobs/s, {more:.1f} MiB more in the client", flush=True
+def _other(key: str, title: str, ask: Callable[[Any, int], Any], answer: Callable[[int], int | None]) -> Question:
+    return Question(
+        Figure(f"queries.{key}", title, "ms"), lambda client, count: ask(client.BalsamJob.objects, count), answer
     )
-    names = timed(lambda: sum(1 for _ in jobs.values_list("name", flat=True).iterator()))
-    print(f"  iterating over all names    {count / names:10.0f} jobs/s", flush=True)
-    change = timed(lambda: jobs.all().update(description="new"))
-    print(f"  changing a field of all     {count / change:10.0f} jobs/s", flush=True)
-    return {"iterate_s": seconds, "iterate_mib": more, "names_s": names, "change_s": change}
 
 
-def memory_mib() -> float:
-    """The most memory that this process has taken [MiB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+QUESTIONS: tuple[Question, ...] = (
+    _page("all", "everything", lambda jobs, count: jobs.all()),
+    _page("workflow", "one workflow", lambda jobs, count: jobs.filter(workflow=_middle(count))),
+    _page("finished", "state, nearly all", lambda jobs, count: jobs.filter(state="JOB_FINISHED")),
+    _page("failed", "state, one in a hundred", lambda jobs, count: jobs.filter(state="FAILED"), None),
+    _page(
+        "failed_in_workflow",
+        "state and workflow",
+        lambda jobs, count: jobs.filter(state="FAILED", workflow=_middle(count)),
+        None,
+    ),
+    _page("name", "name, exact", lambda jobs, count: jobs.filter(name=f"job-{count - 1}"), 1),
+    _page("name_contains", "name contains", lambda jobs, count: jobs.filter(name__contains="99"), None),
+    _page(
+        "data",
+        "data, a half",
+        lambda jobs, count: jobs.filter(data__energy__lt=-50.0) | jobs.filter(data__energy__gt=49.9),
+    ),
+    _page("label", "data, one in fifty", lambda jobs, count: jobs.filter(data__label="L7"), None),
+    _page(
+        "mixed",
+        "Q, mixed",
+        lambda jobs, count: jobs.filter(Q(state="FAILED") | Q(data__label="L7") & ~Q(workflow="wf-1")),
+        None,
+    ),
+    _page("newest", "the newest", lambda jobs, count: jobs.order_by("-create_time")),
+    _page("none", "no match", lambda jobs, count: jobs.filter(workflow="no such workflow"), 0),
+    _other("count", "count of all", lambda jobs, count: jobs.count(), lambda count: count),
+    _other(
+        "count_by_state",
+        "count by state",
+        lambda jobs, count: list(jobs.values("state").annotate(n=balsam.Count("pk"))),
+        lambda count: 4,
+    ),
+    _other(
+        "count_failed", "count of a state", lambda jobs, count: jobs.filter(state="FAILED").count(), lambda n: n // 100
+    ),
+    _other("count_data", "count by data", lambda jobs, count: jobs.filter(data__label="L7").count(), lambda n: n // 50),
+    _other(
+        "change_workflow",
+        "change of a workflow of 1,000",
+        lambda jobs, count: jobs.filter(workflow="wf-0").update(description=f"at {time.time_ns()}"),
+        lambda count: min(count, WORKFLOW_JOBS),
+    ),
+)
+ITERATE = Figure("queries.iterate", "iterating over all objects", "jobs/s", more_is_better=True)
+ITERATE_MEMORY = Figure("queries.iterate_memory", "iterating: more memory in the client", "MiB")
+CHANGE = Figure("queries.change", "changing a field of all", "jobs/s", more_is_better=True)
 
 
-def timed(work: Callable[[], object]) -> float:
-    """How long something takes [s]."""
+def measure(bench: Bench) -> None:
+    """One site for all rounds."""
+    count = bench.size(1_000_000, 1_000)
+    with bench.site() as running:
+        fill(running.client, count)
+        for number in bench.rounds():
+            with bench.profiled(running, WORKLOAD.key):
+                for question in QUESTIONS:
+                    seconds = [_timed(running.client, question, count) for _ in range(_ASKED)]
+                    bench.record(question.figure, statistics.median(seconds) * 1000)
+                _iterate(bench, running, count)
+                began = time.perf_counter()
+                changed = running.client.BalsamJob.objects.all().update(description=f"round {number}")
+                bench.record(CHANGE, count / (time.perf_counter() - began))
+            if changed != count:
+                raise WrongResult(f"{changed} jobs were changed, not {count}")
+
+
+def _timed(client: Client, question: Question, count: int) -> float:
     began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+    answer = question.ask(client, count)
+    seconds = time.perf_counter() - began
+    size, expected = answer if isinstance(answer, int) else len(answer), question.answer(count)
+    if expected is not None and size != expected:
+        raise WrongResult(f"{question.figure.title}: {size}, not {expected}")
+    return seconds
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _iterate(bench: Bench, running: RunningSite, count: int) -> None:
+    """In a process of its own, whose memory nothing else has grown; its start is part of the time."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", _ITERATE], check=True, env=running.environ, stdout=subprocess.PIPE, text=True
+    )
+    seconds = time.perf_counter() - began
+    seen, more = done.stdout.split()
+    if int(seen) != count:
+        raise WrongResult(f"the iteration has seen {seen} jobs, not {count}")
+    bench.record(ITERATE, count / seconds)
+    bench.record(ITERATE_MEMORY, float(more))
+
+
+FIGURES = (*(question.figure for question in QUESTIONS), ITERATE, ITERATE_MEMORY, CHANGE)
+WORKLOAD = Workload("queries", "queries of the Python API, a million jobs", FIGURES, measure)

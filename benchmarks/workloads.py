@@ -12,6 +12,7 @@ from benchmarks import (
     kills,
     latency,
     mpi_runs,
+    queries,
     scale,
     throughput,
 )
@@ -29,6 +30,7 @@ WORKLOADS: tuple[Workload, ...] = (
     kills.WORKLOAD,
     events.WORKLOAD,
     mpi_runs.WORKLOAD,
+    queries.WORKLOAD,
 )
 
 
