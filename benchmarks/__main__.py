@@ -39,8 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, Skipped) as problem:
         print(f"benchmarks: {problem}", file=sys.stderr)
         return 2
-    # Who is told to end ends its processes first.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     scratch = Path(tempfile.mkdtemp(prefix="balsam-bench-", dir=given.directory))
     try:
         now = run(chosen, DATABASES[given.database], given, profiler, scratch)
@@ -144,4 +142,6 @@ def _at_least_one(text: str) -> int:
 if __name__ == "__main__":
     for variable in [name for name in os.environ if name.startswith("BALSAM_") and name != "BALSAM_PG_BIN"]:
         del os.environ[variable]
+    # Who is told to end ends its processes first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -14,6 +14,8 @@ from benchmarks.figures import WrongResult
 SLOTS = 2
 """Jobs that run at once on the node of the benchmarks: this host."""
 NOOP = "/bin/true"
+PATIENCE_SECONDS = 1800.0
+"""Jobs that have not ended after so long never will."""
 BATCH = 100_000
 """Jobs that are made and added at once."""
 WORKFLOW_JOBS = 1000
@@ -30,10 +32,11 @@ def run_until_seen(client: Client, jobs: Sequence[BalsamJob]) -> None:
     """Adds jobs in one call and returns when all are seen finished, pushed by the job store.
 
     Raises:
-        WrongResult: one has not finished.
+        WrongResult: one has failed or was killed.
+        TimeoutError: one has not ended after `PATIENCE_SECONDS`.
     """
     client.BalsamJob.objects.bulk_create(jobs)
-    ended = balsam.wait([balsam.FutureTask(job, print) for job in jobs], return_when="ALL_COMPLETED")
+    ended = balsam.wait([balsam.FutureTask(job, print) for job in jobs], PATIENCE_SECONDS, "ALL_COMPLETED")
     if len(ended.done) != len(jobs):
         raise WrongResult(f"{len(ended.failed)} of {len(jobs)} jobs failed, {len(ended.cancelled)} were killed")
 

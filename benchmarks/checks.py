@@ -65,9 +65,9 @@ def histories(client: Client, paths: Mapping[Path_, int], workflow: str | None =
         request.after_sequence = answer.events[-1].sequence
     found = Counter(entered.values())
     if found != Counter(paths):
-        odd = next(path for path in found if found[path] != paths.get(path, 0)) if found else ()
-        names = " ".join(State(state).name for state in odd) or "nothing"
-        raise WrongResult(f"{found.get(odd, 0)} jobs, and not {paths.get(odd, 0)}, have entered {names}")
+        odd = next(path for path in (*found, *paths) if found[path] != paths.get(path, 0))
+        names = " ".join(State(state).name for state in odd)
+        raise WrongResult(f"{found[odd]} jobs, and not {paths.get(odd, 0)}, have entered {names}")
 
 
 def outputs(directory: Path, count: int) -> None:

@@ -39,7 +39,7 @@ _WAITING = checks.FREE[:4]
 
 def measure(bench: Bench) -> None:
     """Both in each round, on a site of its own."""
-    count = bench.size(32, 4)
+    count = bench.size(32, 2)
     for _ in bench.rounds():
         with bench.site() as running:
             loading = starting(running, LOAD_GRPC, count)

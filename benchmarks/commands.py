@@ -19,13 +19,12 @@ HELP = Figure("w6.help", "balsam --help", "ms", limit=_PYTHON)
 LS_SOME = Figure("w6.ls_some", "balsam ls, 10,000 jobs", "ms", limit=_GRPC)
 LS_MANY = Figure("w6.ls_many", "balsam ls, 1,000,000 jobs", "ms", limit=_GRPC)
 STATES = Figure("w6.states", "balsam ls --by-states, 1,000,000 jobs", "ms", limit=_GRPC)
-_RUNS = 10
 _ROWS = 100  # that a table shows
 
 
 def measure(bench: Bench) -> None:
     """One site of each size for all rounds: nothing changes there."""
-    some, many, runs = bench.size(10_000, 200), bench.size(1_000_000, 400), bench.size(_RUNS, 2)
+    some, many, runs = bench.size(10_000, 200), bench.size(1_000_000, 400), bench.size(10, 1)
     with bench.site() as small, bench.site() as large:
         fill(small.client, some)
         fill(large.client, many)

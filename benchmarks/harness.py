@@ -69,11 +69,13 @@ class RunningSite:
 
     def processes(self) -> list[psutil.Process]:
         """All processes of the site: the services, what they have started, and a private PostgreSQL server."""
-        roots = [psutil.Process(self.pid(name)) for name in ("jobstore", "scheduler")]
-        if self.launcher is not None:
-            roots.append(psutil.Process(self.launcher.pid))
-        if self.site.settings.database == "postgres" and (server := self.cluster().pid()):
-            roots.append(psutil.Process(server))
+        pids = [self.site.read_info(name).get("pid") for name in ("jobstore", "scheduler")]
+        pids.append(self.launcher.pid if self.launcher else None)
+        pids.append(self.cluster().pid() if self.site.settings.database == "postgres" else None)
+        roots = []
+        for pid in filter(None, pids):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                roots.append(psutil.Process(pid))
         return list({process.pid: process for root in roots for process in (root, *_descendants(root))}.values())
 
     def cluster(self) -> Cluster:
@@ -104,6 +106,18 @@ class RunningSite:
             self.launcher.kill()
             self.launcher.wait()
         self.launcher = None
+
+    def close(self) -> None:
+        """Stops everything; what does not stop is killed. Raises CalledProcessError if that was needed."""
+        every = self.processes()
+        self.stop_launcher()
+        self.client.close()
+        try:
+            self.command("down")
+        finally:
+            for process in every:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:
@@ -202,15 +216,13 @@ class Bench:
         site = make_site(self.fresh("site"), Settings(database=self.database))
         environ = environment(self.scratch, BALSAM_DB_PATH=str(site.path))
         running = RunningSite(site, balsam.connect(site.path), environ)
-        subprocess.run([*BALSAM, "up"], check=True, stdout=subprocess.DEVNULL, env=environ)
         try:
+            running.command("up")
             if launcher:
                 running.start_launcher()
             yield running
         finally:
-            running.stop_launcher()
-            running.client.close()
-            subprocess.run([*BALSAM, "down"], check=True, stdout=subprocess.DEVNULL, env=environ)
+            running.close()
         checks.no_tracebacks(site)
 
     @contextlib.contextmanager

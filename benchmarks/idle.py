@@ -11,13 +11,14 @@ import psutil
 
 from benchmarks import checks
 from benchmarks.campaigns import NOOP
-from benchmarks.figures import Figure, Workload
+from benchmarks.figures import Figure, Workload, WrongResult
 from benchmarks.harness import Bench, RunningSite
 from benchmarks.limits import postgres_connection
 
 CPU = Figure("w8.cpu", "processor time of all services, idle", "% of a core")
 SCANS = Figure("w8.scans", "scans of the jobs table, idle", "in 60 s")
 _SCANS = "SELECT coalesce(sum(seq_scan + coalesce(idx_scan, 0)), 0) FROM pg_stat_user_tables WHERE relname = 'job'"
+_PATIENCE_SECONDS = 30.0
 _STATISTICS_SECONDS = 2.0  # until PostgreSQL's processes have told what they did
 
 
@@ -26,9 +27,11 @@ def measure(bench: Bench) -> None:
     ended, waiting, seconds = bench.size(100_000, 100), bench.size(1_000, 10), bench.size(60, 1)
     with bench.site(launcher=True) as running:
         _fill(running, ended, waiting)
+        if bench.database == "postgres":
+            _must_see_a_scan(running)
         for _ in bench.rounds():
-            time.sleep(bench.size(5, 1))
-            scans = _scans(running)
+            time.sleep(bench.size(5, 0))
+            before_scans = scans(running)
             with bench.profiled(running, WORKLOAD.key):
                 before = processor_seconds(running)
                 time.sleep(seconds)
@@ -36,7 +39,7 @@ def measure(bench: Bench) -> None:
             bench.record(CPU, 100 * used / seconds)
             if bench.database == "postgres":
                 time.sleep(_STATISTICS_SECONDS)
-                bench.record(SCANS, _scans(running) - scans)
+                bench.record(SCANS, scans(running) - before_scans)
         runnable = waiting - waiting // 2
         # The first job of the launcher was one more.
         states = {"JOB_FINISHED": ended + 1, "PREPROCESSED": runnable, "AWAITING_PARENTS": waiting - runnable}
@@ -71,7 +74,8 @@ def _of_process(process: psutil.Process) -> float:
     return float(times.user + times.system + times.children_user + times.children_system)
 
 
-def _scans(running: RunningSite) -> float:
+def scans(running: RunningSite) -> float:
+    """How often the table of jobs has been read so far, whole or by an index, as far as PostgreSQL has been told."""
     if running.site.settings.database != "postgres":
         return 0.0
     connection = postgres_connection(running)
@@ -80,6 +84,16 @@ def _scans(running: RunningSite) -> float:
         (count,) = cursor.fetchone() or (0,)
     connection.close()
     return float(count)
+
+
+def _must_see_a_scan(running: RunningSite) -> None:
+    """Makes one, and waits until it is counted: what is not counted would pass for what does not happen."""
+    before, deadline = scans(running), time.monotonic() + _PATIENCE_SECONDS
+    running.command("ls")
+    while scans(running) == before:
+        if time.monotonic() > deadline:
+            raise WrongResult(f"PostgreSQL has counted no scan of the jobs table {_PATIENCE_SECONDS:g} s after one")
+        time.sleep(0.1)
 
 
 WORKLOAD = Workload("w8", "an idle site", (CPU, SCANS), measure)

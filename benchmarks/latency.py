@@ -12,6 +12,7 @@ from pathlib import Path
 import balsam
 from balsam.job import BalsamJob
 from benchmarks import checks, limits
+from benchmarks.campaigns import PATIENCE_SECONDS, SLOTS
 from benchmarks.figures import Figure, Workload, WrongResult
 from benchmarks.harness import Bench, RunningSite
 
@@ -39,9 +40,9 @@ def _one(running: RunningSite, name: str, workflow: str) -> tuple[float, float]:
     """Runs one job; gives its two delays [s]."""
     time.sleep(_PAUSE_SECONDS)
     began = time.time_ns()
-    job = running.client.BalsamJob(name=name, workflow=workflow, args="date +%s%N", node_packing_count=2)
+    job = running.client.BalsamJob(name=name, workflow=workflow, args="date +%s%N", node_packing_count=SLOTS)
     job.save()
-    balsam.wait([balsam.FutureTask(job, print)])
+    balsam.wait([balsam.FutureTask(job, print)], PATIENCE_SECONDS)
     seen = time.time_ns()
     started = _told(job)
     if not began <= started <= seen:

@@ -38,9 +38,9 @@ def measure(bench: Bench) -> None:
         raise Skipped(command.reason)
     script = bench.fresh("rank.py")
     script.write_text(_RANK)
-    kinds = [(PROGRAM, [NOOP], bench.size(100, 3))]
+    kinds = [(PROGRAM, [NOOP], bench.size(100, 1))]
     if importlib.util.find_spec("mpi4py"):
-        kinds.append((PYTHON, [sys.executable, str(script)], bench.size(100, 2)))
+        kinds.append((PYTHON, [sys.executable, str(script)], bench.size(100, 1)))
     with bench.site(launcher=True) as running:
         for number in bench.rounds():
             for figure, words, count in kinds:

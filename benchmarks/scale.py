@@ -34,7 +34,7 @@ _LAUNCHERS = 16
 _NODES = 256
 _ASKED = 1000  # of the jobs may be asked for
 _QUERY_SECONDS = 0.01
-_PATIENCE_SECONDS = 3600.0
+_STOP_SECONDS = 60.0
 
 
 def measure(bench: Bench) -> None:
@@ -121,7 +121,11 @@ class Drain:
             return time.perf_counter() - began
         finally:
             for process in self._processes:
-                process.communicate(timeout=_PATIENCE_SECONDS)
+                try:
+                    process.communicate(timeout=_STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.communicate()
 
     def _hear(self, word: str) -> None:
         for process in self._processes:

@@ -78,7 +78,8 @@ async def _work(site: Site, count: int, nodes: int) -> None:
         await launcher.worker.start()
         await launcher.worker.attached.wait()
     print("ready", flush=True)
-    await asyncio.to_thread(sys.stdin.readline)
+    if not await asyncio.to_thread(sys.stdin.readline):
+        sys.exit("nobody says that it begins")
     for launcher in launchers:
         launcher.begin()
     ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(launcher.worker.ended()) for launcher in launchers]
