@@ -68,7 +68,7 @@ def work_to_do(state: State, facts: frozenset[int]) -> bool:
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_every_path_is_one_that_the_graph_allows_a_scheduler(rule: Rule) -> None:
     assert rule.path
-    assert path_is_allowed(Actor.SCHEDULER, source(rule), rule.path)
+    assert path_is_allowed(Actor.SCHEDULER, source(rule), tuple(rule.path))
 
 
 @pytest.mark.parametrize("state", sorted(TRANSITIONABLE))
