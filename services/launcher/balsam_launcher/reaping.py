@@ -22,6 +22,7 @@ _KILL_PATIENCE_SECONDS = 5.0
 _SWEEP_SECONDS = 2.0
 _NEVER = float("inf")
 _CHILDREN = "/proc/thread-self/children"
+_LIST_BYTES = 1 << 16
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +66,7 @@ class Reaper:
 
     def __init__(self, on_end: Callable[[Run], None]) -> None:
         self._on_end = on_end
+        self._children = _Children()
         self._runs: dict[int, Run] = {}  # by pid of the first process
         self._by_id: dict[int, Run] = {}
         self._stopping: dict[int, Run] = {}  # by run id, also those whose first process has ended
@@ -132,7 +134,7 @@ class Reaper:
 
     def _may_have_left(self, run: Run) -> bool:
         """Whether a process that came to us may be of this run. Looks at our own children only, which is cheap."""
-        children = _children()
+        children = self._children.pids()
         if children is None:
             return True
         return any(run.run_id in self._owners(pid) for pid in children if pid not in self._runs)
@@ -268,13 +270,24 @@ class Reaper:
             self._finish(run)
 
 
-def _children() -> list[int] | None:
-    """Pids of this process's children; None: the system does not list them. It has one thread."""
-    try:
-        with open(_CHILDREN) as file:
-            return [int(pid) for pid in file.read().split()]
-    except FileNotFoundError:
-        return None
+class _Children:
+    """Pids of this process's children, as the system lists them. It has one thread."""
+
+    def __init__(self) -> None:
+        try:
+            # Kept open: that is asked for at the end of each run.
+            self._descriptor = os.open(_CHILDREN, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._descriptor = -1
+
+    def pids(self) -> list[int] | None:
+        """Those there are now; None: the system does not list them."""
+        if self._descriptor < 0:
+            return None
+        text = b""
+        while more := os.pread(self._descriptor, _LIST_BYTES, len(text)):
+            text += more
+        return [int(pid) for pid in text.split()]
 
 
 def _kill_group(pid: int) -> None:
