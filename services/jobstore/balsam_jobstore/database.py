@@ -22,7 +22,8 @@ from balsam.errors import BalsamError, ResourceExhausted, SiteError, Unavailable
 from balsam.rpc import NO_DATABASE
 
 BUSY_SECONDS = 10.0
-CHECKPOINT_PAGES = 16_000
+LOG_PAGES = 64_000
+"""So long SQLite's write-ahead log becomes at most, if `checkpoints` does not come to it before."""
 READERS = 4
 REGEX_SECONDS = 10.0
 """For all that a query does with a regular expression [s]."""
@@ -120,7 +121,7 @@ def _prepare(connection: sqlite3.Connection, journal: str, synchronous: str) -> 
     cursor.execute(f"PRAGMA synchronous = {synchronous}")
     cursor.execute("PRAGMA temp_store = MEMORY")
     cursor.execute("PRAGMA cache_size = -65536")
-    cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    cursor.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
     cursor.close()
     # SQLite's own lower() knows ASCII only.
     connection.create_function("lower", 1, lambda text: text.lower() if isinstance(text, str) else text)

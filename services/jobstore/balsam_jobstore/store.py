@@ -19,6 +19,7 @@ from balsam.site import Site
 from balsam.states import State
 from balsam_jobstore import leases, sessions, setting_aside
 from balsam_jobstore.access import RunTokens
+from balsam_jobstore.checkpoints import Checkpoints
 from balsam_jobstore.database import READERS, Database, as_database_error, translate_error
 from balsam_jobstore.events import EventHub
 from balsam_jobstore.leases import Stream
@@ -50,6 +51,7 @@ class Store:
         self.tokens = tokens
         self.sessions = Sessions(site.settings.lease_seconds)
         self.writer = Writer(database, asyncio.get_running_loop(), self)
+        self.checkpoints = Checkpoints(database, self.writer)
         self.requests = Requests(lambda command: self.writer.do(command))
         self.hub = EventHub(0)
         self.streams: dict[int, Stream] = {}
@@ -169,6 +171,7 @@ class Store:
             if stream is not None:
                 stream.deliver(leases.Delivery(stops=[(key, fence)]))
         self.hub.publish(outcome.events)
+        self.checkpoints.look()
 
     def disconnected(self) -> None:
         """Closes every line: what the last commit granted is told, or taken back, when they are opened again."""

@@ -62,6 +62,7 @@ class Writer:
         self._loop = loop
         self._hooks = hooks
         self._queue: queue.SimpleQueue[tuple[Command[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._between: queue.SimpleQueue[Callable[[sa.Connection], None]] = queue.SimpleQueue()
         self._connection: sa.Connection | None = None
         self._is_new = True
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -82,6 +83,10 @@ class Writer:
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put((command, future))
         return future
+
+    def between(self, work: Callable[[sa.Connection], None]) -> None:
+        """Has something done after the next commit, outside of any transaction. If it fails, that is logged."""
+        self._between.put(work)
 
     async def do(self, command: Command[T]) -> T:
         """Runs a command in a transaction; returns when that is durable.
@@ -111,10 +116,20 @@ class Writer:
                     break
                 group.append(item)
             self._commit_group(group)
+            if not self._between.empty():
+                self._do_between()
             if last:
                 break
         if self._connection is not None:
             self._connection.close()
+
+    def _do_between(self) -> None:
+        work = self._between.get()
+        try:
+            if self._connection is not None:
+                work(self._connection)
+        except Exception as error:
+            log.warning("cannot tidy up between two transactions: %s", error)
 
     def _commit_group(self, group: list[tuple[Command[Any], asyncio.Future[Any]]]) -> None:
         try:

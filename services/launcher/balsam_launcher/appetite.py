@@ -13,7 +13,8 @@ AT_AGENT_SECONDS = 0.02
 """So much of that lies ready at the agent, which starts it without asking."""
 
 _LEARNING = 0.1  # weight of the newest run in the running means
-_FIRST_JOBS = 8  # so many at least, to find out how fast it goes
+_FIRST_JOBS = 64  # so many at least, to find out how fast it goes
+_FIRST_AT_AGENT = 8
 _RATE_SECONDS = 0.1
 _MOST_JOBS = 2000
 
@@ -65,7 +66,7 @@ class Appetite:
     @property
     def jobs_at_agent(self) -> int:
         """How many of them an agent should know of: as many as it may start before the launcher hears of an end."""
-        return min(self.jobs, 1 + int(self._rate * AT_AGENT_SECONDS))
+        return min(self.jobs, _FIRST_AT_AGENT + int(self._rate * AT_AGENT_SECONDS))
 
     @property
     def nodes(self) -> float:
