@@ -7,7 +7,6 @@ runs when the launcher dies: the end of the launcher's socket is the end of ever
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import select
 import signal
@@ -23,7 +22,7 @@ from balsam import failpoints
 from balsam.commands import ENV_ATTEMPT, ENV_JOB_ID, NOT_STARTED_CODE, describe_exit, rank_signal, read_tail
 from balsam.processes import become_subreaper, oom_kills
 from balsam_launcher.frames import Decoder, Notice, Order, Start, encode
-from balsam_launcher.placement import Need, Placement
+from balsam_launcher.placement import Room
 from balsam_launcher.reaping import Reaper, Run
 from balsam_launcher.spawning import Refused, Shortage, Spawner
 
@@ -53,7 +52,7 @@ class Agent:
         self._spawner = Spawner()
         self._reaper = Reaper(self._ended)
         self._pending: deque[Start] = deque()
-        self._node = Placement(1)
+        self._room = Room()
         self._blocked_until = 0.0
         self._trusted_until = 0.0
         self._trust_ended = -1.0
@@ -183,7 +182,7 @@ class Agent:
             self._shortage_seconds = _SHORTAGE_SECONDS[0]
 
     def _has_room(self, start: Start) -> bool:
-        return not start.share or self._node.has_room(_need(start.share))
+        return not start.share or self._room.has(start.share)
 
     def _start(self, start: Start) -> None:
         began, start_us = time.monotonic(), _now_us()
@@ -192,7 +191,7 @@ class Agent:
         mark = (start.variables[ENV_JOB_ID], int(start.variables[ENV_ATTEMPT]))
         run = Run(start.run_id, pid, began, start_us, start.directory, start.output, size, mark, start.share)
         if start.share:
-            self._node.place(_need(start.share))
+            self._room.take(start.share)
         self._reaper.add(run)
         self._unannounced.append(run)
 
@@ -208,7 +207,7 @@ class Agent:
         """Called when a run has ended and nothing of it is left."""
         self._blocked_until = 0.0
         if run.share:
-            self._node.free((0,), _need(run.share))
+            self._room.give_back(run.share)
         message = "" if run.returncode == 0 else self._explain(run)
         self._notice(Notice.ENDED, run.run_id, run.returncode, run.start_us, run.end_us, message, run.stopped)
 
@@ -284,11 +283,6 @@ class Agent:
             self._wake.recv(4096)
         except BlockingIOError:
             pass
-
-
-@functools.lru_cache(64)
-def _need(share: float) -> Need:
-    return Need(1, share, False)
 
 
 def _now_us() -> int:

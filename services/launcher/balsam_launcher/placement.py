@@ -39,6 +39,34 @@ def need_of(num_nodes: int, ranks_per_node: int, node_packing_count: int, job_mo
     return None if job_mode == "serial" else Need(nodes, 1.0, True)
 
 
+class Room:
+    """How full one node is."""
+
+    __slots__ = ("_runs", "used")
+
+    def __init__(self) -> None:
+        self.used = 0.0
+        """The shares that are taken, added up."""
+        self._runs = 0
+
+    def has(self, share: float) -> bool:
+        """Whether so much is left."""
+        return self.used <= 1.0 + _ROUNDING - share
+
+    def take(self, share: float) -> None:
+        """Takes a share, which must be there."""
+        self.used += share
+        self._runs += 1
+
+    def give_back(self, share: float) -> None:
+        """Gives back what was taken."""
+        if self._runs < 1:
+            raise AssertionError("more is given back than was taken")
+        self._runs -= 1
+        # An empty node is exactly empty, however the shares were rounded.
+        self.used = self.used - share if self._runs else 0.0
+
+
 class Placement:
     """How full each node is. Nodes are numbers, from 0.
 
@@ -47,46 +75,35 @@ class Placement:
     """
 
     def __init__(self, count: int) -> None:
-        self._used = [0.0] * count
-        self._runs = [0] * count
+        self._nodes = [Room() for _ in range(count)]
 
     @property
     def size(self) -> int:
         """How many nodes there are."""
-        return len(self._used)
+        return len(self._nodes)
 
     @property
     def used(self) -> float:
         """Nodes in use, shares added up."""
-        return sum(self._used)
-
-    def has_room(self, need: Need) -> bool:
-        """Whether `place` would find nodes."""
-        return self._choose(need) is not None
+        return sum([node.used for node in self._nodes])
 
     def place(self, need: Need) -> tuple[int, ...] | None:
         """Takes nodes for a job; None: there is no room now, and nothing was taken."""
         chosen = self._choose(need)
         for node in chosen or ():
-            self._used[node] += need.share
-            self._runs[node] += 1
+            self._nodes[node].take(need.share)
         return chosen
 
     def free(self, nodes: Sequence[int], need: Need) -> None:
         """Gives back what `place` gave for this need."""
         for node in nodes:
-            if self._runs[node] < 1:
-                raise AssertionError(f"node {node} is given back more often than it was taken")
-            self._runs[node] -= 1
-            # An empty node is exactly empty, however the shares were rounded.
-            self._used[node] = self._used[node] - need.share if self._runs[node] else 0.0
+            self._nodes[node].give_back(need.share)
 
     def _choose(self, need: Need) -> tuple[int, ...] | None:
-        room = 1.0 + _ROUNDING - need.share
-        fitting = [node for node, used in enumerate(self._used) if used <= room]
+        fitting = [number for number, node in enumerate(self._nodes) if node.has(need.share)]
         if len(fitting) < need.nodes:
             return None
         if need.nodes == 1 and need.share < 1.0:
             # The fullest that has room: so whole nodes stay free for those who need them.
-            return (max(fitting, key=lambda node: (self._used[node], -node)),)
+            return (max(fitting, key=lambda number: (self._nodes[number].used, -number)),)
         return tuple(fitting[: need.nodes])

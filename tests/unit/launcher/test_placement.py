@@ -72,7 +72,7 @@ def test_nothing_is_given_back_twice() -> None:
     nodes = placement.place(serial(2))
     assert nodes is not None
     placement.free(nodes, serial(2))
-    with pytest.raises(AssertionError, match="more often"):
+    with pytest.raises(AssertionError, match="more is given back"):
         placement.free(nodes, serial(2))
 
 

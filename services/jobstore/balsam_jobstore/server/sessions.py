@@ -230,6 +230,7 @@ class _Line:
         """What goes out: all that has come together since the last message, in one."""
         while True:
             deliveries = [await self._out.get()]
+            await asyncio.sleep(0)  # the acknowledgement of a commit comes right after what it grants
             while not self._out.empty():
                 deliveries.append(self._out.get_nowait())
             response = pb.WorkResponse()
