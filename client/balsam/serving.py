@@ -38,6 +38,9 @@ SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),
     # A call that waits for its turn ends by its own deadline; gRPC would cancel it after 30 s, which says nothing.
     ("grpc.server_max_unrequested_time_in_server", 600),
+    # Of more than 1,000 calls that wait for their turn gRPC cancels some at random, without a word.
+    ("grpc.server.max_pending_requests", 50_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
 )
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 STOP_SECONDS = 2.0
