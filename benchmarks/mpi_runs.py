@@ -75,7 +75,16 @@ def _bare(directory: Path, command: mpi.Mpi, words: Sequence[str], count: int) -
         place = directory / f"n{number}"
         place.mkdir()
         with (place / "out").open("ab") as output:
-            subprocess.run(line, cwd=place, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)
+            subprocess.run(
+                line,
+                cwd=place,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=True,
+                # Python ignores SIGPIPE, and so must some of these programs; see `Template.ignore_sigpipe`.
+                restore_signals=not command.ignore_sigpipe,
+            )
     return time.perf_counter() - began
 
 
