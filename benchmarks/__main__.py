@@ -64,6 +64,8 @@ def run(
     about = machine.describe(scratch)
     if about["filesystem"] in machine.IN_MEMORY:
         print(f"{scratch} lies in memory: nothing is durable there; see --directory", file=sys.stderr)
+    if about["load"] > machine.BUSY:
+        print(f"this machine is busy, its load is {about['load']:.1f}: figures will be worse", file=sys.stderr)
     series: list[Series] = []
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}

@@ -15,31 +15,31 @@ from balsam.v1 import event_service_pb2
 from balsam.v1.event_service_pb2_grpc import EventServiceStub
 from benchmarks.figures import WrongResult
 
-Path_ = tuple[int, ...]
+History = tuple[int, ...]
 
 _BEFORE = (State.READY, State.STAGED_IN, State.PREPROCESSED)
 _RUN = (State.RUNNING, State.RUN_DONE, State.POSTPROCESSED, State.JOB_FINISHED)
-FREE: Path_ = (State.CREATED, *_BEFORE, *_RUN)
+FREE: History = (State.CREATED, *_BEFORE, *_RUN)
 """The history of a job that waits for nothing and finishes at once."""
-CHILD: Path_ = (State.CREATED, State.AWAITING_PARENTS, *_BEFORE, *_RUN)
+CHILD: History = (State.CREATED, State.AWAITING_PARENTS, *_BEFORE, *_RUN)
 """The same of one that waits for another."""
 _PAGE = 10_000
 
 
-def ran(client: Client, workflow: str, paths: Mapping[Path_, int]) -> None:
+def ran(client: Client, workflow: str, wanted: Mapping[History, int]) -> None:
     """All jobs of a workflow have finished, with these histories, and each has written its output file.
 
     Args:
         client: of the site.
         workflow: name of the workflow.
-        paths: states, in order -> how many jobs have entered these and no others.
+        wanted: states, in order -> how many jobs have entered these and no others.
 
     Raises:
         WrongResult: something is missing, or there is more.
     """
-    count = sum(paths.values())
+    count = sum(wanted.values())
     states(client, {"JOB_FINISHED": count}, workflow)
-    histories(client, paths, workflow)
+    histories(client, wanted, workflow)
     outputs(client.site.data / workflow, count)
 
 
@@ -51,11 +51,11 @@ def states(client: Client, expected: Mapping[str, int], workflow: str | None = N
         raise WrongResult(f"jobs by state are {found}, not {dict(expected)}")
 
 
-def histories(client: Client, paths: Mapping[Path_, int], workflow: str | None = None) -> None:
+def histories(client: Client, wanted: Mapping[History, int], workflow: str | None = None) -> None:
     """The jobs of a workflow (None: all jobs) have these histories. Raises WrongResult."""
-    entered: dict[str, Path_] = {}
-    wanted = event_service_pb2.EventFilter(workflow=workflow)
-    request = event_service_pb2.ListEventsRequest(filter=wanted, page_size=_PAGE)
+    entered: dict[str, History] = {}
+    of_workflow = event_service_pb2.EventFilter(workflow=workflow)
+    request = event_service_pb2.ListEventsRequest(filter=of_workflow, page_size=_PAGE)
     while True:
         answer = client.call(EventServiceStub, "ListEvents", request)
         for event in answer.events:
@@ -64,10 +64,10 @@ def histories(client: Client, paths: Mapping[Path_, int], workflow: str | None =
             break
         request.after_sequence = answer.events[-1].sequence
     found = Counter(entered.values())
-    if found != Counter(paths):
-        odd = next(path for path in (*found, *paths) if found[path] != paths.get(path, 0))
+    if found != Counter(wanted):
+        odd = next(history for history in (*found, *wanted) if found[history] != wanted.get(history, 0))
         names = " ".join(State(state).name for state in odd)
-        raise WrongResult(f"{found[odd]} jobs, and not {paths.get(odd, 0)}, have entered {names}")
+        raise WrongResult(f"{found[odd]} jobs, and not {wanted.get(odd, 0)}, have entered {names}")
 
 
 def outputs(directory: Path, count: int) -> None:

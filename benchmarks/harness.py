@@ -24,7 +24,7 @@ from balsam_jobstore.postgres import Cluster
 from balsam_jobstore.postgres_programs import find_programs
 from benchmarks import checks
 from benchmarks.campaigns import noop_jobs, run_until_seen
-from benchmarks.figures import Figure, Series, Skipped
+from benchmarks.figures import Figure, Series, Skipped, WrongResult
 from benchmarks.profiles import Profiler
 
 BALSAM = [str(Path(sys.executable).with_name("balsam"))]
@@ -49,8 +49,11 @@ class RunningSite:
         self.launcher: subprocess.Popen[bytes] | None = None
 
     def command(self, *words: str) -> str:
-        """What a `balsam` command prints. Raises CalledProcessError."""
-        done = subprocess.run([*BALSAM, *words], check=True, env=self.environ, capture_output=True, text=True)
+        """What a `balsam` command prints. Raises WrongResult if it fails."""
+        done = subprocess.run([*BALSAM, *words], env=self.environ, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = done.stderr.strip()[-1000:]
+            raise WrongResult(f"`balsam {' '.join(words)}` ended with {done.returncode}: {said}")
         return done.stdout
 
     def pid(self, service: str) -> int:
@@ -108,7 +111,7 @@ class RunningSite:
         self.launcher = None
 
     def close(self) -> None:
-        """Stops everything; what does not stop is killed. Raises CalledProcessError if that was needed."""
+        """Stops everything; what does not stop is killed. Raises WrongResult if `balsam down` fails."""
         every = self.processes()
         self.stop_launcher()
         self.client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
 import sqlite3
@@ -17,10 +18,19 @@ from balsam_jobstore.postgres_programs import find_programs
 IN_MEMORY = ("tmpfs", "ramfs")
 """File systems on which nothing is durable, so that commits cost nothing."""
 
+BUSY = 0.3
+"""With a higher load than this, others take what the figures need."""
+
 
 def describe(directory: Path) -> dict[str, Any]:
-    """Its size and versions as plain data; `directory` is where the benchmarks write. Memory is in bytes."""
+    """Its size, versions and load as plain data; memory is in bytes, and the load is how many processes want to run.
+
+    Args:
+        directory: where the benchmarks write.
+    """
     return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "load": os.getloadavg()[0],
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),

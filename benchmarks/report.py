@@ -81,7 +81,10 @@ def text(document: Mapping[str, Any]) -> str:
     """The table, and below it what was left out and why."""
     full = document["scale"] == "full"
     every = series_of(document)
-    lines = [machine.line(document["machine"]), ""]
+    lines = [machine.line(document["machine"])]
+    if document["machine"]["load"] > machine.BUSY:
+        lines.append(f"others were at work when this began: the load was {document['machine']['load']:.1f}")
+    lines.append("")
     lines += table(_TITLES, [row(series, judged=full) for series in every], right=_RIGHT)
     limited = [series for series in every if series.limit is not None]
     if limited:

@@ -76,7 +76,7 @@ def test_a_row_says_what_was_reached() -> None:
 
 
 def test_the_table_says_which_figures_mean_nothing_and_what_was_left_out(tmp_path: Path) -> None:
-    about = machine.describe(tmp_path)
+    about = machine.describe(tmp_path) | {"load": 4.25}
     series = [Series(RATE, "sqlite", [1500.0], [2000.0]), Series(SECONDS, "postgres", [0.2])]
     document = report.document(
         series, about, scale="small", profiled=True, skipped={"w11 over sqlite": "no MPI"}, failed={"w2": "it broke"}
@@ -85,6 +85,7 @@ def test_the_table_says_which_figures_mean_nothing_and_what_was_left_out(tmp_pat
     for expected in (
         f"{about['cores']} cores",
         "chain of 50 no-op jobs",
+        "the load was 4.2",
         "2,000 jobs/s  raw process starts",
         "skipped w11 over sqlite: no MPI",
         "FAILED w2: it broke",
