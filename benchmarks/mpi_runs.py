@@ -24,7 +24,12 @@ _LIMIT = "bare mpiexec"
 PROGRAM = Figure("w11.program", "MPI run, two ranks of true", "ms each", limit=_LIMIT)
 PYTHON = Figure("w11.python", "MPI run, two ranks of mpi4py", "ms each", limit=_LIMIT)
 _RANKS = 2
-_RANK = "from mpi4py import MPI\n\nprint(f'rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size}', flush=True)\n"
+_RANK = """
+import os
+from mpi4py import MPI
+# In one piece: ranks write at the same time.
+os.write(1, f"rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size}\\n".encode())
+"""
 
 
 def measure(bench: Bench) -> None:
@@ -67,7 +72,7 @@ def _runs(running: RunningSite, words: Sequence[str], workflow: str, count: int)
 
 
 def _bare(directory: Path, command: mpi.Mpi, words: Sequence[str], count: int) -> float:
-    """As many calls, each in a directory of its own with an output file [s]."""
+    """As many calls, each with a directory, an output file and a session of its own [s]."""
     line = command.command(mpi.MpiRun(node_count=1, ranks_per_node=_RANKS), words)
     directory.mkdir()
     began = time.perf_counter()
@@ -82,6 +87,7 @@ def _bare(directory: Path, command: mpi.Mpi, words: Sequence[str], count: int) -
                 stdout=output,
                 stderr=output,
                 check=True,
+                start_new_session=True,
                 # Python ignores SIGPIPE, and so must some of these programs; see `Template.ignore_sigpipe`.
                 restore_signals=not command.ignore_sigpipe,
             )
