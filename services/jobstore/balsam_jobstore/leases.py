@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from balsam.states import RUNNABLE, Actor, State, path_is_allowed
-from balsam_jobstore.rows import Row
+from balsam_jobstore.rows import COLUMNS, Row
 from balsam_jobstore.rules import Needs
 from balsam_jobstore.sessions import LAUNCHER, Session
 from balsam_jobstore.tx import Tx
@@ -197,7 +197,7 @@ def dispatch(tx: Tx, streams: Sequence[Stream]) -> Callable[[], None]:
             grants = [_grant(tx, stream, row) for row in rows]
             granted += len(grants)
             taken.append((stream, len(grants)))
-            tx.flush()
+            tx.flush(rows)
             _complete(tx, grants)
             _after_commit(tx, stream, Delivery(grants=grants, grants_sent=stream.sent))
     for stream in streams:
@@ -224,33 +224,31 @@ def _due(tx: Tx, stream: Stream) -> list[Row]:
         text = _in_start_order([f"{_DUE} AND {pool}{condition}" for pool in _pools(stream)])
     else:
         states = ", ".join(map(str, stream.states)) or "0"
-        text = f"SELECT key, 0, 0, 0 FROM job WHERE state IN ({states}) AND session IS NULL ORDER BY key LIMIT :limit"
+        text = f"SELECT {COLUMNS} FROM job WHERE state IN ({states}) AND session IS NULL ORDER BY key LIMIT :limit"
         parameters = {}
-    found = tx.sql.run(text, limit=limit, **parameters)
+    found = tx.read(text, limit=limit, **parameters)
     left = stream.nodes_left + _EPSILON
-    due: list[int] = []
-    for key, *shape in found:
-        left -= _share(stream, *shape)
+    due: list[Row] = []
+    for row in found:
+        left -= _share(stream, *_shape(row))
         if left < 0:
             break  # nothing smaller goes before it: the nodes that it needs must become free
-        due.append(key)
+        due.append(row)
     stream.dry = len(due) == len(found) < limit
     # Rows that are looked at for nothing cost; so does looking again.
     stream.reach = min(2 * stream.reach, _MOST_GRANTS) if len(due) == limit else max(_LEAST_REACH, 2 * len(due))
-    return tx.load(due)
+    return tx.hold(due)
 
 
 def _in_start_order(conditions: Sequence[str]) -> str:
     """The query for the first jobs under one of these conditions, each of which is read from an index of its own."""
-    columns = "key, num_nodes, ranks_per_node, node_packing_count"
     if len(conditions) == 1:
-        return f"SELECT {columns} FROM job WHERE {conditions[0]} ORDER BY {_START_ORDER} LIMIT :limit"
+        return f"SELECT {COLUMNS} FROM job WHERE {conditions[0]} ORDER BY {_START_ORDER} LIMIT :limit"
     firsts = [
-        f"SELECT * FROM (SELECT {columns}, priority, wall_time_minutes FROM job WHERE {condition} "
-        f"ORDER BY {_START_ORDER} LIMIT :limit) AS first"
+        f"SELECT * FROM (SELECT {COLUMNS} FROM job WHERE {condition} ORDER BY {_START_ORDER} LIMIT :limit) AS first"
         for condition in conditions
     ]
-    return f"SELECT {columns} FROM ({' UNION ALL '.join(firsts)}) AS due ORDER BY {_START_ORDER} LIMIT :limit"
+    return f"SELECT {COLUMNS} FROM ({' UNION ALL '.join(firsts)}) AS due ORDER BY {_START_ORDER} LIMIT :limit"
 
 
 def _pools(stream: Stream) -> list[str]:

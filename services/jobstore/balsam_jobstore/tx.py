@@ -98,6 +98,16 @@ class Tx:
                 self.rows[values[0]] = Row(values)
         return [self.rows[key] for key in wanted if key in self.rows]
 
+    def read(self, text: str, **parameters: object) -> list[Row]:
+        """The rows that a query for `COLUMNS` finds, to look at: see `hold`."""
+        return [Row(values) for values in self.sql.run(text, **parameters)]
+
+    def hold(self, rows: Sequence[Row]) -> list[Row]:
+        """Rows that were read, for change."""
+        if not self.sql.is_sqlite:
+            return self.load([row.key for row in rows])  # another job store may have changed them meanwhile
+        return [self.rows.setdefault(row.key, row) for row in rows]
+
     def load_one(self, key: int) -> Row | None:
         """The row with this key."""
         return next(iter(self.load([key])), None)
@@ -353,10 +363,14 @@ class Tx:
 
     # The end
 
-    def flush(self) -> None:
-        """Writes the changed rows, those with the same changes together."""
+    def flush(self, rows: Iterable[Row] | None = None) -> None:
+        """Writes the changed rows, those with the same changes together.
+
+        Args:
+            rows: the only ones that have changed since the last time, where the caller knows that; None: look at all.
+        """
         groups: dict[tuple[tuple[str, object], ...], list[int]] = {}
-        for row in self.rows.values():
+        for row in self.rows.values() if rows is None else rows:
             after = row.snapshot()
             if after != row.before or row.key in self._details:
                 differ = tuple(map(operator.ne, row.before, after))
