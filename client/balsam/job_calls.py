@@ -16,6 +16,8 @@ from balsam.v1 import job_pb2, job_service_pb2
 from balsam.v1.job_service_pb2_grpc import JobServiceStub
 
 if TYPE_CHECKING:
+    import grpc
+
     from balsam.client import Client
 
 JOBS_IN_MESSAGE = 1000
@@ -55,6 +57,17 @@ def _outcome(done: int, refusals: Sequence[job_service_pb2.Refusal], refused: in
     return Outcome(done, max(refused, len(refusals)), refusals[0] if refusals else None)
 
 
+class _OneMessage:
+    """Streams of one message as plain calls: on the line they are the same, and here they take no thread."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.CreateJobs = channel.unary_unary(
+            "/balsam.v1.JobService/CreateJobs",
+            request_serializer=job_service_pb2.CreateJobsRequest.SerializeToString,
+            response_deserializer=job_service_pb2.CreateJobsResponse.FromString,
+        )
+
+
 class JobCalls:
     """The job store's service for jobs."""
 
@@ -71,7 +84,11 @@ class JobCalls:
             BalsamError: the first of the refusals.
         """
         timeout = DEADLINE_SECONDS + SECONDS_PER_JOB * len(jobs)
-        answer = self._call("CreateJobs", lambda: create_requests(jobs), timeout)
+        if len(jobs) == 1:
+            (request,) = create_requests(jobs)
+            answer = self._client.call(_OneMessage, "CreateJobs", request, timeout)
+        else:
+            answer = self._call("CreateJobs", lambda: create_requests(jobs), timeout)
         if answer.refusals:
             first = answer.refusals[0]
             message = first.message
