@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from balsam.errors import ValidationError
@@ -11,6 +11,7 @@ from balsam.v1 import event_service_pb2
 from balsam.v1.event_service_pb2_grpc import EventServiceServicer
 from balsam_jobstore import reading
 from balsam_jobstore.events import EventFilter, read_events
+from balsam_jobstore.history import EventRecord
 from balsam_jobstore.server import convert
 from balsam_jobstore.store import Store
 
@@ -25,6 +26,9 @@ class EventService(EventServiceServicer):
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._made: dict[tuple[EventFilter, int], list[pb.WatchEventsResponse] | None] = {}
+        """(filter, position) -> what is told from there on; up to `_made_at`."""
+        self._made_at = 0
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> pb.ListEventsResponse:
         """A page of the history."""
@@ -45,26 +49,45 @@ class EventService(EventServiceServicer):
         position = min(position, hub.sequence)
         yield pb.WatchEventsResponse(sequence=position)
         while True:
-            fresh = hub.after(position)
-            if fresh is None:
-                upto = hub.sequence
+            upto = hub.sequence
+            messages = self._fresh(wanted, position)
+            if messages is None:
                 start = position
                 found = await self._store.read(
                     lambda connection, start=start: read_events(connection, wanted, start, _BATCH)  # type: ignore[misc]
                 )
                 position = found[-1].sequence if len(found) == _BATCH else max(upto, position)
-                events = [event for event in found if event.sequence <= position]
+                messages = _messages([event for event in found if event.sequence <= position], position)
             else:
-                events = [event for event in fresh if wanted.matches(event)]
-                position = fresh[-1].sequence if fresh else position
-            for begin in range(0, len(events), _BATCH):
-                part = events[begin : begin + _BATCH]
-                last = begin + _BATCH >= len(events)
-                yield pb.WatchEventsResponse(
-                    events=[convert.event_message(event) for event in part],
-                    sequence=position if last else part[-1].sequence,
-                )
+                position = max(upto, position)
+            for message in messages:
+                yield message
             await hub.wait_beyond(position)
+
+    def _fresh(self, wanted: EventFilter, position: int) -> list[pb.WatchEventsResponse] | None:
+        """What the ring holds after a position, made once for all who want the same; None: it is not there any more."""
+        hub = self._store.hub
+        if self._made_at != hub.sequence:
+            self._made_at = hub.sequence
+            self._made.clear()
+        key = (wanted, position)
+        if key not in self._made:
+            fresh = hub.after(position)
+            events = None if fresh is None else [event for event in fresh if wanted.matches(event)]
+            self._made[key] = None if events is None else _messages(events, hub.sequence)
+        return self._made[key]
+
+
+def _messages(events: Sequence[EventRecord], position: int) -> list[pb.WatchEventsResponse]:
+    """Events as messages of moderate size; who has got all of them is at `position`."""
+    parts = [events[begin : begin + _BATCH] for begin in range(0, len(events), _BATCH)]
+    return [
+        pb.WatchEventsResponse(
+            events=[convert.event_message(event) for event in part],
+            sequence=position if part is parts[-1] else part[-1].sequence,
+        )
+        for part in parts
+    ]
 
 
 def _filter(message: pb.EventFilter) -> EventFilter:
