@@ -20,6 +20,7 @@ from balsam.completions import completions_of
 from balsam.site import Site
 from balsam.waiting import read
 from scripts.check_imports import ROOT
+from tests.support.listening import threads_that_listen
 from tests.support.processes import Services, running_launcher, services
 from tests.support.sites import make_test_site, wait_until
 
@@ -310,10 +311,9 @@ def test_two_thousand_wait_on_one_stream_with_few_threads(store: Client, asked: 
         jobs = made(*(str(number) for number in range(2000)))
         before = threading.active_count()
         tasks = await waiting(store, *(aio.ended(job, timeout=60) for job in jobs))
-        names = [thread.name for thread in threading.enumerate()]
-        assert names.count("balsam-completions") == 1
+        assert len(threads_that_listen(store)) == 1
         # The stream's, those of gRPC, and the one in which this test waits.
-        assert len(names) <= before + 6
+        assert threading.active_count() <= before + 6
         asked.clear()
         await aio.call(BalsamJob.objects.all().update, state="JOB_FINISHED")
         ended = await asyncio.gather(*tasks)
@@ -383,7 +383,7 @@ def test_several_loops_of_a_process_are_told_by_one_stream(store: Client) -> Non
     for thread in threads:
         thread.start()
     wait_until(lambda: len(listeners(store)) == 4)
-    assert [thread.name for thread in threading.enumerate()].count("balsam-completions") == 1
+    assert len(threads_that_listen(store)) == 1
     end(*jobs)
     for thread in threads:
         thread.join()

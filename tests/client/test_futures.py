@@ -18,6 +18,7 @@ from balsam.completions import completions_of
 from balsam.job import BalsamJob
 from balsam.launcher.futures import FutureTask, TaskFailed, as_completed, wait
 from balsam.site import Site
+from tests.support.listening import threads_that_listen
 from tests.support.processes import services
 from tests.support.sites import wait_until
 
@@ -154,8 +155,7 @@ def test_none_of_many_ends_is_missed_while_others_begin() -> None:
 def test_one_thread_and_one_stream_for_all(store: Client) -> None:
     futures = [future_of(job) for job in made(*"abcdef")]
     assert all(future.active for future in futures)
-    threads = [thread for thread in threading.enumerate() if thread.name == "balsam-completions"]
-    assert threads == [completions_of(store)._thread]
+    assert threads_that_listen(store) == [completions_of(store)._thread]
     assert len(completions_of(store)._listeners) == 6
 
 
