@@ -19,6 +19,7 @@ pb = event_service_pb2
 
 MAX_JOB_IDS = 100_000
 _BATCH = 2000
+_SHARED = 500
 
 
 class EventService(EventServiceServicer):
@@ -26,7 +27,7 @@ class EventService(EventServiceServicer):
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._made: dict[tuple[EventFilter, int], list[pb.WatchEventsResponse] | None] = {}
+        self._made: dict[tuple[EventFilter, int], list[pb.WatchEventsResponse]] = {}
         """(filter, position) -> what is told from there on; up to `_made_at`."""
         self._made_at = 0
 
@@ -70,12 +71,16 @@ class EventService(EventServiceServicer):
         if self._made_at != hub.sequence:
             self._made_at = hub.sequence
             self._made.clear()
-        key = (wanted, position)
-        if key not in self._made:
-            fresh = hub.after(position)
-            events = None if fresh is None else [event for event in fresh if wanted.matches(event)]
-            self._made[key] = None if events is None else _messages(events, hub.sequence)
-        return self._made[key]
+        made = self._made.get((wanted, position))
+        if made is not None:
+            return made
+        fresh = hub.after(position)
+        if fresh is None:
+            return None
+        made = _messages([event for event in fresh if wanted.matches(event)], hub.sequence)
+        if len(fresh) <= _SHARED:  # one that lags far behind is alone with that
+            self._made[wanted, position] = made
+        return made
 
 
 def _messages(events: Sequence[EventRecord], position: int) -> list[pb.WatchEventsResponse]:
