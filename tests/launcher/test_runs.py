@@ -405,3 +405,20 @@ def test_wall_time_is_an_estimate_and_stops_nothing(
         assert alive(pid)
         witness.let_go()
         jobs.wait(job_id, State.JOB_FINISHED)
+
+
+def test_what_was_queued_behind_short_runs_does_not_start_too_late_behind_a_long_one(
+    site: Site, services: Services, jobs: Jobs, witness: Witness
+) -> None:
+    for number in range(40):
+        jobs.add(f"short-{number}", args="true", priority=3, wall_time_minutes=0)
+    long = jobs.add("long", args=witness.command, priority=2, wall_time_minutes=0)
+    later = jobs.add("later", args="true", priority=1, wall_time_minutes=1)
+    began = time.monotonic()
+    with running_launcher(site, "--time-limit-minutes", "1.05"):
+        witness.wait_until_begun()
+        wait_until(lambda: time.monotonic() - began > 5.0)  # less than a minute is left now
+        witness.let_go()
+        jobs.wait(long, State.JOB_FINISHED)
+    job = jobs.get(later)
+    assert (job.state, job.attempt) == (State.PREPROCESSED, 0)

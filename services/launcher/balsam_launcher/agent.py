@@ -267,7 +267,7 @@ class Agent:
             return 0
         due = [self._reaper.due()]
         now = time.monotonic()
-        if self._pending and now < self._blocked_until < self._trusted_until:
+        if self._pending and now < self._trusted_until and self._has_room(self._pending[0]):
             due.append(self._blocked_until)
         if self._pending and self._notices:
             due.append(self._oldest_notice + _GATHER_SECONDS)

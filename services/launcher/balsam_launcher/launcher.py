@@ -41,6 +41,7 @@ _MOST_JOBS = 10_000  # held at once
 _REFRESH_SECONDS = 15.0  # so often a credit with a time limit is said again
 _SECOND_GRACE_SECONDS = 1.0
 _STOP_PATIENCE_SECONDS = 10.0
+_QUEUE_SECONDS = 1.0
 _STUCK_SECONDS = 3.0  # an agent that has not ended runs so long after their time hangs
 
 
@@ -78,6 +79,8 @@ class Launcher:
         self._began = time.monotonic()
         self._stopping = ""
         self._asked_drained = False
+        self._last_end = -_QUEUE_SECONDS
+        self._watches_queue = False
         self._reports: list[lease_pb2.Report] = []
         self._credit_said: Credit | None = None
         self._timers: list[asyncio.TimerHandle] = []
@@ -288,7 +291,7 @@ class Launcher:
             elif kind == Notice.REFUSED:
                 self._refused(leased, *notice[2:])
             elif kind == Notice.DROPPED:
-                self._finish(leased, reports.given_back(leased))
+                self._dropped(leased)
         self._settle()
 
     def _started(self, leased: LeasedJob, notice: tuple[Any, ...]) -> None:
@@ -303,12 +306,19 @@ class Launcher:
         if stopped and leased.ending is None:  # not by us: the agent does so by itself where trust ends
             leased.ending, leased.reason = Ending.LOST, "stopped: the job store was out of reach for a lease time"
         self.ended += 1
+        self._last_end = now
         if returncode != 0 and not stopped:
             self.errors += 1
         report = reports.ended(leased, returncode, start_us, end_us, message, stopped=stopped)
         if leased.ending is Ending.REVOKED and not stopped:
             self.worker.report_late(report)  # it ended by itself: nobody else may have begun yet
         self._finish(leased, report)
+
+    def _dropped(self, leased: LeasedJob) -> None:
+        if leased.ending is None and not self._stopping and not self.draining:
+            self.pool.put_back(leased)
+        else:
+            self._finish(leased, reports.given_back(leased))
 
     def _refused(self, leased: LeasedJob, code: int, time_us: int, message: str) -> None:
         self.ended += 1
@@ -336,7 +346,8 @@ class Launcher:
 
     def _fill(self) -> None:
         left = self.minutes_left
-        for leased in self.pool.startable(self._appetite.jobs_at_agent):
+        ahead = self._appetite.jobs_at_agent if self._seconds_to_queue > 0 else 0
+        for leased in self.pool.startable(ahead):
             if left is not None and leased.minutes > left:
                 self._finish(leased, reports.given_back(leased))
                 continue
@@ -348,6 +359,29 @@ class Launcher:
                 log.exception("cannot prepare the run of job %s", leased.job.job_id)
                 message = f"the launcher could not prepare this run; see its log launcher-{os.getpid()}.log"
                 self._refused(leased, NOT_STARTED_CODE, time.time_ns() // 1000, message)
+
+        self._watch_queue()
+
+    @property
+    def _seconds_to_queue(self) -> float:
+        """For so long runs may be queued at the agent: as long as others end."""
+        return self._last_end + _QUEUE_SECONDS - time.monotonic()
+
+    def _watch_queue(self) -> None:
+        if self.pool.queued and not self._watches_queue:
+            self._watches_queue = True
+            self._later(max(0.0, self._seconds_to_queue) + _QUEUE_SECONDS / 10, self._look_at_queue)
+
+    def _look_at_queue(self) -> None:
+        """Runs that were expected to end in a moment go on: what is queued behind them waits here, where time limits
+        and orders count."""
+        self._watches_queue = False
+        if self._seconds_to_queue > 0:
+            self._watch_queue()
+            return
+        for leased in reversed(self.pool.queued.values()):  # each goes before those that came back before
+            self._agent.order(Order.DROP, leased.run_id)
+        self._agent.flush()
 
     def _say(self) -> None:
         """Sends reports and new credit; they travel together."""

@@ -83,6 +83,12 @@ class Pool:
                 return
             yield first
 
+    def put_back(self, leased: LeasedJob) -> None:
+        """What was queued waits here again, before all others."""
+        del self.queued[leased.run_id]
+        leased.nodes = ()
+        self.waiting.appendleft(leased)
+
     def remove(self, leased: LeasedJob) -> None:
         """Lets a job go, waiting or running; what is queued takes its place, as the agent has seen to already."""
         if self._by_handle.get(leased.lease.handle) is leased:

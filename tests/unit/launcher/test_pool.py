@@ -66,6 +66,18 @@ def test_what_is_queued_comes_before_what_would_fit() -> None:
     assert list(pool.running.values()) == [large]
 
 
+def test_what_is_put_back_waits_before_all_others() -> None:
+    jobs = [job(packing=1) for _ in range(4)]
+    pool = pool_of(1, *jobs)
+    list(pool.startable(ahead=2))
+    for leased in reversed(list(pool.queued.values())):
+        pool.put_back(leased)
+    assert (list(pool.running.values()), list(pool.waiting)) == (jobs[:1], jobs[1:])
+    assert pool.held_nodes == 4.0
+    pool.remove(jobs[0])
+    assert list(pool.startable()) == jobs[1:2]
+
+
 def test_over_several_nodes_nothing_is_queued() -> None:
     jobs = [job(packing=1) for _ in range(3)]
     assert list(pool_of(2, *jobs).startable(ahead=5)) == jobs[:2]
