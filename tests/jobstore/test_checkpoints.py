@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from balsam_jobstore import checkpoints
-from balsam_jobstore.checkpoints import Checkpoints
-from balsam_jobstore.database import Database
+from balsam_jobstore.checkpoints import Checkpoints, checkpoint
+from balsam_jobstore.database import KEPT_LOG_BYTES, Database
 from balsam_jobstore.tx import Tx
 from balsam_jobstore.writer import Writer
 from tests.jobstore.test_writer import Counted
@@ -54,6 +54,21 @@ def test_under_constant_writing_the_log_stays_short(database: Database, monkeypa
             await writer.do(writes(number))
             copied.look()
         assert log.stat().st_size < 500 * PAGE_BYTES  # each commit adds a page
+
+    run(database, work)
+
+
+def test_a_log_that_has_been_long_is_cut_off_when_it_begins_anew(database: Database) -> None:
+    log = Path(f"{database.url.database}-wal")
+
+    async def work(writer: Writer) -> None:
+        await writer.do(lambda tx: tx.sql.run("CREATE TABLE large (data BLOB)"))
+        await writer.do(lambda tx: tx.sql.run("INSERT INTO large VALUES (zeroblob(:size))", size=2 * KEPT_LOG_BYTES))
+        assert log.stat().st_size > 2 * KEPT_LOG_BYTES
+        writer.between(checkpoint)
+        await writer.do(writes(1))
+        await writer.do(writes(2))
+        assert log.stat().st_size <= KEPT_LOG_BYTES
 
     run(database, work)
 

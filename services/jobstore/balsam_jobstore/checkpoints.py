@@ -7,7 +7,6 @@ and only a log that is can begin anew. So the last few pages are copied by the w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from pathlib import Path
@@ -33,7 +32,8 @@ class Checkpoints:
         self._database = database
         self._writer = writer
         self._next_look = 0.0
-        self._log = Path(f"{database.url.database}-wal") if database.is_sqlite and database.url.database else None
+        has_log = database.is_sqlite and database.url.database and not database.is_shared
+        self._log = Path(f"{database.url.database}-wal") if has_log else None
         self._copying: asyncio.Future[None] | None = None
 
     def look(self) -> None:
@@ -41,10 +41,14 @@ class Checkpoints:
         if self._log is None or self._copying is not None or time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + _LOOK_SECONDS
-        with contextlib.suppress(FileNotFoundError):
+        try:
             if self._log.stat().st_size > PAGES * _PAGE_BYTES:
                 self._copying = asyncio.get_running_loop().run_in_executor(None, self._copy)
                 self._copying.add_done_callback(self._copied)
+        except FileNotFoundError:
+            pass  # nothing was written yet
+        except (OSError, RuntimeError) as error:  # those who wait for the commit must be told of it all the same
+            log.warning("cannot copy the write-ahead log: %s", error)
 
     def _copy(self) -> None:
         with self._database.reader() as connection:

@@ -24,6 +24,8 @@ from balsam.rpc import NO_DATABASE
 BUSY_SECONDS = 10.0
 LOG_PAGES = 64_000
 """So long SQLite's write-ahead log becomes at most, if `checkpoints` does not come to it before."""
+KEPT_LOG_BYTES = 16 << 20
+"""A log that begins anew is cut off to this, so that its file tells how long it is."""
 READERS = 4
 REGEX_SECONDS = 10.0
 """For all that a query does with a regular expression [s]."""
@@ -44,7 +46,7 @@ class Database:
     """
 
     def __init__(self, url: sa.URL | str, *, is_shared: bool = False) -> None:
-        self._is_shared = is_shared
+        self.is_shared = is_shared
         try:
             self.url = _with_driver(sa.make_url(url))
             self.is_sqlite = self.url.get_backend_name() == "sqlite"
@@ -79,7 +81,7 @@ class Database:
             max_overflow=2,
             connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS, "isolation_level": None},
         )
-        sa.event.listen(engine, "connect", _prepare_shared_sqlite if self._is_shared else _prepare_sqlite)
+        sa.event.listen(engine, "connect", _prepare_shared_sqlite if self.is_shared else _prepare_sqlite)
         # A write transaction that starts as a reader can fail at its first write in spite of the time-out.
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -122,6 +124,7 @@ def _prepare(connection: sqlite3.Connection, journal: str, synchronous: str) -> 
     cursor.execute("PRAGMA temp_store = MEMORY")
     cursor.execute("PRAGMA cache_size = -65536")
     cursor.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+    cursor.execute(f"PRAGMA journal_size_limit = {KEPT_LOG_BYTES}")
     cursor.close()
     # SQLite's own lower() knows ASCII only.
     connection.create_function("lower", 1, lambda text: text.lower() if isinstance(text, str) else text)
