@@ -7,6 +7,7 @@ until it has caught up, so a slow one costs no memory and loses nothing.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -73,15 +74,15 @@ class EventHub:
         while self.sequence <= sequence:
             await self._news.wait()
 
-    def after(self, sequence: int) -> list[EventRecord] | None:
-        """The events after `sequence`; None: the ring does not reach back so far."""
+    def after(self, sequence: int, limit: int = RING) -> list[EventRecord] | None:
+        """The first events after `sequence`; None: the ring does not reach back so far."""
         if sequence >= self.sequence:
             return []
         if not self._ring or self._ring[0].sequence > sequence + 1:
             return None
         # Sequences in the ring have no holes, so the place is known.
         start = sequence + 1 - self._ring[0].sequence
-        return [self._ring[i] for i in range(start, len(self._ring))]
+        return list(itertools.islice(self._ring, start, start + limit))
 
 
 def read_events(

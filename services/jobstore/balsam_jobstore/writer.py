@@ -246,6 +246,8 @@ class Writer:
     def _fail(self, group: list[tuple[Command[Any], asyncio.Future[Any]]], error: Exception) -> None:
         if isinstance(error, Unavailable) and error.reason == NO_DATABASE:
             self._hooks.disconnected()
+        if isinstance(error, BalsamError):
+            error.__traceback__ = None  # it holds the group, which holds the error: all of it would stay for long
         for _, future in group:
             if not future.done():
                 future.set_exception(error)

@@ -27,8 +27,8 @@ class EventService(EventServiceServicer):
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._made: dict[tuple[EventFilter, int], list[pb.WatchEventsResponse]] = {}
-        """(filter, position) -> what is told from there on; up to `_made_at`."""
+        self._made: dict[tuple[EventFilter, int], tuple[pb.WatchEventsResponse | None, int]] = {}
+        """(filter, position) -> what `_fresh` gives, as long as there is nothing after `_made_at`."""
         self._made_at = 0
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> pb.ListEventsResponse:
@@ -50,23 +50,25 @@ class EventService(EventServiceServicer):
         position = min(position, hub.sequence)
         yield pb.WatchEventsResponse(sequence=position)
         while True:
-            upto = hub.sequence
-            messages = self._fresh(wanted, position)
-            if messages is None:
-                start = position
+            upto, start = hub.sequence, position
+            told = self._fresh(wanted, position)
+            if told is not None:
+                message, position = told
+            else:
                 found = await self._store.read(
                     lambda connection, start=start: read_events(connection, wanted, start, _BATCH)  # type: ignore[misc]
                 )
                 position = found[-1].sequence if len(found) == _BATCH else max(upto, position)
-                messages = _messages([event for event in found if event.sequence <= position], position)
-            else:
-                position = max(upto, position)
-            for message in messages:
+                message = _message([event for event in found if event.sequence <= position], position)
+            if message is not None:
                 yield message
             await hub.wait_beyond(position)
 
-    def _fresh(self, wanted: EventFilter, position: int) -> list[pb.WatchEventsResponse] | None:
-        """What the ring holds after a position, made once for all who want the same; None: it is not there any more."""
+    def _fresh(self, wanted: EventFilter, position: int) -> tuple[pb.WatchEventsResponse | None, int] | None:
+        """What comes next after a position, and where that ends; made once for all who want the same.
+
+        None: the ring does not reach back so far.
+        """
         hub = self._store.hub
         if self._made_at != hub.sequence:
             self._made_at = hub.sequence
@@ -74,25 +76,21 @@ class EventService(EventServiceServicer):
         made = self._made.get((wanted, position))
         if made is not None:
             return made
-        fresh = hub.after(position)
+        fresh = hub.after(position, _BATCH)
         if fresh is None:
             return None
-        made = _messages([event for event in fresh if wanted.matches(event)], hub.sequence)
+        upto = fresh[-1].sequence if len(fresh) == _BATCH else max(position, hub.sequence)
+        made = _message([event for event in fresh if wanted.matches(event)], upto), upto
         if len(fresh) <= _SHARED:  # one that lags far behind is alone with that
             self._made[wanted, position] = made
         return made
 
 
-def _messages(events: Sequence[EventRecord], position: int) -> list[pb.WatchEventsResponse]:
-    """Events as messages of moderate size; who has got all of them is at `position`."""
-    parts = [events[begin : begin + _BATCH] for begin in range(0, len(events), _BATCH)]
-    return [
-        pb.WatchEventsResponse(
-            events=[convert.event_message(event) for event in part],
-            sequence=position if part is parts[-1] else part[-1].sequence,
-        )
-        for part in parts
-    ]
+def _message(events: Sequence[EventRecord], position: int) -> pb.WatchEventsResponse | None:
+    """Events as a message, after which its reader is at `position`; None where there are none."""
+    if not events:
+        return None
+    return pb.WatchEventsResponse(events=[convert.event_message(event) for event in events], sequence=position)
 
 
 def _filter(message: pb.EventFilter) -> EventFilter:

@@ -32,6 +32,7 @@ from balsam_jobstore.tx import Tx
 pb = session_service_pb2
 
 MAX_RULES = 500
+_WORKDIR = leases.DETAIL_COLUMNS.index("workdir")
 _FLAGS = frozenset({"post_error_handler", "post_timeout_handler"})
 
 
@@ -278,14 +279,17 @@ class _Line:
         # What is not given has its default; a column that is empty or 0 has, too.
         given = {name: value for name, value in zip(leases.DETAIL_COLUMNS, grant.detail, strict=True) if value}
         if "environ_vars" in given:
-            given["environ_vars"] = json.loads(given["environ_vars"])
+            given["environ_vars"] = _object(given["environ_vars"])
         if not _FLAGS.isdisjoint(given):
             given |= dict.fromkeys(_FLAGS & given.keys(), True)
         for name in ("num_nodes", "ranks_per_node", "node_packing_count", "wall_time_minutes"):
             value = getattr(grant, name)
             if value != 1:
                 given[name] = value
-        workdir = given.pop("workdir", "")
+        workdir = grant.detail[_WORKDIR]
+        if type(workdir) is not str:
+            raise TypeError(f"workdir = {workdir!r}")
+        given.pop("workdir", None)
         job = {
             "job_id": grant.job_id,
             "name": grant.name,
@@ -305,6 +309,14 @@ class _Line:
             script_attempt=grant.tries,
             launcher_lost=bool(grant.lost),
         )
+
+
+def _object(text: str) -> dict[str, str]:
+    """A JSON object. Raises ValueError or TypeError if the text is none."""
+    value = json.loads(text)
+    if type(value) is not dict:
+        raise TypeError(f"{text!r} is no JSON object")
+    return value
 
 
 def _merge(response: pb.WorkResponse, delivery: Delivery) -> None:
