@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from balsam import locks
 from balsam.site import Site
 from tests.cli.conftest import Balsam, Result
 from tests.support.invariants import violations_of_site
@@ -62,7 +63,8 @@ def up_in_background(site: Site) -> subprocess.Popen[bytes]:
 
 def test_up_goes_on_with_a_service_that_a_killed_up_has_started(balsam_process: Balsam, site: Site) -> None:
     with up_in_background(site) as first:
-        wait_until(lambda: processes_of(site), what="the job store's process")
+        # One that is only just starting may be overtaken by that of the next `up`.
+        wait_until(lambda: locks.holder(site.run / "jobstore.lock"), what="the job store's lock")
         first.kill()
     (orphan,) = processes_of(site)
     jobstore, _ = pids(balsam_process("up", "--json"))
