@@ -84,10 +84,16 @@ class Pool:
             yield first
 
     def put_back(self, leased: LeasedJob) -> None:
-        """What was queued waits here again, before all others."""
-        del self.queued[leased.run_id]
+        """What an agent was told of and has not started waits here again, before all others."""
+        if self.running.pop(leased.run_id, None) is not None:
+            # There was room, and still it was not started: the agent had no trust, or the host was short of something.
+            self.placement.free(leased.nodes, leased.need)
+            self._waiting_nodes += leased.need.total
+        else:
+            del self.queued[leased.run_id]
         leased.nodes = ()
         self.waiting.appendleft(leased)
+        self._promote()
 
     def remove(self, leased: LeasedJob) -> None:
         """Lets a job go, waiting or running; what is queued takes its place, as the agent has seen to already."""
@@ -100,6 +106,9 @@ class Pool:
         elif leased in self.waiting:
             self.waiting.remove(leased)
             self._leave_queue(leased)
+        self._promote()
+
+    def _promote(self) -> None:
         while self.queued:
             first = next(iter(self.queued.values()))
             if self.placement.place(first.need) is None:

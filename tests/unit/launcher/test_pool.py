@@ -78,6 +78,19 @@ def test_what_is_put_back_waits_before_all_others() -> None:
     assert list(pool.startable()) == jobs[1:2]
 
 
+def test_what_had_room_and_was_not_started_may_be_put_back_too() -> None:
+    jobs = [job(packing=1) for _ in range(3)]
+    pool = pool_of(1, *jobs)
+    list(pool.startable(ahead=2))
+    pool.remove(jobs[0])  # the agent had no trust any more, and started nothing in its place
+    for leased in (jobs[2], jobs[1]):
+        pool.put_back(leased)
+    assert (pool.handed_over, list(pool.waiting)) == ([], jobs[1:])
+    assert (pool.placement.used, pool.held_nodes) == (0.0, 2.0)
+    assert list(pool.startable()) == jobs[1:2]
+    assert pool.held_nodes == 2.0
+
+
 def test_over_several_nodes_nothing_is_queued() -> None:
     jobs = [job(packing=1) for _ in range(3)]
     assert list(pool_of(2, *jobs).startable(ahead=5)) == jobs[:2]
