@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 import balsam
 from balsam import Q
@@ -18,33 +18,44 @@ PATIENCE_SECONDS = 1800.0
 """Jobs that have not ended after so long never will."""
 BATCH = 100_000
 """Jobs that are made and added at once."""
+STREAMED = 500
+"""Jobs in a batch of a script that wants the first to run while it makes the next."""
 WORKFLOW_JOBS = 1000
 """Jobs in each workflow of a store that was filled."""
 
 
 def noop_jobs(client: Client, count: int, workflow: str) -> list[BalsamJob]:
     """New jobs that do nothing, as many at a time as there are slots; not stored yet."""
+    return list(_noop_jobs(client, count, workflow))
+
+
+def _noop_jobs(client: Client, count: int, workflow: str) -> Iterator[BalsamJob]:
     make = client.BalsamJob
-    return [make(name=f"n{i}", workflow=workflow, args=NOOP, node_packing_count=SLOTS) for i in range(count)]
+    return (make(name=f"n{i}", workflow=workflow, args=NOOP, node_packing_count=SLOTS) for i in range(count))
 
 
-def run_until_seen(client: Client, jobs: Sequence[BalsamJob]) -> None:
-    """Adds jobs in one call and returns when all are seen finished, pushed by the job store.
+def run_until_seen(client: Client, jobs: Iterable[BalsamJob], batch_size: int | None = None) -> None:
+    """Adds jobs and returns when all are seen finished, pushed by the job store.
+
+    Args:
+        client: of the site.
+        jobs: new ones; they may be made one after another.
+        batch_size: how many are added at once; None: all.
 
     Raises:
         WrongResult: one has failed or was killed.
         TimeoutError: one has not ended after `PATIENCE_SECONDS`.
     """
-    client.BalsamJob.objects.bulk_create(jobs)
-    ended = balsam.wait([balsam.FutureTask(job, print) for job in jobs], PATIENCE_SECONDS, "ALL_COMPLETED")
-    if len(ended.done) != len(jobs):
-        raise WrongResult(f"{len(ended.failed)} of {len(jobs)} jobs failed, {len(ended.cancelled)} were killed")
+    added = client.BalsamJob.objects.bulk_create(jobs, batch_size)
+    ended = balsam.wait([balsam.FutureTask(job, print) for job in added], PATIENCE_SECONDS, "ALL_COMPLETED")
+    if len(ended.done) != len(added):
+        raise WrongResult(f"{len(ended.failed)} of {len(added)} jobs failed, {len(ended.cancelled)} were killed")
 
 
 def timed_noop_run(client: Client, count: int, workflow: str) -> float:
-    """From before the first job is made until all are seen finished [s]."""
+    """From before the first job is made until all are seen finished [s]; they are made and added batch by batch."""
     began = time.perf_counter()
-    run_until_seen(client, noop_jobs(client, count, workflow))
+    run_until_seen(client, _noop_jobs(client, count, workflow), STREAMED)
     return time.perf_counter() - began
 
 

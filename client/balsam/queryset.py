@@ -334,11 +334,12 @@ class QuerySet(Generic[T]):
         Raises:
             BalsamError: an object was refused; names the first one and says how many.
         """
-        rows = list(objects)
         if batch_size is not None and batch_size < 1:
             raise ValidationError(f"batch_size = {batch_size}: must be at least 1")
-        for start in range(0, len(rows), batch_size or len(rows) or 1):
-            self.model._create_many(rows[start : start + (batch_size or len(rows))])
+        rest, rows = iter(objects), []
+        while batch := list(itertools.islice(rest, batch_size)):
+            self.model._create_many(batch)  # while the jobs of a batch start, the next one is made
+            rows += batch
         return rows
 
     def update(self, **values: Any) -> int:

@@ -62,7 +62,7 @@ STORE_BUGS = (
         "grants-not-taken-back",
         "a commit that failed has handed out nothing",
         _LEASES,
-        "            stream.take_back(count)\n",
+        "            stream.take_back(stream.sent - sent)\n",
         "            pass\n",
         "leases",
     ),

@@ -63,7 +63,8 @@ class RunTokens:
     """
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        # Keyed BLAKE2 is a MAC by itself, and takes a third of the time of HMAC; its key has at most 64 bytes.
+        self._keyed = hashlib.blake2b(key=hashlib.sha256(key).digest(), digest_size=_KEY_BYTES)
         self.live: dict[int, tuple[int, str]] = {}
         """Leases that are held now: key -> (fence, job id). Kept in the loop."""
 
@@ -83,7 +84,9 @@ class RunTokens:
         return live[1] if live and live[0] == fence else ""
 
     def _mac(self, key: int, fence: int) -> str:
-        return hmac.digest(self._key, b"%d.%d" % (key, fence), "sha256").hex()
+        mac = self._keyed.copy()
+        mac.update(b"%d.%d" % (key, fence))
+        return mac.hexdigest()
 
 
 def authorizer(site: Site, tokens: RunTokens) -> Callable[[str, str], Caller]:

@@ -104,6 +104,8 @@ class Delivery:
     """What goes to a stream after a commit."""
 
     grants: list[Grant] = field(default_factory=list)
+    message: Any = None
+    """The grants as its stream packs them; None: it could not."""
     stops: list[tuple[int, int]] = field(default_factory=list)
     grants_sent: int = 0
     drained: bool = False
@@ -117,12 +119,26 @@ CLOSED = Delivery(grants_sent=-1)
 
 
 class Stream:
-    """The line to one session, as the writer's thread sees it."""
+    """The line to one session, as the writer's thread sees it.
 
-    def __init__(self, session: Session, states: Iterable[int], deliver: Callable[[Delivery], None]) -> None:
+    Args:
+        session: whose line it is.
+        states: for a scheduler: of jobs in these it takes leases.
+        deliver: called in the loop after a commit, with what that has for the session.
+        pack: makes a message of grants, or None; in the writer's thread, as the loop has all other callers to answer.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        states: Iterable[int],
+        deliver: Callable[[Delivery], None],
+        pack: Callable[[Sequence[Grant]], Any] = list,
+    ) -> None:
         self.session = session
         self.states = sorted(states)
         self.deliver = deliver
+        self.pack = pack
         self.credit = Credit()
         self.sent = 0
         self.asks_drained = False
@@ -163,7 +179,7 @@ class Stream:
         for _ in range(count):
             self._unseen.pop()
         self.sent -= count
-        self.dry = False
+        self.dry = self.dry and not count
 
 
 def share_of(num_nodes: int, ranks_per_node: int, node_packing_count: int) -> float:
@@ -187,29 +203,37 @@ def dispatch(tx: Tx, streams: Sequence[Stream]) -> Callable[[], None]:
 
     Returns what takes it back should the commit fail.
     """
-    taken: list[tuple[Stream, int]] = []
-    for stream in streams:
-        if tx.runnable:
-            stream.dry = False
-        granted = 0
-        # A large credit is served over several commits: the credit that answers the grants brings the next.
-        while granted < _MOST_GRANTS and stream.wants_more and (rows := _due(tx, stream)):
-            grants = [_grant(tx, stream, row) for row in rows]
-            granted += len(grants)
-            taken.append((stream, len(grants)))
-            tx.flush(rows)
-            _complete(tx, grants)
-            _after_commit(tx, stream, Delivery(grants=grants, grants_sent=stream.sent))
-    for stream in streams:
-        if stream.asks_drained and _is_drained(tx, stream):
-            stream.asks_drained = False
-            _after_commit(tx, stream, Delivery(drained=True))
+    before = [(stream, stream.sent, stream.asks_drained) for stream in streams]
 
     def take_back() -> None:
-        for stream, count in taken:
-            stream.take_back(count)
+        for stream, sent, asks_drained in before:
+            stream.take_back(stream.sent - sent)
+            stream.asks_drained = asks_drained
 
+    try:
+        for stream in streams:
+            if tx.runnable:
+                stream.dry = False
+            _hand_out(tx, stream)
+        for stream in streams:
+            if stream.asks_drained and _is_drained(tx, stream):
+                stream.asks_drained = False
+                _after_commit(tx, stream, Delivery(drained=True))
+    except Exception:
+        take_back()
+        raise
     return take_back
+
+
+def _hand_out(tx: Tx, stream: Stream) -> None:
+    granted = 0
+    # A large credit is served over several commits: the credit that answers the grants brings the next.
+    while granted < _MOST_GRANTS and stream.wants_more and (rows := _due(tx, stream)):
+        grants = [_grant(tx, stream, row) for row in rows]
+        granted += len(grants)
+        tx.flush(rows)
+        _complete(tx, grants)
+        _after_commit(tx, stream, Delivery(grants, stream.pack(grants), grants_sent=stream.sent))
 
 
 def _after_commit(tx: Tx, stream: Stream, delivery: Delivery) -> None:
@@ -501,6 +525,6 @@ def attach(tx: Tx, stream: Stream, held: Sequence[tuple[int, int]]) -> Delivery:
     delivery.stops += [(key, fence) for key, fence in held if key not in rows or rows[key].fence != fence]
     if unknown:
         _complete(tx, unknown)
-        delivery.grants = unknown
+        delivery.grants, delivery.message = unknown, stream.pack(unknown)
         delivery.grants_sent = stream.sent
     return delivery

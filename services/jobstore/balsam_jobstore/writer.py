@@ -41,7 +41,8 @@ class Hooks(Protocol):
     """What takes part in every transaction, and hears of its end."""
 
     def before_commit(self, tx: Tx) -> Callable[[], None]:
-        """In the writer's thread: hands out work. What it returns takes that back, if the commit fails."""
+        """In the writer's thread: hands out work, and writes the rows. What it returns takes that back, if the commit
+        fails."""
 
     def committed(self, outcome: Outcome) -> None:
         """In the loop, after the commit, before the callers are answered: tells those who wait."""
@@ -208,7 +209,6 @@ class Writer:
                 tx.flush()
                 if hand_out:
                     take_back = self._hooks.before_commit(tx)
-                    tx.flush()
                 tx.write_events()
                 requests.write(tx)
                 failpoints.hit("jobstore.before-commit", as_database_error)

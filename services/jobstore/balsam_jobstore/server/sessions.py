@@ -8,7 +8,7 @@ import json
 import math
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NoReturn
 
 from balsam import failpoints
@@ -168,7 +168,7 @@ class _Line:
         self._attached = asyncio.Event()
         self._clock = ClockOffset() if session.host != socket.gethostname() else None
         states = [int(convert.state(number)) for number in attach.states]
-        self.stream = Stream(session, states, self._out.put_nowait)
+        self.stream = Stream(session, states, self._out.put_nowait, self._pack)
 
     async def attach(self, attach: pb.WorkRequest.Attach) -> None:
         """Takes the place of an older line of the session."""
@@ -191,17 +191,16 @@ class _Line:
 
     def _submit(self, request: pb.WorkRequest) -> asyncio.Future[list[tuple[int, int]]]:
         offset_us = self._clock.see(request.reports.send_time_us, now_us()) if self._clock else 0
-        reports = [_report(message, offset_us) for message in request.reports.reports]
-        credit = _credit(request.credit) if request.HasField("credit") else None
-        seen = request.credit.grants_seen
         number = request.reports.number
 
         def command(tx: Tx) -> list[tuple[int, int]]:
+            reports = [_report(message, offset_us) for message in request.reports.reports]
+            credit = _credit(request.credit) if request.HasField("credit") else None
             refused = leases.apply_reports(tx, self._session, reports)
             if reports:
                 failpoints.hit("jobstore.after-reports", as_database_error)
             if credit is not None:
-                self.stream.set_credit(credit, seen)
+                self.stream.set_credit(credit, request.credit.grants_seen)
                 self.stream.dry = self.stream.dry and self._same_fit(credit)
                 self._last_fit = _fit(credit)
             if request.ask_drained:
@@ -237,7 +236,6 @@ class _Line:
             response = pb.WorkResponse()
             ended: Exception | None = None
             closed = False
-            grants: list[Grant] = []
             for delivery in deliveries:
                 if isinstance(delivery, Exception):
                     ended = delivery
@@ -245,37 +243,40 @@ class _Line:
                 if delivery is None or delivery.grants_sent < 0:
                     closed = True
                     break
-                grants += delivery.grants
+                if delivery.grants and delivery.message is None:
+                    await self._set_aside(delivery.grants)
+                    return  # what it holds comes anew when it attaches again
                 _merge(response, delivery)
-            if grants and not await self._add_grants(response, grants):
-                return  # what it holds comes anew when it attaches again
+            await self._add_programs(response)
             yield response
             if ended:
                 raise ended
             if closed:
                 return
 
-    async def _add_grants(self, response: pb.WorkResponse, grants: list[Grant]) -> bool:
-        """Adds grants and their programs; False: some were damaged, and are set aside now."""
-        wanted = {grant.application for grant in grants if grant.application is not None}
-        if wanted:
-            revisions = self._store.program_revisions
-            stale = [key for key in wanted if self._programs.get(key) != revisions.get(key, 0)]
-            if stale:
-                for program in await self._store.writer.do(lambda tx: applications.by_keys(tx, stale)):
-                    response.programs.append(_program(program))
-                    self._programs[program.key] = revisions.get(program.key, 0)
-        damaged = []
-        for grant in grants:
-            try:
-                response.grants.append(self._grant(grant))
-            except (TypeError, ValueError):
-                damaged.append(grant.row_key)
-        if damaged and not await self._store.set_aside(damaged):
-            raise ValueError(f"jobs {damaged} cannot be granted")
-        return not damaged
+    async def _add_programs(self, response: pb.WorkResponse) -> None:
+        """Adds the programs of grants, where the line has not told them as they are now."""
+        wanted = {grant.program_id for grant in response.grants} - {0}
+        revisions = self._store.program_revisions
+        stale = [key for key in wanted if self._programs.get(key) != revisions.get(key, 0)]
+        if stale:
+            for program in await self._store.writer.do(lambda tx: applications.by_keys(tx, stale)):
+                response.programs.append(_program(program))
+                self._programs[program.key] = revisions.get(program.key, 0)
 
-    def _grant(self, grant: Grant) -> lease_pb2.Grant:
+    async def _set_aside(self, grants: Sequence[Grant]) -> None:
+        keys = [grant.row_key for grant in grants]
+        if not await self._store.set_aside(keys):
+            raise ValueError(f"of jobs {keys} some cannot be granted")
+
+    def _pack(self, grants: Sequence[Grant]) -> pb.WorkResponse | None:
+        """Grants as a message; None: one of them is damaged."""
+        try:
+            return pb.WorkResponse(grants=[self._grant(grant) for grant in grants])  # type: ignore[misc]
+        except (TypeError, ValueError):
+            return None
+
+    def _grant(self, grant: Grant) -> dict[str, Any]:
         # What is not given has its default; a column that is empty or 0 has, too.
         given = {name: value for name, value in zip(leases.DETAIL_COLUMNS, grant.detail, strict=True) if value}
         if "environ_vars" in given:
@@ -301,14 +302,14 @@ class _Line:
             "parents": grant.parents,
         }
         # Messages from plain dicts take half the time.
-        return lease_pb2.Grant(
-            lease={"handle": grant.row_key, "token": grant.fence},  # type: ignore[arg-type]
-            job=job | given,  # type: ignore[arg-type]
-            program_id=grant.application or 0,
-            token=self._store.tokens.make(grant.row_key, grant.fence),
-            script_attempt=grant.tries,
-            launcher_lost=bool(grant.lost),
-        )
+        return {
+            "lease": {"handle": grant.row_key, "token": grant.fence},
+            "job": job | given,
+            "program_id": grant.application or 0,
+            "token": self._store.tokens.make(grant.row_key, grant.fence),
+            "script_attempt": grant.tries,
+            "launcher_lost": bool(grant.lost),
+        }
 
 
 def _object(text: str) -> dict[str, str]:
@@ -320,6 +321,8 @@ def _object(text: str) -> dict[str, str]:
 
 
 def _merge(response: pb.WorkResponse, delivery: Delivery) -> None:
+    if delivery.message is not None:
+        response.MergeFrom(delivery.message)
     if delivery.attached:
         response.attached = True
     if delivery.grants_sent:
