@@ -15,6 +15,7 @@ from balsam.states import WAITING, Actor, State, path_is_allowed
 from balsam_jobstore.database import Database, sqlite_url
 from balsam_jobstore.history import EventRecord, unpack_states
 from balsam_jobstore.rules import Needs, RuleSet
+from balsam_jobstore.schema import STATE_COUNTS
 
 Rows = list[dict[str, Any]]
 
@@ -40,6 +41,7 @@ def violations(
         *_launches(tables),
         *_details(tables),
         *_sequences(tables, published),
+        *_counts(tables),
         *_unfollowed(tables, rules or RuleSet()),
     ]
 
@@ -53,6 +55,14 @@ def violations_of_site(site: Site) -> list[str]:
             return violations(connection)
     finally:
         database.close()
+
+
+def _counts(tables: dict[str, Rows]) -> Iterator[str]:
+    """How many jobs are in each state is known."""
+    counted = Counter(job["state"] for job in tables["job"])
+    for state, column in STATE_COUNTS.items():
+        if tables["counter"][0][column] != counted[state]:
+            yield f"{column} is {tables['counter'][0][column]}, and {counted[state]} jobs are {State(state).name}"
 
 
 def _histories(tables: dict[str, Rows]) -> Iterator[str]:

@@ -95,10 +95,12 @@ class Bench:
         return Store(cast(Site, site), self.database, RunTokens(b"bench"))
 
     def close(self) -> None:
-        """Gives the writer's connection back."""
+        """Gives the writer's connection back. Whatever was done, the counts of jobs by state are right."""
+        kept, counted = self.counts(), dict(self.sql("SELECT state, count(*) FROM job GROUP BY state"))
         self.writer._drop_connection()
         self._runner.close()
         self._directory.cleanup()
+        assert kept == counted
 
     def run(self, work: Awaitable[T]) -> T:
         """Runs something asynchronous, and meanwhile what has been started."""
@@ -117,6 +119,11 @@ class Bench:
     def do(self, command: Callable[[Tx], T]) -> T:
         """Runs a command in a transaction of its own."""
         return cast(T, self.writer.do_together(command)[0])
+
+    def counts(self) -> dict[int, int]:
+        """How many jobs are in each state, by the store's count."""
+        with self.database.reader() as connection:
+            return dict(reading.count_jobs(connection, self.database.is_sqlite, None, ["state"])[1])
 
     def sql(self, text: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of a query."""

@@ -303,6 +303,7 @@ def _write(
         needs = {made.key: made.needs for made in fresh.values()}
         for row in rows:
             row[3] = needs[row[0]]  # parents in the same batch have learned of their children meanwhile
+    tx.counts.update([row[2] for row in rows])
     tx.sql.insert("job", _JOB_COLUMNS, rows)
     for same in details:
         tx.sql.insert("job_detail", same.columns, same.rows)

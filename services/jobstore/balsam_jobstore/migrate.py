@@ -13,7 +13,7 @@ from balsam_jobstore.database import Database, translate_error
 
 log = logging.getLogger("balsam.jobstore.migrate")
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision; a test compares it with the migrations."""
 
 _DIRECTORY = Path(__file__).parent / "migrations"

@@ -204,6 +204,9 @@ def count_jobs(
     connection: sa.Connection, sqlite: bool, node: Node | None, group_by: Sequence[str]
 ) -> tuple[int, list[tuple[Any, ...]]]:
     """How many jobs match; and (values..., count) by the values of some fields."""
+    if node is None and list(group_by) in ([], ["state"]):
+        counts = _by_state(connection)
+        return sum(number for _, number in counts), counts if group_by else []
     compiler = _compiler(connection, JOBS, sqlite)
     where = compiler.where(node) if node is not None else sa.true()
     columns = [compiler.plain_column(name) for name in group_by]
@@ -212,6 +215,12 @@ def count_jobs(
     if not group_by:
         return int(rows[0][0]), []
     return sum(row[-1] for row in rows), [tuple(row) for row in rows]
+
+
+def _by_state(connection: sa.Connection) -> list[tuple[Any, ...]]:
+    """(state, number) of all jobs."""
+    numbers = connection.execute(sa.select(*[schema.counter.c[name] for name in schema.STATE_COUNTS.values()])).one()
+    return [(state, number) for state, number in zip(schema.STATE_COUNTS, numbers, strict=True) if number]
 
 
 def select_keys(connection: sa.Connection, sqlite: bool, node: Node, after: int, limit: int) -> list[int]:

@@ -121,6 +121,7 @@ def _set_job_aside(tx: Tx, directory: Path, row: dict[str, Any], detail: dict[st
     }
     _write(directory, "job", key, why, content)
     tx.rows.pop(key, None)
+    tx.recounts = True  # its state may be what is damaged
     _fail_children(tx, key, f"parent {label} was set aside: {why}")
     tx.flush()
     for table, condition in (
@@ -178,6 +179,7 @@ def _put_right(tx: Tx, within: dict[str, int]) -> None:
         row.needs |= int(Needs.PARENTS) * bool(tx.sql.run("SELECT 1 FROM edge WHERE child = :key LIMIT 1", key=row.key))
         tx.look_at_parents(row)
         tx.touch(row)
+        tx.recounts = True  # other counts may be as wrong
         log.error("job %s waited for %d parents and not for %d: put right", row.label, row.unmet, before)
     text = f"SELECT key FROM job WHERE {inside} AND session IS NOT NULL AND session NOT IN (SELECT key FROM session)"
     for row in tx.load([key for (key,) in tx.sql.run(text, **within)]):

@@ -7,6 +7,7 @@ work is handed out, so that a move and all that follows from it are one synced c
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from balsam_jobstore.history import EVENT_COLUMNS, EventRecord, event_values
 from balsam_jobstore.requests import Answer, Once
 from balsam_jobstore.rows import COLUMNS, MUTABLE, Row, has_failed, is_met, parent_label
 from balsam_jobstore.rules import Needs, RuleSet
+from balsam_jobstore.schema import STATE_COUNTS
 
 _LOAD_CHUNK = 5000
 _END, _RUNNABLE, _WAITING = (frozenset(int(s) for s in group) for group in (END, RUNNABLE, WAITING))
@@ -73,6 +75,10 @@ class Tx:
         """Some job became runnable or due for a script: there is work to hand out."""
         self.answers: dict[tuple[str, int], tuple[Once, Answer]] = {}
         """(Request id, part) -> what is done in this transaction, and is to be remembered."""
+        self.counts: Counter[int] = Counter()
+        """State -> how many more jobs are in it than before."""
+        self.recounts = False
+        """How many jobs are in each state is not known any more: they are counted."""
         self.when_numbered: list[Callable[[int], None]] = []
         """Told the number of the last event that there is, when that is known: before the commit."""
         self._touched: dict[int, Row] = {}
@@ -142,6 +148,7 @@ class Tx:
 
     def forget(self, row: Row) -> None:
         """The row is deleted."""
+        self.counts[row.before[0]] -= 1
         self.rows.pop(row.key, None)
         self._touched.pop(row.key, None)
         self._details.pop(row.key, None)
@@ -376,6 +383,9 @@ class Tx:
                 differ = tuple(map(operator.ne, row.before, after))
                 changes = tuple(zip(compress(MUTABLE, differ), compress(after, differ), strict=True))
                 groups.setdefault(changes, []).append(row.key)
+                if differ[0]:  # the state
+                    self.counts[row.before[0]] -= 1
+                    self.counts[row.state] += 1
                 row.before = after
                 row.revision += 1
         for changes, keys in groups.items():
@@ -393,18 +403,28 @@ class Tx:
     def write_events(self) -> None:
         """Writes the history; its numbers are taken now, last of all, so that they rise in commit order."""
         events = self.outcome.events
-        if not events and not self.when_numbered:
+        if not events and not self.when_numbered and not self.recounts:
             return
-        (last,) = self.sql.run(
-            "UPDATE counter SET event_sequence = event_sequence + :n WHERE id = 1 RETURNING event_sequence",
-            n=len(events),
-        )[0]
+        changes = {state: number for state, number in self.counts.items() if number}
+        if self.recounts:
+            counted: dict[int, int] = dict(self.sql.run("SELECT state, count(*) FROM job GROUP BY state"))
+            changes = {state: counted.get(state, 0) for state in STATE_COUNTS}
+        text = _count_text(tuple(sorted(changes)), anew=self.recounts)
+        values = {STATE_COUNTS[state]: number for state, number in changes.items()}
+        ((last,),) = self.sql.run(text, n=len(events), **values)
         for tell in self.when_numbered:
             tell(last)
         for sequence, event in enumerate(events, last - len(events) + 1):
             event.sequence = sequence
             event.record_us = event.record_us or self.now_us  # of another site: when it was recorded there
         self.sql.insert("event", EVENT_COLUMNS, [event_values(event) for event in events])
+
+
+@functools.lru_cache(maxsize=1000)
+def _count_text(states: tuple[int, ...], *, anew: bool) -> str:
+    names = [STATE_COUNTS[state] for state in states]
+    counts = "".join([f", {name} = {'' if anew else f'{name} + '}:{name}" for name in names])
+    return f"UPDATE counter SET event_sequence = event_sequence + :n{counts} WHERE id = 1 RETURNING event_sequence"
 
 
 def _not_allowed(row: Row, target: int, actor: Actor) -> str:

@@ -82,6 +82,7 @@ def write_jobs(tx: Tx, jobs: Sequence[Record], owner: str) -> None:
         columns = [encode(name, record[name]) for name in WIDE]
         details.append([key, time_us(record["create_time"]), owner, record["working_directory"], *columns])
         tx.outcome.events += _events(record, key)
+    tx.counts.update([row[2] for row in rows])
     tx.sql.insert("job", (*_COMPUTED, *NARROW), rows)
     tx.sql.insert("job_detail", ("key", "create_us", "owner", "workdir", *WIDE), details)
     tx.sql.insert("edge", ("child", "parent", "met"), links)
