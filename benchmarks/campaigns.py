@@ -16,8 +16,8 @@ SLOTS = 2
 NOOP = "/bin/true"
 PATIENCE_SECONDS = 1800.0
 """Jobs that have not ended after so long never will."""
-BATCH = 100_000
-"""Jobs that are made and added at once."""
+BATCH = 10_000
+"""Jobs that are made and added at once, where there are very many."""
 STREAMED = 500
 """Jobs in a batch of a script that wants the first to run while it makes the next."""
 WORKFLOW_JOBS = 1000

@@ -6,6 +6,7 @@ Then no-op jobs through real processes with all of these in the store, over the 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import statistics
 import subprocess
@@ -77,13 +78,12 @@ def _add_and_drain(bench: Bench, running: RunningSite, count: int) -> None:
 def add(client: Client, count: int) -> list[str]:
     """Adds jobs of one node each, and gives the ids of some."""
     every = max(1, count // _ASKED)
-    ids: list[str] = []
     make = client.BalsamJob
-    for start in range(0, count, BATCH):
-        numbers = range(start, min(start + BATCH, count))
-        jobs = [make(name=f"job-{i}", workflow=f"wf-{i // 1000}", args=NOOP) for i in numbers]
-        make.objects.bulk_create(jobs)
-        ids += [str(job.job_id) for i, job in zip(numbers, jobs, strict=True) if i % every == 0]
+    jobs = (make(name=f"job-{i}", workflow=f"wf-{i // 1000}", args=NOOP) for i in range(count))
+    ids: list[str] = []
+    while batch := list(itertools.islice(jobs, BATCH)):
+        make.objects.bulk_create(batch)
+        ids += [str(job.job_id) for job in batch[::every]]
     return ids
 
 
