@@ -80,8 +80,10 @@ class EventHub:
             return []
         if not self._ring or self._ring[0].sequence > sequence + 1:
             return None
-        # Sequences in the ring have no holes, so the place is known.
-        start = sequence + 1 - self._ring[0].sequence
+        # Sequences in the ring have no holes, so the place is known. Most want the last of them, and a deque is walked.
+        start, behind = sequence + 1 - self._ring[0].sequence, self.sequence - sequence
+        if behind <= limit:
+            return list(itertools.islice(reversed(self._ring), behind))[::-1]
         return list(itertools.islice(self._ring, start, start + limit))
 
 
