@@ -91,7 +91,8 @@ class Bench:
         self.store.hub.publish = keep  # type: ignore[method-assign]
 
     async def _make(self, lease_seconds: float) -> Store:
-        site = SimpleNamespace(settings=SimpleNamespace(lease_seconds=lease_seconds), set_aside=self.set_aside)
+        settings = SimpleNamespace(lease_seconds=lease_seconds)
+        site = SimpleNamespace(settings=settings, set_aside=self.set_aside, data="/data")
         return Store(cast(Site, site), self.database, RunTokens(b"bench"))
 
     def close(self) -> None:

@@ -27,6 +27,8 @@ LOG_PAGES = 64_000
 KEPT_LOG_BYTES = 16 << 20
 """A log that begins anew is cut off to this, so that its file tells how long it is."""
 READERS = 4
+_READER_KIB, _WRITER_KIB = 8 << 10, 64 << 10
+"""What a connection to SQLite keeps in memory of a database; the system keeps the rest for all of them."""
 REGEX_SECONDS = 10.0
 """For all that a query does with a regular expression [s]."""
 REGEX_TEXT_SECONDS = 0.25
@@ -88,15 +90,25 @@ class Database:
 
     def writer(self) -> sa.Connection:
         """A connection for writing; its transactions take the write lock when they begin."""
-        return self.engine.connect().execution_options(balsam_writes=True)
+        connection = self.engine.connect().execution_options(balsam_writes=True)
+        if self.is_sqlite:
+            _raw(connection).execute(f"PRAGMA cache_size = -{_WRITER_KIB}")
+        return connection
 
     def reader(self) -> sa.Connection:
         """A connection for reading; give it back with ``close``."""
-        return self.engine.connect()
+        connection = self.engine.connect()
+        if self.is_sqlite:
+            _raw(connection).execute(f"PRAGMA cache_size = -{_READER_KIB}")  # it may have been a writer's
+        return connection
 
     def close(self) -> None:
         """Closes every connection."""
         self.engine.dispose()
+
+
+def _raw(connection: sa.Connection) -> Any:
+    return connection.connection.dbapi_connection
 
 
 def _with_driver(url: sa.URL) -> sa.URL:
@@ -122,7 +134,6 @@ def _prepare(connection: sqlite3.Connection, journal: str, synchronous: str) -> 
     cursor.execute(f"PRAGMA journal_mode = {journal}")
     cursor.execute(f"PRAGMA synchronous = {synchronous}")
     cursor.execute("PRAGMA temp_store = MEMORY")
-    cursor.execute("PRAGMA cache_size = -65536")
     cursor.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
     cursor.execute(f"PRAGMA journal_size_limit = {KEPT_LOG_BYTES}")
     cursor.close()

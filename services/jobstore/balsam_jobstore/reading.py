@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 PAGE_SIZE = 1000
 MAX_PAGE_SIZE = 10_000
+MAX_GROUPS = 100_000
 _job, _detail, _edge = schema.job, schema.job_detail, schema.edge
 
 
@@ -203,7 +204,11 @@ def get_job(connection: sa.Connection, job_id: str) -> dict[str, Any] | None:
 def count_jobs(
     connection: sa.Connection, sqlite: bool, node: Node | None, group_by: Sequence[str]
 ) -> tuple[int, list[tuple[Any, ...]]]:
-    """How many jobs match; and (values..., count) by the values of some fields."""
+    """How many jobs match; and (values..., count) by the values of some fields.
+
+    Raises:
+        ValidationError: they have too many values.
+    """
     if node is None and list(group_by) in ([], ["state"]):
         counts = _by_state(connection)
         return sum(number for _, number in counts), counts if group_by else []
@@ -211,7 +216,14 @@ def count_jobs(
     where = compiler.where(node) if node is not None else sa.true()
     columns = [compiler.plain_column(name) for name in group_by]
     query = sa.select(*columns, sa.func.count()).select_from(_source(compiler.used))
-    rows = _all(connection, compiler, query.where(where).group_by(*columns).order_by(*columns))
+    query = query.where(where).group_by(*columns).order_by(*columns).limit(MAX_GROUPS + 1)
+    rows = _all(connection, compiler, query)
+    if len(rows) > MAX_GROUPS:
+        raise ValidationError(
+            f"group_by = {', '.join(group_by)}: there are more than {MAX_GROUPS} groups; take a field with fewer "
+            "values, or a filter",
+            field="group_by",
+        )
     if not group_by:
         return int(rows[0][0]), []
     return sum(row[-1] for row in rows), [tuple(row) for row in rows]

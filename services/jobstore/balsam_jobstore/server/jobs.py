@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -24,6 +26,11 @@ from balsam_jobstore.tx import Tx
 pb = job_service_pb2
 
 MAX_ATOMIC_JOBS = 200_000
+"""Of one all-or-nothing call, which are held until the last has come: a kilobyte each."""
+_LARGE_CALL = 2000
+"""A call with more jobs than these..."""
+_LARGE_CALLS = 4
+"""...is one of so many that hold theirs at once; others come in when one of them is done."""
 
 
 class JobService(JobServiceServicer):
@@ -32,13 +39,20 @@ class JobService(JobServiceServicer):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._data = str(store.site.data)
+        self._large_calls = asyncio.Semaphore(_LARGE_CALLS)
 
     async def CreateJobs(self, request: AsyncIterator[pb.CreateJobsRequest], context: Any) -> pb.CreateJobsResponse:
         """Adds jobs: all in one transaction or, where not all or nothing is asked for, message by message."""
+        async with contextlib.AsyncExitStack() as stack:
+            return await self._create_jobs(request, stack)
+
+    async def _create_jobs(
+        self, request: AsyncIterator[pb.CreateJobsRequest], stack: contextlib.AsyncExitStack
+    ) -> pb.CreateJobsResponse:
         response = pb.CreateJobsResponse()
         call: Call[pb.CreateJobsResponse] | None = None
         held: list[NewJob] = []
-        atomic = False
+        atomic = is_large = False
         index = part = 0
         async for message in request:
             if call is None:
@@ -56,6 +70,9 @@ class JobService(JobServiceServicer):
                 index += 1
             if atomic:
                 held += batch
+                if len(held) > _LARGE_CALL and not is_large:
+                    await stack.enter_async_context(self._large_calls)
+                    is_large = True
                 response.refusals.extend(convert.refusal_messages(refusals))
                 if len(held) > MAX_ATOMIC_JOBS:
                     raise ResourceExhausted(
