@@ -35,7 +35,7 @@ log = logging.getLogger("balsam.work")
 Response = session_service_pb2.WorkResponse
 Credit = session_service_pb2.WorkRequest.Credit
 
-GATHER_SECONDS = 0.025
+GATHER_SECONDS = 0.05
 """Reports that nobody waits for are gathered so long before they are sent."""
 _IN_FLIGHT = 2
 _MESSAGE_REPORTS = 2000

@@ -30,7 +30,7 @@ ANNOUNCE_SECONDS = 0.05
 """A run that lasts longer is announced when it has; the start of a shorter one travels with its end."""
 
 _STARTS_AT_ONCE = 32
-_GATHER_SECONDS = 0.005
+_GATHER_SECONDS = 0.01
 _SHORTAGE_SECONDS = (0.05, 1.0)
 _ORPHANED_GRACE_SECONDS = 1.0
 _READ_BYTES = 1 << 18
