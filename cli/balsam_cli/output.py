@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from balsam_cli import terminal
 from balsam_cli.table import GAP, Line, folded, painted, table, width_of
@@ -20,8 +19,7 @@ Record = dict[str, Any]
 _NO_LIMIT = 100_000  # columns: what is not a terminal gets whole lines
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of a table: its title, and the text that stands in it for a record."""
 
     title: str
@@ -32,8 +30,7 @@ class Column:
     """Shortened first, when the terminal is narrow."""
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """Records in rows under columns, with an optional title."""
 
     columns: Sequence[Column]
@@ -41,16 +38,14 @@ class Listing:
     title: str = ""
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """Names and their values, one to a line."""
 
     pairs: Sequence[tuple[str, str]]
     title: str = ""
 
 
-@dataclass(frozen=True)
-class Lines:
+class Lines(NamedTuple):
     """Lines of text as they are."""
 
     lines: Iterable[str]

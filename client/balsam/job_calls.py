@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -31,8 +30,7 @@ SECONDS_PER_JOB = 0.002
 """What a deadline allows for each job of a stream, beside the usual."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a bulk call: how many jobs were changed, and how many were refused with what first reason."""
 
     done: int
