@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import comparison, machine, report
 from benchmarks.figures import Series, Skipped, Workload
-from benchmarks.harness import Bench
+from benchmarks.harness import Bench, compile_sources
 from benchmarks.profiles import Profiler
 from benchmarks.workloads import WORKLOADS, find
 
@@ -66,6 +66,7 @@ def run(
         print(f"{scratch} lies in memory: nothing is durable there; see --directory", file=sys.stderr)
     if about["load"] > machine.BUSY:
         print(f"this machine is busy, its load is {about['load']:.1f}: figures will be worse", file=sys.stderr)
+    compile_sources()
     series: list[Series] = []
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from balsam.client import Client
 from balsam.fields import JOB_FIELDS, LAUNCH_FIELDS
 from balsam.query import AllOf, Node, Test
 from balsam.states import State
-from balsam.v1 import event_service_pb2
-from balsam.v1.event_service_pb2_grpc import EventServiceStub
 from balsam_cli import records, selection
 from balsam_cli.output import Column, JsonPrinter, Listing, Printer, Record, state_style
 from balsam_cli.terminal import note
@@ -84,7 +82,7 @@ def _print_tree(rows: list[Record], wanted: Wanted, printer: Printer) -> None:
         also = f" (+{count(more, 'parent')})" if more else ""
         drawn.append({**row, "_tree": f"{lead}{row['name'] or 'job'}{also}"})
     columns = [
-        replace(column, title="JOB", text=lambda row: str(row["_tree"])) if column is records.NAME else column
+        column._replace(title="JOB", text=lambda row: str(row["_tree"])) if column is records.NAME else column
         for column in records.job_columns(verbose=wanted.verbose)
     ]
     columns.sort(key=lambda column: column.title != "JOB")
@@ -110,6 +108,9 @@ def _with_histories(store: Client, rows: Iterable[Record]) -> Iterator[Record]:
 
 def history_of(store: Client, ids: Sequence[str]) -> dict[str, list[Record]]:
     """The histories of jobs, oldest first."""
+    from balsam.v1 import event_service_pb2
+    from balsam.v1.event_service_pb2_grpc import EventServiceStub
+
     histories: dict[str, list[Record]] = {one: [] for one in ids}
     request = event_service_pb2.ListEventsRequest(
         filter=event_service_pb2.EventFilter(job_ids=ids), page_size=_EVENTS_PAGE

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import click
 
+from balsam.collector import collect_seldom, end_without_collecting
 from balsam_cli.group import LazyGroup
 from balsam_cli.text import one_line
 
@@ -43,8 +44,9 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line `argv` (default: that of the process) and returns its exit status."""
+    """Runs the command line `argv` and returns its exit status; without `argv`, the process is this command's."""
     if argv is None:
+        collect_seldom()
         _prepare_streams()
     try:
         _check_words(sys.argv[1:] if argv is None else argv)
@@ -52,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BaseException as error:
         status = _report(error)
+    if argv is None:
+        end_without_collecting()
     return status if isinstance(status, int) else 0
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from balsam.convert import plain, rfc3339, time_of
 from balsam.errors import ValidationError
 from balsam.fields import APPLICATION_FIELDS, JOB_FIELDS, LAUNCH_FIELDS
 from balsam.states import Actor, State
-from balsam.v1 import event_pb2, session_pb2
 from balsam_cli.output import Column, Record, state_style
 from balsam_cli.text import age, local_time, parse_time
+
+if TYPE_CHECKING:
+    from balsam.v1 import event_pb2, session_pb2
 
 ENV_FIELDS = "BALSAM_LS_FIELDS"
 SHORT = 8  # digits of an id in a table
@@ -54,6 +56,8 @@ def event_records(event: event_pb2.Event) -> list[Record]:
 
 def session_record(session: session_pb2.Session) -> Record:
     """A launcher or scheduler at work."""
+    from balsam.v1 import session_pb2
+
     return {
         "session_id": session.session_id,
         "kind": session_pb2.Session.Kind.Name(session.kind),

@@ -13,7 +13,6 @@ from balsam import errors
 from balsam.errors import NotFound, ValidationError
 from balsam.fields import APPLICATION_FIELDS
 from balsam.model import Values, give_attributes
-from balsam.query import Key
 from balsam.record import Record
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class ApplicationDefinition(Record):
 
     _kind = "ApplicationDefinition"
     _table = APPLICATION_FIELDS
-    _default_order = (Key("name"),)
+    _default_order = ("name",)
 
     class DoesNotExist(NotFound):
         """There is no such application."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from balsam.fields import Field, Phase
-from balsam.rows import environ_text
 
 if TYPE_CHECKING:
     from balsam.model import Model
@@ -102,6 +100,8 @@ class IdAttribute(Attribute):
     """The identity of a job: text inside, a UUID for callers."""
 
     def __get__(self, instance: Model | None, owner: type[Model]) -> Any:
+        import uuid
+
         return self if instance is None else uuid.UUID(instance._values[self.name])
 
 
@@ -130,6 +130,13 @@ class DataAttribute(MutableAttribute):
             return json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
             return object()  # a change, which the check on saving refuses
+
+
+def environ_text(variables: dict[str, str]) -> str | dict[str, str]:
+    """Variables as ``A=1:B=2`` where that says it exactly, else as they are."""
+    if any(":" in name or ":" in value for name, value in variables.items()):
+        return variables
+    return ":".join(f"{name}={value}" for name, value in variables.items())
 
 
 class EnvironAttribute(MutableAttribute):

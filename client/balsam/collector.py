@@ -1,4 +1,4 @@
-"""Python's collector of reference cycles, in processes that hold many objects for long."""
+"""Python's collector of reference cycles: rare in processes that hold many objects for long, or end soon."""
 
 from __future__ import annotations
 
@@ -15,4 +15,16 @@ def collect_rarely() -> None:
     """
     gc.collect()
     gc.freeze()
+    collect_seldom()
+
+
+def collect_seldom() -> None:
+    """Looks for cycles rarely from now on: a command makes hardly any beside those of the modules that it loads."""
     gc.set_threshold(_ALLOCATIONS, _YOUNG, _MIDDLE)
+
+
+def end_without_collecting() -> None:
+    """The process is about to end. Searching all that it has loaded for cycles once more, as the interpreter does then,
+    would take a tenth of the time of a command. For programs that are ours as a whole: objects in cycles are not told.
+    """
+    gc.freeze()

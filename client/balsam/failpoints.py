@@ -20,6 +20,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from balsam.errors import SiteError, Unavailable
 
@@ -46,8 +47,7 @@ Failure = Callable[[OSError], Exception]
 """Makes of a system's error what the step itself would raise."""
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """A place in the sources: what is happening there, and the actions that make sense."""
 
     text: str

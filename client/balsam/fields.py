@@ -1,6 +1,7 @@
 """The fields of jobs, applications and launches: one table for the API, the command line and the job store.
 
 A value is checked where it is given (so that the caller sees the error at once) and again where it is stored.
+What few values need is imported where it is used: this is part of each script of a job.
 """
 
 from __future__ import annotations
@@ -10,13 +11,10 @@ import functools
 import json
 import math
 import re
-import shlex
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from balsam import urls
 from balsam.errors import ValidationError
 from balsam.states import State
 
@@ -146,6 +144,8 @@ _QUOTING = re.compile(r"""["'\\]""")
 def _words(field: Field, value: str) -> None:
     if not _QUOTING.search(value):
         return  # always splits; shlex takes 50 times as long to find that out
+    import shlex
+
     try:
         shlex.split(value)
     except ValueError as error:
@@ -153,6 +153,8 @@ def _words(field: Field, value: str) -> None:
 
 
 def _url(field: Field, value: str) -> None:
+    from balsam import urls
+
     wrong = urls.complaint(value, target=field.name == "stage_out_url")
     if wrong:
         raise field.error(value, wrong)
@@ -162,6 +164,8 @@ def _patterns(field: Field, value: str) -> None:
     _words(field, value)
     if "/" not in value and ".." not in value:
         return
+    import shlex
+
     for pattern in shlex.split(value):
         if pattern.startswith("/") or ".." in pattern.split("/"):
             raise field.error(pattern, "leads out of the job's directory; use a pattern relative to it, without '..'")
@@ -340,6 +344,8 @@ def check_id(value: Any, field: str = "job_id") -> str:
     """
     if type(value) is str and _CANONICAL_ID.fullmatch(value):
         return value  # as nearly all are
+    import uuid
+
     try:
         return str(value if isinstance(value, uuid.UUID) else uuid.UUID(value))
     except (ValueError, TypeError, AttributeError):

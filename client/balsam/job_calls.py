@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from balsam.convert import job_message, job_message_fields, job_values, state_number
-from balsam.filters import filter_message, order_messages, value_of
-from balsam.query import Key, Node
 from balsam.rpc import DEADLINE_SECONDS, error_for
 from balsam.v1 import job_pb2, job_service_pb2
 from balsam.v1.job_service_pb2_grpc import JobServiceStub
@@ -19,6 +16,11 @@ if TYPE_CHECKING:
     import grpc
 
     from balsam.client import Client
+    from balsam.query import Key, Node
+    from balsam.v1 import query_pb2
+
+    Selection = Node | Sequence[str]
+    """Jobs by a condition, or by their ids."""
 
 JOBS_IN_MESSAGE = 1000
 BYTES_IN_MESSAGE = 1 << 20
@@ -27,12 +29,8 @@ BULK_SECONDS = 600.0
 SECONDS_PER_JOB = 0.002
 """What a deadline allows for each job of a stream, beside the usual."""
 
-Selection = Node | Sequence[str]
-"""Jobs by a condition, or by their ids."""
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a bulk call: how many jobs were changed, and how many were refused with what first reason."""
 
     done: int
@@ -105,6 +103,8 @@ class JobCalls:
         self, where: Node, order: Sequence[Key] = (), page_size: int = 0, fields: Iterable[str] | None = None
     ) -> Iterator[list[dict[str, Any]]]:
         """The jobs that match, page by page; without `fields`: all of them but `parents`."""
+        from balsam.filters import order_messages
+
         request = job_service_pb2.ListJobsRequest(
             filter=filter_message(where),
             order_by=order_messages(order),
@@ -124,6 +124,8 @@ class JobCalls:
 
     def groups(self, where: Node, fields: Sequence[str]) -> list[tuple[tuple[Any, ...], int]]:
         """How many jobs match, by the values of some fields."""
+        from balsam.filters import value_of
+
         request = job_service_pb2.CountJobsRequest(filter=filter_message(where), group_by=fields)
         answer = self._call("CountJobs", request)
         return [(tuple(value_of(v) for v in group.values), group.count) for group in answer.groups]
@@ -183,6 +185,13 @@ class JobCalls:
 
 def _state(state: str) -> job_pb2.Job.State.ValueType:
     return job_pb2.Job.State.ValueType(state_number(state))
+
+
+def filter_message(where: Node) -> query_pb2.Filter:
+    """The message of a condition. Who only adds jobs has none, and does not load what they are made of."""
+    from balsam import filters
+
+    return filters.filter_message(where)
 
 
 def selector_message(selection: Selection) -> job_service_pb2.JobSelector:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from balsam import history
 from balsam.errors import NotFound, ValidationError
 from balsam.model import Model
 
 if TYPE_CHECKING:
+    import uuid
     from pathlib import Path
 
     from balsam.application import ApplicationDefinition
@@ -170,17 +169,25 @@ class DerivedMembers(Model):
     @property
     def state_history(self) -> str:
         """Every state that it entered: lines ``[MM-DD-YYYY HH:MM:SS.ffffff STATE] message``, in UTC."""
+        from balsam import history
+
         return history.text(self._passages())
 
     def get_recent_state_str(self) -> str:
         """The last line of the history."""
+        from balsam import history
+
         return history.text(self._passages()[-1:])
 
     def get_state_times(self) -> dict[str, datetime]:
         """When each state was entered last, in UTC."""
+        from balsam import history
+
         return history.state_times(self._passages())
 
     @property
     def runtime_seconds(self) -> float | None:
         """How long the last run that ended took [s]; None before one has."""
+        from balsam import history
+
         return history.run_seconds(self._passages())

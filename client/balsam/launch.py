@@ -9,7 +9,6 @@ from balsam import errors
 from balsam.errors import NotFound
 from balsam.fields import LAUNCH_FIELDS
 from balsam.model import give_attributes
-from balsam.query import Key
 from balsam.record import Record
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class QueuedLaunch(Record):
 
     _kind = "QueuedLaunch"
     _table = LAUNCH_FIELDS
-    _default_order = (Key("launch_id"),)
+    _default_order = ("launch_id",)
 
     class DoesNotExist(NotFound):
         """There is no such launch."""

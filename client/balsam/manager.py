@@ -1,8 +1,8 @@
-"""``BalsamJob.objects``, and the same of other classes."""
+"""What ``BalsamJob.objects`` gives, and that of other classes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from balsam.errors import NotAllowed
 from balsam.queryset import QuerySet
@@ -30,14 +30,3 @@ class Manager(QuerySet[M]):
 
     def __repr__(self) -> str:
         return f"<objects of {self.model.__name__}>"
-
-
-class Objects:
-    """The attribute `objects` of a class."""
-
-    @overload
-    def __get__(self, instance: None, owner: type[M]) -> Manager[M]: ...
-    @overload
-    def __get__(self, instance: M, owner: type[M]) -> Manager[M]: ...
-    def __get__(self, instance: M | None, owner: type[M]) -> Manager[M]:
-        return Manager(owner)

@@ -5,19 +5,32 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
 from balsam.attributes import Attribute
 from balsam.errors import NotFound, ValidationError
 from balsam.fields import Field, Phase, unknown_field
-from balsam.manager import Objects
-from balsam.query import Key, Node, Test, any_of
-from balsam.rows import walk
 
 if TYPE_CHECKING:
     from balsam.client import Client
+    from balsam.manager import Manager
+    from balsam.query import Key, Node
 
 Values = dict[str, Any]
+M = TypeVar("M", bound="Model")
+
+
+class Objects:
+    """The attribute `objects` of a class. Queries are imported with the first: who only adds objects makes none."""
+
+    @overload
+    def __get__(self, instance: None, owner: type[M]) -> Manager[M]: ...
+    @overload
+    def __get__(self, instance: M, owner: type[M]) -> Manager[M]: ...
+    def __get__(self, instance: M | None, owner: type[M]) -> Manager[M]:
+        from balsam.manager import Manager
+
+        return Manager(owner)
 
 
 class Model:
@@ -32,7 +45,7 @@ class Model:
     _kind: ClassVar[str]
     _table: ClassVar[Mapping[str, Field]]
     _attributes: ClassVar[Mapping[str, Attribute]]
-    _default_order: ClassVar[tuple[Key, ...]]
+    _default_order: ClassVar[tuple[str, ...]]
     _missing: ClassVar[type[NotFound]]
     _bound: ClassVar[Client | None] = None
 
@@ -210,6 +223,9 @@ class Model:
 
     def _same(self, key: Key) -> Node:
         """The condition that an object has the same value of a sort key as this one."""
+        from balsam.query import Test, any_of
+        from balsam.rows import walk
+
         value = self._values.get(key.field, self._table[key.field].default)
         if key.path:
             value = walk(json.loads(value) if isinstance(value, str) else value, key.path)

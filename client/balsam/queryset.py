@@ -268,7 +268,7 @@ class QuerySet(Generic[T]):
         if self._columns is not None:
             rows = list(self._rows())
             return rows[-1] if rows else None
-        keys = self._order or self.model._default_order
+        keys = self._order or tuple(map(Key, self.model._default_order))
         backward = tuple(Key(key.field, key.path, not key.descending) for key in keys)
         newest: Any = self._copy(_order=backward).first()
         if newest is None:

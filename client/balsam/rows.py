@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 import json
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from balsam.attributes import environ_text
 from balsam.errors import ValidationError
 from balsam.fields import Kind
 from balsam.query import Key, Table, column
@@ -129,14 +129,9 @@ def cell(table: Table, name: str, values: Mapping[str, Any]) -> Any:
     field = table[name]
     value = values.get(name, field.default)
     if field.kind is Kind.ID:
+        import uuid
+
         return uuid.UUID(value)
     if field.kind is Kind.ENVIRON:
         return environ_text(value)
     return list(value) if field.kind is Kind.IDS else value
-
-
-def environ_text(variables: dict[str, str]) -> str | dict[str, str]:
-    """Variables as ``A=1:B=2`` where that says it exactly, else as they are."""
-    if any(":" in name or ":" in value for name, value in variables.items()):
-        return variables
-    return ":".join(f"{name}={value}" for name, value in variables.items())

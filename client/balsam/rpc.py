@@ -7,14 +7,13 @@ the process that made them: an inherited gRPC channel hangs, so a forked child o
 from __future__ import annotations
 
 import os
-import random
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from balsam import errors, failpoints
 from balsam.forks import gate
+from balsam.ids import new_id
 from balsam.site import Site, read_token
 from balsam.version import VERSION
 
@@ -153,7 +152,7 @@ def unpack_error(error: grpc.RpcError, service: str = "the job store") -> errors
 
 def identified(request: Any) -> Any:
     """The same request (or what gives the messages of one) with an id of its own, if it takes one and has none."""
-    request_id = str(uuid.uuid4())
+    request_id = new_id()
     if callable(request):
         return lambda: _identified_stream(request(), request_id)
     return _identified(request, request_id)
@@ -242,6 +241,8 @@ class Connection:
                 problem = unpack_error(error, self._described())
                 if problem.reason not in _WORTH_WAITING or time.monotonic() + delay > give_up or not self._expected():
                     raise problem from None
+            import random
+
             time.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, 0.5)
 

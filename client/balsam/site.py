@@ -1,20 +1,22 @@
-"""A site: the directory that holds a campaign's database, data, logs and credentials, and how to find one."""
+"""A site: the directory that holds a campaign's database, data, logs and credentials, and how to find one.
+
+Each script of each job finds its site and speaks to it: what that does not need is imported where it is used.
+"""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
-import secrets
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from balsam.errors import SiteError
-from balsam.settings import Settings, load, render
+
+if TYPE_CHECKING:
+    from balsam.settings import Settings
 
 SETTINGS_FILE = "settings.toml"
 ENV_SITE = "BALSAM_DB_PATH"
@@ -34,6 +36,8 @@ class Site:
     @functools.cached_property
     def settings(self) -> Settings:
         """The settings, read once. Raises SiteError if they are not valid."""
+        from balsam.settings import load
+
         return load(self.path / SETTINGS_FILE)
 
     @property
@@ -87,6 +91,9 @@ class Site:
         run = self.path / "run"
         if len(os.fsencode(run / "launcher-1234567890.sock")) <= _LONGEST_SOCKET_PATH:
             return run
+        import hashlib
+        import tempfile
+
         base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
         return Path(base) / f"balsam-{os.getuid()}-{digest}"
@@ -179,6 +186,10 @@ def make_site(path: str | os.PathLike[str], settings: Settings | None = None) ->
     Raises:
         SiteError: `path` is a site already, or cannot be made.
     """
+    import secrets
+
+    from balsam.settings import Settings, render
+
     site = Site(Path(path).expanduser().absolute())
     if (site.path / SETTINGS_FILE).exists():
         raise SiteError(f"{site.path} is a Balsam site already")

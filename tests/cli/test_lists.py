@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -164,3 +167,18 @@ def test_launches_are_listed_and_jobs_bound_to_them(balsam: Balsam, site: Site) 
     assert balsam("show", job_id, "--json").json["queued_launch"] is None
     refused = balsam("job", "--name", "b", "--queued-launch", "999", "--", "true")
     assert (refused.status, "queued_launch = 999: there is no such launch" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize("argv", ["ls", "ls --by-states", "status", "job --yes -- true"])
+def test_a_command_loads_nothing_that_it_does_not_need(argv: str, site: Site) -> None:
+    """Each of these costs a person who waits 5 to 40 ms."""
+    heavy = {"rich", "sqlalchemy", "psutil", "platformdirs", "tomllib", "difflib", "secrets"}
+    code = (
+        "import sys; from balsam_cli.main import main; status = main(sys.argv[1:]);"
+        f"print(*({heavy} & set(sys.modules)), file=sys.stderr); sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, *argv.split()]
+    environ = os.environ | {"BALSAM_DB_PATH": str(site.path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
+    loaded = [word for line in done.stderr.splitlines() for word in line.split() if word in heavy]
+    assert loaded == []

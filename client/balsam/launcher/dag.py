@@ -12,18 +12,18 @@ used; ``JOB_ID``, ``TIMEOUT``, ``ERROR`` and ``LAUNCHER_NODES`` come from the en
 from __future__ import annotations
 
 import os
-import uuid
 from typing import TYPE_CHECKING, Any
 
-from balsam.application import ApplicationDefinition
 from balsam.errors import BalsamError, NotAllowed, NotFound
 from balsam.fields import check_id
 from balsam.job import BalsamJob, ids_of
 from balsam.launcher.graph import add_dependency, clone, detect_circular, kill, wf_from_template
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Callable
 
+    from balsam.application import ApplicationDefinition
     from balsam.queryset import QuerySet
 
 __all__ = [
@@ -70,6 +70,8 @@ copy_of = clone
 
 
 def _job_id() -> uuid.UUID | None:
+    import uuid
+
     text = os.environ.get("BALSAM_JOB_ID")
     return uuid.UUID(check_id(text, "BALSAM_JOB_ID")) if text else None
 
@@ -96,7 +98,14 @@ def _relatives(relation: str) -> QuerySet[BalsamJob]:
     return BalsamJob.objects.filter(**{relation: job_id}) if job_id else BalsamJob.objects.none()
 
 
+def _application_class() -> type[ApplicationDefinition]:
+    from balsam.application import ApplicationDefinition  # scripts rarely use it
+
+    return ApplicationDefinition
+
+
 _LAZY: dict[str, Callable[[], Any]] = {
+    "ApplicationDefinition": _application_class,
     "current_job": _current_job,
     "parents": lambda: _relatives("children"),
     "children": lambda: _relatives("parents"),
@@ -188,7 +197,8 @@ def add_app(
     postprocess: str = "",
 ) -> ApplicationDefinition:
     """Registers an application, or changes the one of that name; returns it."""
-    fields = ApplicationDefinition._as_stored(
+    model = _application_class()
+    fields = model._as_stored(
         {
             "executable": executable,
             "description": description,
@@ -197,7 +207,7 @@ def add_app(
             "postprocess": postprocess,
         }
     )
-    application, created = ApplicationDefinition.objects.get_or_create(fields, name=name)
+    application, created = model.objects.get_or_create(fields, name=name)
     if not created:
         for field, value in fields.items():
             setattr(application, field, value)
@@ -207,7 +217,7 @@ def add_app(
 
 def get_apps() -> QuerySet[ApplicationDefinition]:
     """The registered applications, as a query."""
-    return ApplicationDefinition.objects.all()
+    return _application_class().objects.all()
 
 
 def submit(project: str, queue: str, nodes: int, wall_minutes: int, job_mode: str = "auto", wf_filter: str = "") -> Any:

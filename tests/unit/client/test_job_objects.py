@@ -11,7 +11,8 @@ import pytest
 
 from balsam.errors import InvalidParentsError, ValidationError
 from balsam.fields import JOB_FIELDS, Phase
-from balsam.job import BalsamJob, new_id
+from balsam.ids import new_id
+from balsam.job import BalsamJob
 
 PARENT = "1f4a09c2-0000-4000-8000-000000000001"
 

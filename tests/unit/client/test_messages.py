@@ -22,7 +22,8 @@ from balsam.convert import (
     timestamp,
 )
 from balsam.fields import JOB_FIELDS, LAUNCH_FIELDS
-from balsam.job import BalsamJob, new_id
+from balsam.ids import new_id
+from balsam.job import BalsamJob
 from balsam.job_calls import BYTES_IN_MESSAGE, JOBS_IN_MESSAGE, create_requests
 from balsam.v1 import job_pb2, launch_pb2
 
