@@ -16,7 +16,7 @@ from balsam.errors import BalsamError, NotAllowed
 from balsam.query import Key, Node
 from balsam.states import ACTIVE, ALL, END, State
 from balsam_cli import listing, records, selection
-from balsam_cli.output import Listing, Record, console, state_style, table_lines
+from balsam_cli.output import Listing, Record, console, rich_table, state_style
 from balsam_cli.text import count
 from balsam_cli.watch import EventStream
 
@@ -41,7 +41,7 @@ def watch_jobs(store: Client, wanted: listing.Wanted) -> None:
                 if feed.changed.is_set():
                     feed.changed.clear()
                     counts, rows = _look(store, where, _room(live, wanted))
-                live.update(_drawn(counts, rows, wanted, live.console.width), refresh=True)
+                live.update(_drawn(counts, rows, wanted), refresh=True)
                 time.sleep(_MOST_OFTEN)
                 feed.changed.wait(_AGES - _MOST_OFTEN)
                 if feed.error is not None:
@@ -96,9 +96,9 @@ def _look(store: Client, where: Sequence[Node], most: int) -> tuple[dict[str, in
     return counts, rows
 
 
-def _drawn(counts: dict[str, int], rows: list[Record], wanted: listing.Wanted, room: int) -> Group:
+def _drawn(counts: dict[str, int], rows: list[Record], wanted: listing.Wanted) -> Group:
     line = Text(count(sum(counts.values()), "job"), style="bold")
     for row in listing.state_rows(counts):
         line.append(f"   {row['state']} {row['jobs']:,}", style=state_style(row))
-    table = table_lines(Listing(records.job_columns(verbose=wanted.verbose), rows), room)
-    return Group(line, Text(""), *(Text.assemble(*spans, no_wrap=True, overflow="crop") for spans in table))
+    table = rich_table(Listing(records.job_columns(verbose=wanted.verbose), rows))
+    return Group(line, Text(""), table)

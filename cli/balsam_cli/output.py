@@ -7,12 +7,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from balsam_cli import terminal
-from balsam_cli.table import GAP, Line, folded, painted, table, width_of
 from balsam_cli.text import one_line, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.table import Table
 
 Record = dict[str, Any]
 
@@ -96,49 +95,40 @@ class TablePrinter:
 
     def rows(self, listing: Listing) -> None:
         """A table."""
-        self._print(table_lines(listing, terminal.width()))
+        self._print([rich_table(listing)])
 
     def one(self, record: Record, *blocks: Block) -> None:
         """The blocks, with a blank line between them."""
         for number, block in enumerate(blocks):
-            self._print([*([[]] if number else []), *_drawn(block, terminal.width())])
+            self._print([*([""] if number else []), *_drawn(block)])
 
     def ids(self, ids: Iterable[str]) -> None:
         """One to a line."""
         for one in ids:
             sys.stdout.write(f"{one}\n")
 
-    def _print(self, lines: Iterable[Line]) -> None:
-        styles = terminal.styles()
-        sys.stdout.write("".join(f"{painted(line, styles)}\n" for line in lines))
+    def _print(self, parts: Iterable[RenderableType]) -> None:
+        screen = console()
+        if sys.stdout.isatty():
+            screen.print(*parts, sep="\n")
+            return
+        with screen.capture() as capture:
+            screen.print(*parts, sep="\n")
+        # Columns are padded with blanks, of which only a terminal has no need to be spared.
+        sys.stdout.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
-def _drawn(block: Block, room: int | None) -> Iterator[Line]:
+def _drawn(block: Block) -> Iterator[RenderableType]:
+    from rich.text import Text
+
     if block.title:
-        yield [(block.title, "bold")]
+        yield Text(block.title, style="bold")
     if isinstance(block, Listing):
-        yield from table_lines(block, room)
+        yield rich_table(block)
     elif isinstance(block, Facts):
-        indent = max((width_of(name) for name, _ in block.pairs), default=0) + GAP
-        for name, value in block.pairs:
-            yield from folded(name, printable(value), indent, room)
+        yield _rich_facts(block)
     else:
-        yield from ([(printable(line), "")] for line in block.lines)
-
-
-def table_lines(listing: Listing, room: int | None) -> list[Line]:
-    """The lines of a listing, for a terminal of some width, or for none."""
-    columns = listing.columns
-    return table(
-        [column.title for column in columns],
-        [
-            [(one_line(column.text(record)), column.style(record) if column.style else "") for column in columns]
-            for record in listing.records
-        ],
-        right=[column.right for column in columns],
-        flexible=[column.flexible for column in columns],
-        room=room,
-    )
+        yield from (Text(printable(line), overflow="fold") for line in block.lines)
 
 
 def printer(as_json: bool) -> Printer:
@@ -147,11 +137,48 @@ def printer(as_json: bool) -> Printer:
 
 
 def console() -> Console:
-    """Stdout as rich sees it, for what is drawn again and again; no width where it is not a terminal."""
+    """Stdout as rich sees it: without a width where it is not a terminal, so that nothing is cut."""
     from rich.console import Console
 
     plain = {} if sys.stdout.isatty() else {"width": _NO_LIMIT, "color_system": None}
     return Console(highlight=False, markup=False, emoji=False, **plain)  # type: ignore[arg-type]
+
+
+def rich_table(listing: Listing) -> Table:
+    """The table of a listing."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in listing.columns:
+        table.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            # Rich shortens the columns that may wrap before it touches the others; the texts do not wrap.
+            no_wrap=not column.flexible,
+            min_width=len(column.title),
+        )
+    for record in listing.records:
+        cells = [(one_line(column.text(record)), column.style) for column in listing.columns]
+        table.add_row(
+            *(
+                Text(text, style=style(record) if style else "", no_wrap=True, overflow="ellipsis")
+                for text, style in cells
+            )
+        )
+    return table
+
+
+def _rich_facts(facts: Facts) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts.pairs:
+        table.add_row(name, Text(printable(value)))
+    return table
 
 
 _STATE_STYLES = {"RUNNING": "cyan", "JOB_FINISHED": "green", "FAILED": "red", "USER_KILLED": "magenta"} | dict.fromkeys(

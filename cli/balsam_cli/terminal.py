@@ -7,32 +7,15 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from balsam.errors import NotAllowed
-from balsam_cli.table import CODES
 from balsam_cli.text import one_line
 
 
 def interactive() -> bool:
     """Whether somebody is there to ask: both input and output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def width() -> int | None:
-    """Columns of the terminal that stdout is; None: it is none, and nothing is to be cut."""
-    if not sys.stdout.isatty():
-        return None
-    import shutil
-
-    return shutil.get_terminal_size().columns
-
-
-def styles() -> Collection[str]:
-    """The styles that stdout shows: none where it is no terminal or a dumb one, without colour if the user says so."""
-    if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
-        return ()
-    return ("bold",) if os.environ.get("NO_COLOR") else CODES
 
 
 def note(text: str) -> None:
