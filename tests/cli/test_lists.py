@@ -172,7 +172,7 @@ def test_launches_are_listed_and_jobs_bound_to_them(balsam: Balsam, site: Site) 
 @pytest.mark.parametrize("argv", ["ls", "ls --by-states", "status", "job --yes -- true"])
 def test_a_command_loads_nothing_that_it_does_not_need(argv: str, site: Site) -> None:
     """Each of these costs a person who waits 5 to 40 ms."""
-    heavy = {"rich", "sqlalchemy", "psutil", "platformdirs", "tomllib", "difflib", "secrets"}
+    heavy = {"sqlalchemy", "psutil", "platformdirs", "tomllib", "difflib", "secrets"}
     code = (
         "import sys; from balsam_cli.main import main; status = main(sys.argv[1:]);"
         f"print(*({heavy} & set(sys.modules)), file=sys.stderr); sys.exit(status)"
