@@ -85,6 +85,7 @@ def run(
                     small=given.scale == "small",
                     profiler=profiler,
                     progress=True,
+                    job_stores=given.job_stores,
                 )
                 workload.measure(bench)
                 series += bench.series
@@ -94,7 +95,13 @@ def run(
                 traceback.print_exc()
                 failed[name] = f"{type(error).__name__}: {error}"
             document = report.document(
-                series, about, scale=given.scale, profiled=profiler is not None, skipped=skipped, failed=failed
+                series,
+                about,
+                scale=given.scale,
+                job_stores=given.job_stores,
+                profiled=profiler is not None,
+                skipped=skipped,
+                failed=failed,
             )
             if given.json is not None:
                 given.json.parent.mkdir(parents=True, exist_ok=True)
@@ -127,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--database", choices=DATABASES, default="both")
     parser.add_argument("--repeats", type=_at_least_one, default=3, metavar="N", help="rounds; the median counts (3)")
     parser.add_argument("--scale", choices=("small", "full"), default="full", help="small: shows only that it works")
+    parser.add_argument("--job-stores", type=_at_least_one, default=1, metavar="N", help="so many over PostgreSQL (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
     parser.add_argument("--against", type=Path, metavar="FILE", help="compare with an earlier --json FILE")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="write profiles of the services there")

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 import balsam
+from balsam import stores
 from balsam.client import Client
 from balsam.errors import SiteError
 from balsam.settings import Settings
@@ -87,7 +88,7 @@ class RunningSite:
 
     def processes(self) -> list[psutil.Process]:
         """All processes of the site: the services, what they have started, and a private PostgreSQL server."""
-        pids = [self.site.read_info(name).get("pid") for name in ("jobstore", "scheduler")]
+        pids = [self.site.read_info(name).get("pid") for name in (*stores.known(self.site), "scheduler")]
         pids.append(self.launcher.pid if self.launcher else None)
         pids.append(self.cluster().pid() if self.site.settings.database == "postgres" else None)
         roots = []
@@ -162,6 +163,7 @@ class Bench:
         small: sizes for a few seconds, which show that it works and not how fast it is.
         profiler: takes profiles of the services while something is timed.
         progress: tells each value on stderr as it comes.
+        job_stores: how many serve a site over PostgreSQL.
     """
 
     def __init__(
@@ -173,7 +175,9 @@ class Bench:
         small: bool = False,
         profiler: Profiler | None = None,
         progress: bool = False,
+        job_stores: int = 1,
     ) -> None:
+        self.job_stores = 1 if database == "sqlite" else job_stores
         self.scratch = scratch
         self.database = database
         self.repeats = repeats
@@ -231,7 +235,7 @@ class Bench:
         Raises:
             WrongResult: a service has logged a traceback.
         """
-        site = make_site(self.fresh("site"), Settings(database=self.database))
+        site = make_site(self.fresh("site"), Settings(database=self.database, job_stores=self.job_stores))
         environ = environment(self.scratch, BALSAM_DB_PATH=str(site.path))
         running = RunningSite(site, balsam.connect(site.path), environ)
         try:

@@ -20,6 +20,7 @@ def document(
     about: Mapping[str, Any],
     *,
     scale: str,
+    job_stores: int = 1,
     profiled: bool,
     skipped: Mapping[str, str],
     failed: Mapping[str, str],
@@ -29,6 +30,7 @@ def document(
         "format": FORMAT,
         "machine": dict(about),
         "scale": scale,
+        "job_stores": job_stores,
         "profiled": profiled,
         "skipped": dict(skipped),
         "failed": dict(failed),
@@ -82,6 +84,8 @@ def text(document: Mapping[str, Any]) -> str:
     full = document["scale"] == "full"
     every = series_of(document)
     lines = [machine.line(document["machine"])]
+    if document.get("job_stores", 1) > 1:
+        lines.append(f"{document['job_stores']} job stores over PostgreSQL")
     if document["machine"]["load"] > machine.BUSY:
         lines.append(f"others were at work when this began: the load was {document['machine']['load']:.1f}")
     lines.append("")

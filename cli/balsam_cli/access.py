@@ -32,5 +32,5 @@ def must_run(site: Site) -> None:
     # A run of a job waits for a job store that is being started again (the connection tries for a while);
     # a person is told at once.
     in_a_run = bool(os.environ.get(ENV_JOB_TOKEN))
-    if not in_a_run and services.find(site, services.JOBSTORE).state == "down":
+    if not in_a_run and not services.a_job_store_runs(site):
         raise Unavailable()

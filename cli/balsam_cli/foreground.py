@@ -33,14 +33,14 @@ def run_in_foreground(site: Site) -> int:
     Raises:
         SiteError: they run already.
     """
-    if any(services.find(site, service).state != "down" for service in services.SERVICES):
+    if any(services.find(site, service).state != "down" for service in services.services_of(site)):
         raise SiteError(f"the services of {site.path} run already; stop them with `balsam down` first")
     site.make_run()
     children: dict[services.Service, subprocess.Popen[bytes]] = {}
     for number in _STOPS:
         signal.signal(number, _on_signal)
     try:
-        for service in services.SERVICES:
+        for service in services.services_of(site):
             children[service] = services.spawn(site, service, foreground=True)
             services.wait_until_up(site, service, children[service])
         click.echo(f"up: {site.path}")

@@ -11,12 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from balsam import locks
+from balsam import locks, stores
 from balsam.commands import base_environment
 from balsam.errors import SiteError, Unavailable
 from balsam.site import ENV_SITE, Site
@@ -37,12 +37,42 @@ class Service:
     name: str
     module: str
     title: str
+    number: int = 1
+    """Of several job stores."""
 
 
-JOBSTORE = Service("jobstore", "balsam_jobstore", "job store")
+JOBSTORE = Service(stores.FIRST, "balsam_jobstore", "job store")
 SCHEDULER = Service("scheduler", "balsam_scheduler", "scheduler")
-SERVICES = (JOBSTORE, SCHEDULER)
-"""In the order in which they are started."""
+
+
+def services_of(site: Site) -> tuple[Service, ...]:
+    """The services of a site, in the order in which they are started."""
+    return (*job_stores(site), SCHEDULER)
+
+
+def job_stores(site: Site) -> tuple[Service, ...]:
+    """The job stores that the settings ask for, and others that run, of settings of before."""
+    try:
+        wanted = site.settings.job_stores
+    except SiteError:
+        wanted = 1
+    running = [service for service in stores.known(site)[1:] if stores.is_alive(site, service)]
+    names = dict.fromkeys([*map(stores.name, range(2, wanted + 1)), *running])
+    others = [Service(name, JOBSTORE.module, f"job store {number}", number) for name, number in _numbered(names)]
+    return (JOBSTORE, *others)
+
+
+def _numbered(names: Iterable[str]) -> list[tuple[str, int]]:
+    return sorted([(name, int(name.rpartition("-")[2])) for name in names], key=lambda pair: pair[1])
+
+
+def a_job_store_runs(site: Site) -> bool:
+    """Whether there is a job store to be asked; it may not answer yet.
+
+    Raises:
+        SiteError: it runs on another host.
+    """
+    return any(find(site, service).state != "down" for service in job_stores(site))
 
 
 @dataclass(frozen=True)
@@ -132,7 +162,7 @@ def start_all(site: Site) -> list[Status]:
     """
     site.make_run()
     with _one_at_a_time(site):
-        return [_ensure(site, service) for service in SERVICES]
+        return [_ensure(site, service) for service in services_of(site)]
 
 
 def _ensure(site: Site, service: Service) -> Status:
@@ -155,6 +185,8 @@ def spawn(site: Site, service: Service, *, foreground: bool = False) -> subproce
     environ = base_environment(os.environ)
     environ.pop(ENV_SITE, None)
     command = [sys.executable, "-m", service.module, "--site", str(site.path)]
+    if service.number > 1:
+        command += ["--number", str(service.number)]
     with _console(site, service, foreground) as console:
         return subprocess.Popen(
             command,
@@ -221,7 +253,8 @@ def last_words(site: Site, service: Service) -> str:
         with contextlib.suppress(OSError):
             lines = [line for line in file.read_text(errors="replace").splitlines() if line.strip()]
             if lines:
-                return lines[-1].strip().removeprefix(f"balsam {service.title}: ").removeprefix("balsam: ")
+                title = service.title.removesuffix(f" {service.number}")
+                return lines[-1].strip().removeprefix(f"balsam {title}: ").removeprefix("balsam: ")
     return f"it said nothing; see {site.log}"
 
 
@@ -230,7 +263,7 @@ def stop_all(site: Site) -> list[tuple[Service, int, bool]]:
     site.make_run()
     stopped = []
     with _one_at_a_time(site):
-        for service in reversed(SERVICES):
+        for service in reversed(services_of(site)):
             status = find(site, service)
             if status.pid:
                 killed = process.stop(status.pid, service.module, STOP_SECONDS)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from balsam import stores
 from balsam.client import Client
 from balsam.errors import Unavailable
 from balsam.rpc import unpack_error
@@ -47,7 +48,7 @@ class EventStream:
                 if self._closed.is_set():
                     return
                 problem = unpack_error(error)
-                if not isinstance(problem, Unavailable) or not self._store.site.read_info("jobstore"):
+                if not isinstance(problem, Unavailable) or not stores.expected(self._store.site):
                     raise problem from None
             self._closed.wait(_RETRY_SECONDS)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from balsam import stores
 from balsam.errors import BalsamError, Unavailable
 from balsam.forks import gate
 from balsam.query import Test
@@ -169,7 +170,7 @@ class Completions:
     def _patience(self) -> float:
         if self._sequence is not None:
             return LOST_SECONDS
-        return RETRY_SECONDS if self._client.site.read_info("jobstore") else 0.0
+        return RETRY_SECONDS if stores.expected(self._client.site) else 0.0
 
     def _give_up(self, error: BalsamError) -> None:
         with self._changed:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from balsam import errors, failpoints
+from balsam import errors, failpoints, stores
 from balsam.forks import gate
 from balsam.ids import new_id
 from balsam.site import Site, read_token
@@ -86,7 +86,7 @@ OTHER_VERSION = "OTHER_VERSION"
 """Reason of a NotAllowed where the two sides are of versions that do not work together."""
 
 _REFUSED = ("Connection refused", "No such file or directory")
-_WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING, NO_DATABASE})
+_WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING, NO_DATABASE, stores.OTHER_STORE})
 
 
 def error_for(reason: str, message: str, field: str = "", code: str = "") -> errors.BalsamError:
@@ -178,15 +178,27 @@ def metadata(site: Site) -> tuple[tuple[str, str], ...]:
 
 
 class Connection:
-    """A lazily opened channel to one service of a site, and calls over it."""
+    """A lazily opened channel to one service of a site, and calls over it.
+
+    Where the site has several job stores, one of those that live is asked, and another one when that has gone; with an
+    address, that one only. The one that is preferred is asked first.
+    """
 
     def __init__(
-        self, site: Site, service: str = "jobstore", retry_seconds: float = RETRY_SECONDS, address: str = ""
+        self,
+        site: Site,
+        service: str = stores.FIRST,
+        retry_seconds: float = RETRY_SECONDS,
+        address: str = "",
+        prefer: str = "",
     ) -> None:
         self.site = site
-        self.address = address or site.address(service)
         self.service = service
+        """The one that is asked."""
         self.retry_seconds = retry_seconds
+        self._address = address
+        self._prefer = prefer
+        self._may_turn = service == stores.FIRST and not address
         self._pid = 0
         self._channel: grpc.Channel | None = None
         self._stubs: dict[Any, Any] = {}
@@ -195,20 +207,23 @@ class Connection:
     def stub(self, make: Callable[[Any], T]) -> T:
         """The stub that `make` (a generated class) gives for this channel."""
         if self._pid != os.getpid():
-            self._open()
-        if make not in self._stubs:
-            self._stubs[make] = make(self._channel)
-        stub: T = self._stubs[make]
+            failpoints.arm("client")
+            self._metadata = metadata(self.site)
+            self._open(stores.choose(self.site, prefer=self._prefer) if self._may_turn else self.service)
+            self._pid = os.getpid()
+        stubs = self._stubs
+        if make not in stubs:
+            stubs[make] = make(self._channel)
+        stub: T = stubs[make]
         return stub
 
-    def _open(self) -> None:
+    def _open(self, service: str) -> None:
         import grpc
 
-        failpoints.arm("client")
-        self._stubs = {}
-        self._metadata = metadata(self.site)
-        self._channel = grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
-        self._pid = os.getpid()
+        self.service = service
+        address = self._address or self.site.address(service)
+        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._stubs = {}  # after the channel: another thread may be making one
 
     def call(self, make: Callable[[Any], Any], method: str, request: Any, timeout: float = DEADLINE_SECONDS) -> Any:
         """Calls a method; tries again while the service cannot be reached. Every call of ours may be repeated:
@@ -228,6 +243,7 @@ class Connection:
         request = identified(request)
         give_up = time.monotonic() + self.retry_seconds
         delay = 0.02
+        tried: set[str] = set()
         while True:
             try:
                 with gate.passage():
@@ -239,24 +255,51 @@ class Connection:
                     return answer
             except grpc.RpcError as error:
                 problem = unpack_error(error, self._described())
+                if self._turn(problem, tried):
+                    continue
                 if problem.reason not in _WORTH_WAITING or time.monotonic() + delay > give_up or not self._expected():
                     raise problem from None
             import random
 
+            tried.clear()
             time.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, 0.5)
 
+    def _turn(self, problem: errors.BalsamError, tried: set[str]) -> bool:
+        """Turns to another job store, where this one is gone or names that; False: there is none, or no reason to."""
+        if not self._may_turn or problem.reason not in _WORTH_WAITING or len(stores.known(self.site)) == 1:
+            return False
+        tried.add(self.service)
+        if problem.reason == stores.OTHER_STORE and problem.field:
+            other = problem.field
+        elif problem.reason == NOT_RUNNING or not stores.is_alive(self.site, self.service):
+            other = stores.choose(self.site, tried)
+        else:
+            return False
+        if other in tried:
+            return False
+        self._open(other)
+        return True
+
     def stream(self, make: Callable[[Any], Any], method: str, request: Any) -> Any:
         """Opens a stream of answers; no deadline."""
+        if self._may_turn and self._pid == os.getpid() and self._is_gone():
+            self._open(stores.choose(self.site))
         callee = getattr(self.stub(make), method)
         return callee(request, metadata=self._metadata)
 
+    def _is_gone(self) -> bool:
+        """Whether the job store that is asked is dead, and there are others."""
+        return len(stores.known(self.site)) > 1 and not stores.is_alive(self.site, self.service)
+
     def _expected(self) -> bool:
         """Whether the service is worth waiting for: it said that it runs, and did not say that it stopped."""
-        return bool(self.site.read_info(self.service))
+        return stores.expected(self.site) if self._may_turn else bool(self.site.read_info(self.service))
 
     def _described(self) -> str:
-        return {"jobstore": "the job store", "scheduler": "the scheduler"}.get(self.service, "the launcher")
+        if stores.is_store(self.service):
+            return "the job store"
+        return "the scheduler" if self.service == "scheduler" else "the launcher"
 
     def close(self) -> None:
         """Closes the channel; the next call opens another."""

@@ -60,8 +60,8 @@ class Caller:
 CALLER: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller")
 """The caller of the request that is being handled."""
 
-Authorize = Callable[[str, str], Caller]
-"""(method, bearer token) -> caller; raises NotAllowed."""
+Authorize = Callable[[str, str], Caller | Awaitable[Caller]]
+"""(method, bearer token) -> caller, or what gives one; raises NotAllowed."""
 
 
 class _Malformed:
@@ -118,7 +118,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def _unary(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]]) -> Any:
         async def handle(request: Any, context: Any) -> Any:
             try:
-                return await inner(self._enter(method, request, context), context)
+                return await inner(await self._enter(method, request, context), context)
             except Exception as error:
                 await _refuse(context, method, error)
 
@@ -130,7 +130,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             assert stream is not None
             self._streams.add(stream)
             try:
-                async for response in inner(self._enter(method, request, context), context):
+                async for response in inner(await self._enter(method, request, context), context):
                     yield response
             except asyncio.CancelledError:
                 if not self._ending:
@@ -143,14 +143,15 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return handle
 
-    def _enter(self, method: str, request: Any, context: Any) -> Any:
+    async def _enter(self, method: str, request: Any, context: Any) -> Any:
         token = ""
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":
                 token = value.removeprefix("Bearer ")
             elif key == VERSION_KEY and value != VERSION:
                 _check_version(value)
-        CALLER.set(self._authorize(method, token))
+        caller = self._authorize(method, token)
+        CALLER.set(caller if isinstance(caller, Caller) else await caller)
         if isinstance(request, _Malformed):
             _reject_malformed(request)
         return _checked(request) if hasattr(request, "__aiter__") else request

@@ -14,8 +14,10 @@ from typing import Any
 from balsam.errors import SiteError
 
 
-def _setting(default: Any, doc: str, *, least: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    return dataclasses.field(default=default, metadata={"doc": doc, "least": least, "choices": choices})
+def _setting(
+    default: Any, doc: str, *, least: float | None = None, most: float | None = None, choices: tuple[str, ...] = ()
+) -> Any:
+    return dataclasses.field(default=default, metadata={"doc": doc, "least": least, "most": most, "choices": choices})
 
 
 MPI_COMMANDS = ("auto", "mpich", "openmpi", "intelmpi", "srun", "aprun", "jsrun", "pals")
@@ -27,6 +29,9 @@ class Settings:
 
     database: str = _setting(
         "sqlite", "The database: `sqlite` (embedded), `postgres` (a private cluster in the site), or a URL."
+    )
+    job_stores: int = _setting(
+        1, "Job stores that serve the site at once, on this host; more than one needs PostgreSQL.", least=1, most=8
     )
     lease_seconds: float = _setting(
         60.0, "A launcher or scheduler that is not heard of for so long loses its jobs [s].", least=2
@@ -90,13 +95,21 @@ def check(values: dict[str, Any], where: str) -> Settings:
             value = float(value)
         if type(value) is not kind:
             raise SiteError(f"{where}: {key} = {value!r} must be {_KINDS[kind]}, for example {field.default!r}")
-        least, choices = field.metadata["least"], field.metadata["choices"]
+        least, most, choices = (field.metadata[name] for name in ("least", "most", "choices"))
         if least is not None and not value >= least:
             raise SiteError(f"{where}: {key} = {value!r} must be at least {least}")
+        if most is not None and not value <= most:
+            raise SiteError(f"{where}: {key} = {value!r} must be at most {most}")
         if choices and value not in choices:
             raise SiteError(f"{where}: {key} = {value!r} must be one of {', '.join(choices)}")
         clean[key] = value
-    return Settings(**clean)
+    settings = Settings(**clean)
+    if settings.job_stores > 1 and settings.database.startswith("sqlite"):
+        raise SiteError(
+            f"{where}: job_stores = {settings.job_stores} needs a database that several processes can serve, and "
+            "SQLite has one: set job_stores = 1, or move the site with `balsam migrate-db postgres`"
+        )
+    return settings
 
 
 _KINDS = {str: "a text", int: "a whole number", float: "a number"}

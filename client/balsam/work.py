@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import logging
 import random
 import threading
@@ -22,7 +23,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from balsam import failpoints, rpc
+from balsam import failpoints, rpc, stores
 from balsam.errors import BalsamError, NotFound, ResourceExhausted, Unavailable
 from balsam.ledger import Ledger, holds_result
 from balsam.site import Site
@@ -41,6 +42,7 @@ _IN_FLIGHT = 2
 _MESSAGE_REPORTS = 2000
 _SYNC_SECONDS = 0.5  # a result that is not acknowledged after so long is synced to the ledger's disk
 _RECONNECT_SECONDS = (0.05, 1.0)
+_workers = itertools.count()
 
 
 class Worker:
@@ -73,6 +75,9 @@ class Worker:
         self.session_id = ""
         self.lease_seconds = 0.0
         self.attached = asyncio.Event()
+        self._store = stores.FIRST
+        """The job store that has the session."""
+        self._turn = next(_workers)
         self._session = session
         self._states = list(states)
         self._on_response = on_response
@@ -173,7 +178,7 @@ class Worker:
         elif self._ledger:
             self._ledger.sync()
             self._ledger.close()
-        connection = rpc.Connection(self.site, retry_seconds=0)
+        connection = rpc.Connection(self.site, retry_seconds=0, prefer=self._store)
         request = session_service_pb2.CloseSessionRequest(session_id=self.session_id)
         with contextlib.suppress(BalsamError):
             failpoints.hit("worker.before-close", failpoints.as_unavailable)
@@ -233,7 +238,7 @@ class Worker:
         late = list(self._late)
         if not late:
             return
-        connection = rpc.Connection(self.site, retry_seconds=0)
+        connection = rpc.Connection(self.site, retry_seconds=0, prefer=self._store)
         request = session_service_pb2.RecoverReportsRequest(session_id=self.session_id, reports=late)
         try:
             answer = await asyncio.to_thread(connection.call, SessionServiceStub, "RecoverReports", request)
@@ -262,13 +267,15 @@ class Worker:
     # The session
 
     async def _open_session(self) -> None:
-        connection = rpc.Connection(self.site, retry_seconds=rpc.RETRY_SECONDS)
+        store = stores.choose(self.site, turn=self._turn)
+        connection = rpc.Connection(self.site, retry_seconds=rpc.RETRY_SECONDS, prefer=store)
         request = session_service_pb2.OpenSessionRequest(
             session=self._session, version=VERSION, request_id=str(uuid.uuid4())
         )
         sent = time.monotonic()
         answer = await asyncio.to_thread(connection.call, SessionServiceStub, "OpenSession", request)
         connection.close()
+        self._store = connection.service
         self.session_id = answer.session.session_id
         self.lease_seconds = answer.lease_seconds
         if self._renewal:
@@ -282,6 +289,8 @@ class Worker:
             on_end=functools.partial(tell, self._wake.set),
             on_renewed=functools.partial(tell, self._on_renewed),
             address=answer.renewal_address,
+            store=self._store,
+            on_moved=lambda store: tell(self._move, store),
         )
         self._renewal.start()
         self._on_session(self.session_id)
@@ -312,7 +321,7 @@ class Worker:
     async def _run(self) -> None:
         delay = _RECONNECT_SECONDS[0]
         while not self._closing:
-            channel = grpc.aio.insecure_channel(self.site.address("jobstore"), options=rpc.CHANNEL_OPTIONS)
+            channel = grpc.aio.insecure_channel(self.site.address(self._store), options=rpc.CHANNEL_OPTIONS)
             try:
                 await self._converse(SessionServiceStub(channel).Work)
                 delay = _RECONNECT_SECONDS[0]
@@ -327,11 +336,26 @@ class Worker:
                 elif self.attached.is_set():
                     log.warning("lost the line to the job store: %s", problem)
                     delay = _RECONNECT_SECONDS[0]
+                self._look_for_another(problem)
             finally:
                 self.attached.clear()
                 await channel.close(None)
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, _RECONNECT_SECONDS[1])
+
+    def _look_for_another(self, problem: BalsamError) -> None:
+        """Goes to another job store, where there are several and this one is gone, or says that another has us."""
+        if problem.reason == stores.OTHER_STORE and problem.field:
+            self._move(problem.field)
+        elif problem.reason == rpc.NOT_RUNNING or not stores.is_alive(self.site, self._store):
+            self._move(stores.choose(self.site, {self._store}))
+
+    def _move(self, store: str) -> None:
+        if store != self._store:
+            log.info("going on with %s", store)
+            self._store = store
+            if self._renewal:
+                self._renewal.store = store
 
     async def _converse(self, work: Any) -> None:  # the generated stub types know no asyncio streams
         call = work(metadata=rpc.metadata(self.site))
@@ -453,18 +477,23 @@ class _Renewal(threading.Thread):
         on_end: Callable[[], object],
         on_renewed: Callable[[], object],
         address: str,
+        store: str = stores.FIRST,
+        on_moved: Callable[[str], object] = lambda store: None,
     ) -> None:
         super().__init__(name="renewal", daemon=True)
         self.ended = False
-        # Where the first does not answer, the second decides: what it says of a job store that is away is sure.
-        self._connections = [rpc.Connection(site, retry_seconds=0)]
-        if address:
-            self._connections.insert(0, rpc.Connection(site, retry_seconds=0, address=address))
+        self.store = store
+        """The job store that has the session."""
+        self._site = site
+        self._first = store
+        self._address = address
+        self._connections: dict[str, rpc.Connection] = {}
         self._request = session_service_pb2.RenewSessionRequest(session_id=session_id)
         self._lease_seconds = lease_seconds
         self.trusted_until = sent + lease_seconds - margin_of(lease_seconds)
         self._on_end = on_end
         self._on_renewed = on_renewed
+        self._on_moved = on_moved
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -484,22 +513,61 @@ class _Renewal(threading.Thread):
                 self._on_end()
                 break
             except BalsamError as error:
-                if error.reason == rpc.NOT_RUNNING and sent < self.trusted_until:
+                if error.reason == rpc.NOT_RUNNING and time.monotonic() < self.trusted_until:
                     # A job store that starts ends no session for one lease time; before it stopped, it may have ended
                     # one that was not trusted any more.
                     self._trust_from(sent)
                 log.debug("could not renew the session: %s", error)
-        for connection in self._connections:
+        for connection in self._connections.values():
             connection.close()
 
     def _renew(self, seconds: float) -> None:
-        *others, last = self._connections
-        timeout = seconds / len(self._connections)
-        for connection in others:
+        """Asks the job store that has the session and, where that is gone, the others: one of them takes it up.
+
+        Raises:
+            NotFound: the session has ended.
+            Unavailable: NOT_RUNNING if nobody listens at any of them, so that whoever has the session, or will, has had
+                it for less time than we have been asking.
+        """
+        deadline = time.monotonic() + seconds
+        names = stores.known(self._site)
+        problem: BalsamError | None = None
+        asked: list[str] = []
+        ahead = [self.store]
+        while ahead:
+            store = ahead.pop(0)
+            asked.append(store)
+            try:
+                self._ask(store, max(0.1, (deadline - time.monotonic()) / 2))
+            except Unavailable as error:
+                if problem is None or problem.reason == rpc.NOT_RUNNING:
+                    problem = error
+                if error.reason == stores.OTHER_STORE and error.field and error.field not in asked:
+                    ahead = [error.field]
+                elif not ahead and error.reason in (rpc.NOT_RUNNING, Unavailable.reason):
+                    ahead = [name for name in names if name not in asked]
+                continue
+            if store != self.store:
+                self.store = store
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    self._on_moved(store)
+            return
+        assert problem is not None
+        raise problem
+
+    def _ask(self, store: str, seconds: float) -> None:
+        # Where the first does not answer, the second decides: what it says of a job store that is away is sure.
+        renewals = self._address if store == self._first else self._site.address(stores.renewals(store))
+        if renewals:
             with contextlib.suppress(Unavailable):
-                connection.call(SessionServiceStub, "RenewSession", self._request, timeout=timeout)
+                self._call(store, renewals, seconds)
                 return
-        last.call(SessionServiceStub, "RenewSession", self._request, timeout=timeout)
+        self._call(store, self._site.address(store), seconds)
+
+    def _call(self, store: str, address: str, seconds: float) -> None:
+        if address not in self._connections:
+            self._connections[address] = rpc.Connection(self._site, store, retry_seconds=0, address=address)
+        self._connections[address].call(SessionServiceStub, "RenewSession", self._request, timeout=seconds)
 
     def _trust_from(self, sent: float) -> None:
         self.trusted_until = sent + self._lease_seconds - margin_of(self._lease_seconds)

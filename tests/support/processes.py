@@ -24,7 +24,10 @@ STOP_SECONDS = 20.0
 
 
 class Services:
-    """The services of a site. They may be stopped, killed and started again one by one."""
+    """The services of a site; they may be stopped, killed and started again one by one.
+
+    Of several job stores, the second is `jobstore-2`.
+    """
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -57,7 +60,9 @@ class Services:
         self.stop(*reversed(self._processes))
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", f"balsam_{name}", "--site", str(self.site.path)]
+        service, _, number = name.partition("-")
+        command = [sys.executable, "-m", f"balsam_{service}", "--site", str(self.site.path)]
+        command += ["--number", number] if number else []
         with _console(self.site, name).open("ab") as console:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True

@@ -29,7 +29,8 @@ def command(url: str, as_json: bool) -> None:
 
     target = check_database(url, "URL")
     site = find_site()
-    running = [service.title for service in services.SERVICES if services.find(site, service).state != "down"]
+    every = services.services_of(site)
+    running = [service.title for service in every if services.find(site, service).state != "down"]
     if running:
         raise SiteError(f"the {' and the '.join(running)} of {site.path} run; stop them with `balsam down`")
     moved = services.move_database(site, target)

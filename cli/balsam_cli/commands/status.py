@@ -27,7 +27,7 @@ def command(as_json: bool) -> int:
     from balsam_cli import listing, new_jobs, output, records, services
 
     site = find_site()
-    statuses = [services.probe(site, service) for service in services.SERVICES]
+    statuses = [services.probe(site, service) for service in services.services_of(site)]
     up = all(status.state == "up" for status in statuses)
     record: output.Record = {
         "site": str(site.path),
@@ -40,7 +40,7 @@ def command(as_json: bool) -> int:
     blocks: list[output.Block] = [
         output.Listing(records.SERVICE_COLUMNS, record["services"], title=f"Site {site.path}")
     ]
-    if statuses[0].state == "up":
+    if any(status.state == "up" for status in statuses if status.service is not services.SCHEDULER):
         store = Client(site)
         record["launchers"] = [records.session_record(one) for one in new_jobs.launchers(store)]
         record["jobs"] = listing.states_of(store, ())

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from balsam import stores
 from balsam.errors import BalsamError, SiteError
 from balsam.version import VERSION
 from balsam_cli import process, services
@@ -41,10 +42,10 @@ def check_services(patient: Patient) -> Iterator[Finding]:
     """Job store and scheduler run, answer, and are of this version."""
     site = patient.site
     try:
-        found = [services.probe(site, service, _HEALTH_SECONDS) for service in services.SERVICES]
+        found = [services.probe(site, service, _HEALTH_SECONDS) for service in services.services_of(site)]
     except SiteError as error:
         host = str(site.read_info("jobstore").get("host") or site.read_info("scheduler").get("host"))
-        gone = " ".join(quoted(site.run / f"{service.name}.json") for service in services.SERVICES)
+        gone = " ".join(quoted(site.run / f"{service.name}.json") for service in services.services_of(site))
         yield problem(
             "services", str(error), f"ssh {host} balsam doctor", f"rm -f {gone}    # if {host} is gone for good"
         )
@@ -75,7 +76,7 @@ def check_sessions(patient: Patient) -> Iterator[Finding]:
     from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 
     try:
-        is_down = services.find(patient.site, services.JOBSTORE).state == "down"
+        is_down = not services.a_job_store_runs(patient.site)
     except SiteError:
         is_down = True
     if is_down:
@@ -151,7 +152,7 @@ def _is_alive(patient: Patient, path: Path) -> bool | None:
     match = _LAUNCHER.fullmatch(path.name)
     if match:
         return process.is_running(int(match[1]), "balsam_launcher")
-    for service in services.SERVICES:
+    for service in services.services_of(patient.site):
         if path.stem == service.name and path.suffix in (".json", ".sock"):
             info = patient.site.read_info(service.name)
             if info.get("host", socket.gethostname()) != socket.gethostname():
@@ -174,7 +175,11 @@ def _listeners(run: Path) -> dict[Path, int]:
 
 def _lock_holders(run: Path) -> dict[Path, int]:
     """Lock files of services in a directory that are locked -> pid of the holder; see /proc/locks in proc(5)."""
-    files = {path.stat().st_ino: path for path in run.glob("*.lock") if path.stem in ("jobstore", "scheduler")}
+    files = {
+        path.stat().st_ino: path
+        for path in run.glob("*.lock")
+        if path.stem == "scheduler" or stores.is_store(path.stem)
+    }
     found = {}
     for line in Path("/proc/locks").read_text().splitlines():
         words = line.split()

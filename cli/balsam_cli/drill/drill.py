@@ -91,7 +91,7 @@ class Drill:
     # Before
 
     def _start_services(self) -> None:
-        if all(services.probe(self.site, one).state == "up" for one in services.SERVICES):
+        if all(services.probe(self.site, one).state == "up" for one in services.services_of(self.site)):
             return
         services.start_all(self.site)
         self.progress.say("started the services, which did not run; `balsam down` stops them")

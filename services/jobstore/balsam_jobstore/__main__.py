@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from balsam import failpoints
+from balsam import failpoints, stores
 from balsam.collector import collect_rarely
 from balsam.errors import BalsamError, SiteError
 from balsam.logs import keep_small, open_log
@@ -28,6 +28,7 @@ from balsam_jobstore.backups import restore
 from balsam_jobstore.database import Database, sqlite_url
 from balsam_jobstore.database_file import DatabaseFile
 from balsam_jobstore.holding import RENEW_SECONDS, Holding
+from balsam_jobstore.membership import Membership
 from balsam_jobstore.migrate import migrate
 from balsam_jobstore.postgres import Cluster
 from balsam_jobstore.server.applications import ApplicationService
@@ -38,9 +39,9 @@ from balsam_jobstore.server.launches import LaunchService
 from balsam_jobstore.server.renewals import RenewalServer
 from balsam_jobstore.server.sessions import SessionService
 from balsam_jobstore.server.site import SiteService
+from balsam_jobstore.siblings import Siblings, authorizer_among
 from balsam_jobstore.store import Store
 
-NAME = "jobstore"
 DATABASE_WATCH_SECONDS = 2.0
 log = logging.getLogger("balsam.jobstore")
 
@@ -50,21 +51,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="balsam_jobstore", description="The job store of a Balsam site.")
     parser.add_argument("--site", required=True, help="path of the site")
     parser.add_argument("--echo", action="store_true", help="log to stderr as well")
+    parser.add_argument("--number", type=int, default=1, help="which of several job stores of the site; default: 1")
     parser.add_argument("--restore", metavar="FILE", help="put a backup in the place of the database, and exit")
     options = parser.parse_args()
     has_log = False
     try:
-        failpoints.arm(NAME)
+        failpoints.arm(stores.FIRST)
         site = open_site(options.site)
+        name = _name(site, options.number)
         site.make_run()
-        ServiceLock(site.run / f"{NAME}.lock").acquire("job store")
-        open_log(site, NAME, echo=options.echo)
+        ServiceLock(site.run / f"{name}.lock").acquire("job store")
+        open_log(site, name, echo=options.echo)
         has_log = True
         if options.restore:
             put_back(site, Path(options.restore).absolute())
         else:
             collect_rarely()
-            asyncio.run(serve(site))
+            asyncio.run(serve(site, options.number))
     except (BalsamError, OSError) as error:
         text = _described(error)
         if has_log:  # without one, logging would write to stderr as well
@@ -73,6 +76,13 @@ def main() -> int:
             print(f"balsam job store: {text}", file=sys.stderr)
         return 1
     return 0
+
+
+def _name(site: Site, number: int) -> str:
+    """The name of a job store. Raises SiteError if the site has none of this number."""
+    if not 1 <= number <= max(1, site.settings.job_stores):
+        raise SiteError(f"--number {number}: the setting job_stores of {site.path} is {site.settings.job_stores}")
+    return stores.name(number)
 
 
 def _described(error: BalsamError | OSError) -> str:
@@ -101,9 +111,19 @@ def put_back(site: Site, backup: Path) -> None:
     print(f"restored {backup}; start the services with `balsam up`")
 
 
-async def serve(site: Site) -> None:
-    """Serves a site until SIGTERM or SIGINT."""
-    cluster, database, holding = open_database(site)
+async def serve(site: Site, number: int = 1) -> None:
+    """Serves a site until SIGTERM or SIGINT; `number`: which of several job stores this is."""
+    name = stores.name(number)
+    is_alone = site.settings.job_stores == 1
+    cluster: Cluster | None = None
+    holding: Holding | None = None
+    membership = Membership(site.database, number)
+    if is_alone:
+        cluster, database, holding = open_database(site)
+    else:
+        membership.acquire(alone=False)
+        cluster, database = open_shared_database(site, number)
+    siblings = None if is_alone else Siblings(database, membership, number)
     try:
         migrate(database, site.backups)
         if holding is not None:
@@ -111,10 +131,12 @@ async def serve(site: Site) -> None:
         failpoints.hit("jobstore.after-migrate")
         tokens = RunTokens(read_key(site))
         authorize = authorizer(site, tokens)
-        service = Service(site, NAME, authorize)
-        store = Store(site, database, tokens)
+        store = Store(site, database, tokens, siblings)
+        service = Service(
+            site, name, authorize if is_alone else authorizer_among(authorize, tokens, store.job_of_lease)
+        )
         await store.start()
-        renewals = RenewalServer(site, store.sessions, authorize)
+        renewals = RenewalServer(site, store.sessions, authorize, name, is_alone=is_alone)
         renewals.start()
         add_SiteServiceServicer_to_server(SiteService(store), service.server)
         add_JobServiceServicer_to_server(JobService(store), service.server)
@@ -125,7 +147,7 @@ async def serve(site: Site) -> None:
         add_ArchiveServiceServicer_to_server(ArchiveService(store), service.server)
         service.stop_on_signals()
         tasks = [asyncio.create_task(store.sweep()), asyncio.create_task(store.look_over_rest())]
-        if cluster is not None:
+        if cluster is not None and number == 1:
             tasks.append(asyncio.create_task(keep_running(cluster, site)))
         if holding is not None and holding.is_shared:
             tasks.append(asyncio.create_task(keep_holding(holding, service)))
@@ -140,7 +162,7 @@ async def serve(site: Site) -> None:
         store.stop()
     finally:
         database.close()
-        if cluster is not None:
+        if cluster is not None and not (siblings and membership.others()):
             cluster.stop()
         if holding is not None:
             holding.release()
@@ -174,22 +196,20 @@ async def keep_running(cluster: Cluster, site: Site) -> None:
 
 
 def open_database(site: Site, *, check: bool = True) -> tuple[Cluster | None, Database, Holding | None]:
-    """The database that the settings name; a private cluster is started if need be, a file is taken and checked.
+    """The database that the settings name, for this process alone; a private cluster is started if need be, a file is
+    taken and checked.
 
     Raises:
         SiteError: it cannot be had.
     """
     name = site.settings.database
     if name == "postgres":
-        directory = site.database / "postgres"
-        ServiceLock(Path(os.path.realpath(site.database)) / "postgres.lock").take(
-            f"the database {directory} is in use by another job store", f", site {site.path}"
-        )
-        cluster = Cluster(directory, site.run)
-        cluster.init()
-        cluster.start(site.log / "postgres.log")
+        cluster = _own_cluster(site)
+        Membership(site.database, 1).acquire(alone=True)
         return cluster, Database(cluster.url), None
     database = Database(sqlite_url(site.database) if name == "sqlite" else name)
+    if not database.is_sqlite:
+        Membership(site.database, 1).acquire(alone=True)
     if not (database.is_sqlite and database.url.database):
         return None, database, None
     holding = Holding(Path(database.url.database), site)
@@ -197,6 +217,35 @@ def open_database(site: Site, *, check: bool = True) -> tuple[Cluster | None, Da
     if check:
         DatabaseFile(holding.file, site.backups).check()
     return None, Database(database.url.set(database=str(holding.file)), is_shared=holding.is_shared), holding
+
+
+def open_shared_database(site: Site, number: int) -> tuple[Cluster | None, Database]:
+    """The PostgreSQL of a site for one of several job stores. The first starts a private cluster and looks after it; it
+    is stopped by whichever is the last.
+
+    Raises:
+        SiteError: it cannot be had.
+    """
+    if site.settings.database != "postgres":
+        return None, Database(site.settings.database)
+    if number == 1:
+        cluster = _own_cluster(site)
+        return cluster, Database(cluster.url)
+    cluster = Cluster(site.database / "postgres", site.run)
+    cluster.attach()
+    return cluster, Database(cluster.url)
+
+
+def _own_cluster(site: Site) -> Cluster:
+    """The private cluster, running, and in the care of this process."""
+    directory = site.database / "postgres"
+    ServiceLock(Path(os.path.realpath(site.database)) / "postgres.lock").take(
+        f"the database {directory} is in use by another job store", f", site {site.path}"
+    )
+    cluster = Cluster(directory, site.run)
+    cluster.init()
+    cluster.start(site.log / "postgres.log")
+    return cluster
 
 
 if __name__ == "__main__":

@@ -74,14 +74,17 @@ class RunTokens:
 
     def job_id(self, token: str) -> str:
         """The job whose run or script has this token; ``""`` if it is none, or has ended."""
+        lease = self.lease(token)
+        live = self.live.get(lease[0]) if lease else None
+        return live[1] if lease and live and live[0] == lease[1] else ""
+
+    def lease(self, token: str) -> tuple[int, int] | None:
+        """(key, fence) of the lease, ended or not, that a token was made for; None: it is none of ours."""
         parts = token.split(".")
         if len(parts) != 4 or not (parts[1].isdecimal() and parts[2].isdecimal()) or len(token) > 200:
-            return ""
+            return None
         key, fence = int(parts[1]), int(parts[2])
-        if not hmac.compare_digest(parts[3].encode(), self._mac(key, fence).encode()):
-            return ""
-        live = self.live.get(key)
-        return live[1] if live and live[0] == fence else ""
+        return (key, fence) if hmac.compare_digest(parts[3].encode(), self._mac(key, fence).encode()) else None
 
     def _mac(self, key: int, fence: int) -> str:
         mac = self._keyed.copy()
@@ -104,11 +107,16 @@ def authorizer(site: Site, tokens: RunTokens) -> Callable[[str, str], Caller]:
             caller = Caller(user=user, role=OWNER)
         else:
             raise NotAllowed("no valid token for this site", reason="UNAUTHENTICATED")
-        if caller.role not in _ROLES.get(method, ()):
-            raise NotAllowed(f"{method.removeprefix(_PREFIX)} is not allowed to a {caller.role} token")
+        check_role(caller, method)
         return caller
 
     return authorize
+
+
+def check_role(caller: Caller, method: str) -> None:
+    """Raises NotAllowed if the role of a caller may not call a method."""
+    if caller.role not in _ROLES.get(method, ()):
+        raise NotAllowed(f"{method.removeprefix(_PREFIX)} is not allowed to a {caller.role} token")
 
 
 def read_key(site: Site) -> bytes:

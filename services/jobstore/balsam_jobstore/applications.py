@@ -76,6 +76,7 @@ def update(tx: Tx, name: str, changes: Mapping[str, str], *, expected_revision: 
         NotFound: there is none.
         Conflict: the revision is another.
     """
+    tx.lock("application", "name = :name", name=name)
     before = get(tx, name)
     records.check_revision(f"application {name!r}", before.revision, expected_revision)
     records.change(tx, "application", before.key, changes)
@@ -96,6 +97,7 @@ def delete(tx: Tx, name: str) -> None:
         NotFound: there is none.
         NotAllowed: unfinished jobs use it.
     """
+    tx.lock("application", "name = :name", name=name)
     application = get(tx, name)
     text = f"SELECT count(*) FROM job WHERE application = :key AND state NOT IN ({_ENDED})"
     ((used,),) = tx.sql.run(text, key=application.key)
@@ -112,6 +114,7 @@ def find_needs(tx: Tx, names: Iterable[str]) -> dict[str, tuple[int, int]]:
     wanted = sorted(names)
     if not wanted:
         return {}
+    tx.lock("application", "name = {names}", "SHARE", names=wanted)
     found = tx.sql.run("SELECT name, key, preprocess, postprocess FROM application WHERE name = {names}", names=wanted)
     return {name: (key, script_needs(preprocess, postprocess)) for name, key, preprocess, postprocess in found}
 

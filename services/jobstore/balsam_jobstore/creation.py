@@ -115,7 +115,7 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
     outside = {parent for job in jobs for parent in job.parents if parent not in batch}
     outside |= {parent for job in jobs for parent in job.parents if parent in existing}
     parent_rows = {row.job_id: row for row in tx.load(tx.keys_of(sorted(outside)).values())} if outside else {}
-    first_key = _reserve_keys(tx, len(jobs))
+    first_key = tx.reserve_keys(len(jobs))
     fresh: dict[str, _Fresh] = {}
     rows: list[list[Any]] = []
     details: dict[tuple[str, ...], _Details] = {}
@@ -165,11 +165,6 @@ def probe(sql: Sql, ids: list[str]) -> tuple[set[str], set[str]]:
                   AND j.job_id <= (left(v, 8) || '-ffff-ffff-ffff-ffffffffffff')::uuid"""
     cousins = sql.run(f"{text} JOIN job_detail d ON d.key = j.key", ids=ids)
     return {row[0] for row in cousins}.intersection(ids), {row[1] for row in cousins}
-
-
-def _reserve_keys(tx: Tx, count: int) -> int:
-    text = "UPDATE counter SET job_key = job_key + :n WHERE id = 1 RETURNING job_key"
-    return int(tx.sql.run(text, n=count)[0][0]) - count + 1
 
 
 def _parent(parent: str, job: NewJob, fresh: Mapping[str, _Fresh], rows: Mapping[str, Row]) -> _Fresh | Row:

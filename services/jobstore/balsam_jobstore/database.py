@@ -252,6 +252,14 @@ def translate_error(error: Exception) -> BalsamError | None:
     return None
 
 
+def is_interference(error: Exception) -> bool:
+    """Whether a transaction failed because another job store wrote at the same time: done again, it may succeed."""
+    return getattr(getattr(error, "orig", error), "pgcode", None) in _INTERFERENCE
+
+
+_INTERFERENCE = frozenset({"40P01", "40001", "23505"})  # deadlock, serialization, what another one has just added
+
+
 def as_database_error(error: OSError) -> Exception:
     """What a database raises for an error of its system; for failpoints."""
     return sa.exc.OperationalError("", None, sqlite3.OperationalError(error.strerror))

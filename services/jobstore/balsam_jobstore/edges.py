@@ -124,6 +124,7 @@ def orphan_children(tx: Tx, parent: Row, leaving: set[int]) -> list[Row]:
 def _refuse_cycle(tx: Tx, parents: Sequence[Row], child: Row) -> None:
     if not child.needs & Needs.CHILDREN:
         return  # nothing depends on the child: no way leads back
+    tx.lock_graph()
     path = _path_down(tx, child.key, {parent.key for parent in parents})
     if path:
         rows = tx.load(path)

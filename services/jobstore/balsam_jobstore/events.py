@@ -47,6 +47,8 @@ class EventHub:
 
     def __init__(self, sequence: int) -> None:
         self.sequence = sequence
+        self.watchers = 0
+        """Subscribers that there are."""
         self._ring: deque[EventRecord] = deque(maxlen=RING)
         self._news = asyncio.Event()
 

@@ -64,6 +64,7 @@ def update(tx: Tx, launch_id: int, changes: Mapping[str, Any], *, expected_revis
         NotFound: there is none.
         Conflict: the revision is another.
     """
+    tx.lock("launch", "key = :key", key=launch_id)
     before = get(tx, launch_id)
     records.check_revision(f"launch {launch_id}", before.revision, expected_revision)
     records.change(tx, "launch", launch_id, _encoded(changes))
@@ -75,6 +76,7 @@ def update(tx: Tx, launch_id: int, changes: Mapping[str, Any], *, expected_revis
 
 def delete(tx: Tx, launch_id: int) -> None:
     """Removes a launch; the jobs that are bound to it are bound to none. Raises NotFound."""
+    tx.lock("launch", "key = :key", key=launch_id)
     get(tx, launch_id)
     tx.unbind(launch_id)
     tx.sql.run("DELETE FROM launch WHERE key = :key", key=launch_id)
@@ -92,6 +94,7 @@ def bindable(tx: Tx, launch_ids: Iterable[int | None]) -> dict[int, bool]:
     wanted = [launch_id for launch_id in launch_ids if launch_id is not None]
     if not wanted:
         return {}
+    tx.lock("launch", "key = {keys}", "SHARE", keys=wanted)
     found = records.select(tx, "launch", ("key", "state"), "key = {keys}", keys=wanted)
     return {key: state not in LAUNCH_OVER for key, state in found}
 

@@ -13,7 +13,7 @@ from typing import Any
 from balsam.states import RUNNABLE, Actor, State, path_is_allowed
 from balsam_jobstore.rows import COLUMNS, Row
 from balsam_jobstore.rules import Needs
-from balsam_jobstore.sessions import LAUNCHER, Session
+from balsam_jobstore.sessions import LAUNCHER, Session, is_ours
 from balsam_jobstore.tx import Tx
 from balsam_jobstore.workflows import workflow_condition
 
@@ -151,7 +151,12 @@ class Stream:
     @property
     def wants_more(self) -> bool:
         """It has credit, and there may be work for it."""
-        return not self.dry and self.jobs_left > 0 and self.nodes_left > _EPSILON
+        return not self.dry and self.could_take
+
+    @property
+    def could_take(self) -> bool:
+        """It has credit."""
+        return self.jobs_left > 0 and self.nodes_left > _EPSILON
 
     def set_credit(self, credit: Credit, grants_seen: int) -> None:
         """Takes new credit; grants that the session had not seen when it gave it count against it."""
@@ -212,9 +217,10 @@ def dispatch(tx: Tx, streams: Sequence[Stream]) -> Callable[[], None]:
 
     try:
         for stream in streams:
-            if tx.runnable:
+            if tx.runnable or tx.look:
                 stream.dry = False
-            _hand_out(tx, stream)
+            if stream.wants_more and is_ours(tx, stream.session):  # no other job store has ended it
+                _hand_out(tx, stream)
         for stream in streams:
             if stream.asks_drained and _is_drained(tx, stream):
                 stream.asks_drained = False
@@ -243,13 +249,16 @@ def _after_commit(tx: Tx, stream: Stream, delivery: Delivery) -> None:
 def _due(tx: Tx, stream: Stream) -> list[Row]:
     """Jobs for a stream, in the order in which they should start; as many as its credit holds, or a part of them."""
     limit = min(stream.jobs_left, stream.reach, _MOST_GRANTS)
+    # Another job store may be handing out the same jobs: what it looks at now is not waited for.
+    lock = "" if tx.sql.is_sqlite else " FOR UPDATE SKIP LOCKED"
     if stream.session.kind == LAUNCHER:
         condition, parameters = _fitting(tx, stream)
-        text = _in_start_order([f"{_DUE} AND {pool}{condition}" for pool in _pools(stream)])
+        conditions = [f"{_DUE} AND {pool}{condition}" for pool in _pools(stream)]
+        text = _in_start_order(conditions, lock)
     else:
         states = ", ".join(map(str, stream.states)) or "0"
-        text = f"SELECT {COLUMNS} FROM job WHERE state IN ({states}) AND session IS NULL ORDER BY key LIMIT :limit"
-        parameters = {}
+        conditions, parameters = [f"state IN ({states}) AND session IS NULL"], {}
+        text = f"SELECT {COLUMNS} FROM job WHERE {conditions[0]} ORDER BY key LIMIT :limit{lock}"
     found = tx.read(text, limit=limit, **parameters)
     left = stream.nodes_left + _EPSILON
     due: list[Row] = []
@@ -259,19 +268,25 @@ def _due(tx: Tx, stream: Stream) -> list[Row]:
             break  # nothing smaller goes before it: the nodes that it needs must become free
         due.append(row)
     stream.dry = len(due) == len(found) < limit
+    if stream.dry and tx.is_one_of_several and _count(tx, conditions, limit, parameters) > len(found):
+        stream.dry = False
+        tx.outcome.look_again = True
     # Rows that are looked at for nothing cost; so does looking again.
     stream.reach = min(2 * stream.reach, _MOST_GRANTS) if len(due) == limit else max(_LEAST_REACH, 2 * len(due))
     return tx.hold(due)
 
 
-def _in_start_order(conditions: Sequence[str]) -> str:
+def _count(tx: Tx, conditions: Sequence[str], limit: int, parameters: dict[str, Any]) -> int:
+    """How many jobs there are under these conditions, those included that another job store is looking at."""
+    some = "SELECT count(*) FROM (SELECT 1 FROM job WHERE {} LIMIT :limit) AS due"
+    return sum(tx.sql.run(some.format(condition), limit=limit, **parameters)[0][0] for condition in conditions)
+
+
+def _in_start_order(conditions: Sequence[str], lock: str) -> str:
     """The query for the first jobs under one of these conditions, each of which is read from an index of its own."""
     if len(conditions) == 1:
-        return f"SELECT {COLUMNS} FROM job WHERE {conditions[0]} ORDER BY {_START_ORDER} LIMIT :limit"
-    firsts = [
-        f"SELECT * FROM (SELECT {COLUMNS} FROM job WHERE {condition} ORDER BY {_START_ORDER} LIMIT :limit) AS first"
-        for condition in conditions
-    ]
+        return f"SELECT {COLUMNS} FROM job WHERE {conditions[0]} ORDER BY {_START_ORDER} LIMIT :limit{lock}"
+    firsts = [f"SELECT * FROM ({_in_start_order([condition], lock)}) AS first" for condition in conditions]
     return f"SELECT {COLUMNS} FROM ({' UNION ALL '.join(firsts)}) AS due ORDER BY {_START_ORDER} LIMIT :limit"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -13,9 +15,10 @@ from balsam_jobstore.database import Database, translate_error
 
 log = logging.getLogger("balsam.jobstore.migrate")
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision; a test compares it with the migrations."""
 
+_LOCK = 0x62616C73616D  # an advisory lock is known by a number: "balsam"
 _DIRECTORY = Path(__file__).parent / "migrations"
 
 
@@ -41,9 +44,31 @@ def migrate(database: Database, backups: Path | None = None) -> None:
     Raises:
         SiteError: the database cannot be reached, is of a newer version of Balsam, or cannot be copied or upgraded.
     """
+    if revision(database) != HEAD:
+        with _alone(database):
+            _bring_to_head(database, backups)
+
+
+@contextlib.contextmanager
+def _alone(database: Database) -> Iterator[None]:
+    """Of several processes that come to one PostgreSQL, one migrates it, and the others wait."""
+    if database.is_sqlite:
+        yield
+        return
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql(f"SELECT pg_advisory_lock({_LOCK})")
+        connection.commit()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sa.exc.DBAPIError):  # without the connection there is no lock
+                connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_LOCK})")
+
+
+def _bring_to_head(database: Database, backups: Path | None) -> None:
     current = revision(database)
     if current == HEAD:
-        return
+        return  # another process was first
     logging.getLogger("alembic").setLevel(logging.WARNING)  # before the import: it logs while it is imported
     # Alembic takes a third of a second to import: only where there is something to do.
     from alembic import command

@@ -136,6 +136,15 @@ class Cluster:
             raise SiteError(f"cannot make a PostgreSQL database: {_reason(done.stderr)}")
         write_secret(draft / "pgpass", f"*:*:*:{USER}:{password}")
 
+    def attach(self) -> None:
+        """Finds the server that another process has started.
+
+        Raises:
+            SiteError: none runs.
+        """
+        if not self._is_ready():
+            raise SiteError(f"the database server of {self.directory.parent.parent} does not run: use `balsam up`")
+
     def pid(self) -> int | None:
         """Process id of the server, if it runs."""
         process = self._server(self._pid_file())

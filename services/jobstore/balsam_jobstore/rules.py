@@ -6,6 +6,7 @@ The scheduler owns the rules and registers them; the job store applies them in t
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -130,6 +131,16 @@ class Rule:
         if not path_is_allowed(Actor.SCHEDULER, self.source, self.path):
             return f"leads from {State(self.source).name} through {[State(s).name for s in self.path]}"
         return ""
+
+
+def pack(rules: Sequence[Rule]) -> str:
+    """Rules as a text, for the database."""
+    return json.dumps([[rule.source, sorted(rule.when), list(rule.path), rule.message] for rule in rules])
+
+
+def unpack(text: str) -> list[Rule]:
+    """The rules that `pack` has made a text of."""
+    return [Rule(source, frozenset(when), tuple(path), message) for source, when, path, message in json.loads(text)]
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,10 @@ session = sa.Table(
     sa.Column("workflow_filter", sa.Text, nullable=False),
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("launch", Key),
+    # The job store that has it, by its number: only that one may end it.
+    sa.Column("store", sa.SmallInteger, nullable=False, server_default="1"),
+    # Rules of a scheduler's session that are in force in every job store, as JSON; empty where there is one only.
+    sa.Column("rules", sa.Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 

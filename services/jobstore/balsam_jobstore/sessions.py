@@ -52,6 +52,8 @@ class Session:
     key: int = 0
     deadline: float = field(default=0.0, compare=False)
     """By `time.monotonic()`."""
+    store: int = field(default=1, compare=False)
+    """The job store that has it."""
 
     @property
     def actor(self) -> Actor:
@@ -84,12 +86,15 @@ class Sessions:
     def adopt(self, session: Session) -> None:
         """A session has been opened."""
         if session.kind == SCHEDULER:
-            # There is one scheduler a site, by its lock: an older session's process is dead.
-            for other in self._by_id.values():
-                if other.kind == SCHEDULER and other.host == session.host and other.key < session.key:
-                    other.deadline = min(other.deadline, time.monotonic() + GUARD_SECONDS)
+            self.replace_schedulers(session.key, session.host)
         session.deadline = time.monotonic() + self.lease_seconds
         self._by_id[session.session_id] = session
+
+    def replace_schedulers(self, key: int, host: str) -> None:
+        """A scheduler has opened a session. There is one a site, by its lock: an older session's process is dead."""
+        for other in self._by_id.values():
+            if other.kind == SCHEDULER and other.host == host and other.key < key:
+                other.deadline = min(other.deadline, time.monotonic() + GUARD_SECONDS)
 
     def find(self, session_id: str) -> Session | None:
         """A session, if it is open."""
@@ -124,6 +129,11 @@ class Sessions:
         """The session has ended."""
         self._by_id.pop(session.session_id, None)
 
+    def forget(self, key: int) -> None:
+        """Another job store has ended it."""
+        for session in [session for session in self._by_id.values() if session.key == key]:
+            self.remove(session)
+
     def all(self) -> list[Session]:
         """The open sessions, oldest first."""
         return sorted(self._by_id.values(), key=lambda s: s.key)
@@ -143,16 +153,36 @@ def insert(tx: Tx, session: Session) -> Session:
     known = next((other for other in load(tx) if other.request_id == session.request_id), None)
     if known is not None:
         return known
-    values = [getattr(session, name) for name in _COLUMNS]
-    tx.sql.insert("session", _COLUMNS, [values])
+    session.store = tx.store
+    values = [*(getattr(session, name) for name in _COLUMNS), session.store]
+    tx.sql.insert("session", (*_COLUMNS, "store"), [values])
     (session.key,) = tx.sql.run("SELECT key FROM session WHERE session_id = :id", id=session.session_id)[0]
     return session
 
 
-def load(tx: Tx) -> list[Session]:
-    """The sessions in the database."""
-    rows = tx.sql.run(f"SELECT {', '.join(_COLUMNS)}, key FROM session")
-    return [Session(*row) for row in rows]
+def load(tx: Tx, condition: str = "1 = 1", **parameters: object) -> list[Session]:
+    """The sessions in the database for which a condition holds."""
+    rows = tx.sql.run(f"SELECT {', '.join(_COLUMNS)}, key, store FROM session WHERE {condition}", **parameters)
+    found = []
+    for *values, store in rows:
+        found.append(Session(*values))
+        found[-1].store = store
+    return found
+
+
+def load_all(tx: Tx) -> list[Session]:
+    """All sessions, for the only job store: what others have left belongs to it."""
+    tx.sql.run("UPDATE session SET store = :store, rules = '' WHERE store <> :store OR rules <> ''", store=tx.store)
+    return load(tx)
+
+
+def is_ours(tx: Tx, session: Session) -> bool:
+    """Whether a session is in the database, and its job store the one that it is said to be; it stays so until the
+    commit."""
+    if not tx.is_one_of_several:
+        return True
+    found = tx.sql.run("SELECT store FROM session WHERE key = :key FOR UPDATE", key=session.key)
+    return found == [(session.store,)]
 
 
 def new_id() -> str:
@@ -161,7 +191,14 @@ def new_id() -> str:
 
 
 def end(tx: Tx, session: Session, reason: str) -> int:
-    """Ends a session and gives back what it holds; returns how many jobs. Safe to repeat."""
+    """Ends a session and gives back what it holds; returns how many jobs. Safe to repeat.
+
+    One that another job store has ended or taken up is left alone.
+    """
+    if not is_ours(tx, session):
+        return 0
+    tx.news.ended.append(session.key)
+    tx.news.rules |= session.kind == SCHEDULER
     keys = [key for (key,) in tx.sql.run("SELECT key FROM job WHERE session = :session", session=session.key)]
     for row in tx.load(keys):
         if session.kind == LAUNCHER and row.tries > 0:

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from balsam import failpoints
-from balsam.errors import BalsamError
+from balsam import failpoints, stores
+from balsam.errors import BalsamError, NotFound, Unavailable
 from balsam.site import Site
 from balsam.states import State
 from balsam_jobstore import leases, sessions, setting_aside
@@ -24,8 +24,9 @@ from balsam_jobstore.database import READERS, Database, as_database_error, trans
 from balsam_jobstore.events import EventHub
 from balsam_jobstore.leases import Stream
 from balsam_jobstore.requests import Requests
-from balsam_jobstore.rules import Rule, RuleSet
+from balsam_jobstore.rules import Rule, RuleSet, pack
 from balsam_jobstore.sessions import Session, Sessions
+from balsam_jobstore.siblings import Siblings
 from balsam_jobstore.tx import Outcome, Tx
 from balsam_jobstore.writer import Writer
 
@@ -43,14 +44,23 @@ _LOOK_AGAIN_SECONDS = 60.0
 
 
 class Store:
-    """What the servicers work on. Lives in the loop; commands run in the writer's thread."""
+    """What the servicers work on. Lives in the loop; commands run in the writer's thread.
 
-    def __init__(self, site: Site, database: Database, tokens: RunTokens) -> None:
+    Args:
+        site: the site.
+        database: its database.
+        tokens: credentials of runs and scripts.
+        siblings: where other job stores serve the same database.
+    """
+
+    def __init__(self, site: Site, database: Database, tokens: RunTokens, siblings: Siblings | None = None) -> None:
         self.site = site
         self.database = database
         self.tokens = tokens
         self.sessions = Sessions(site.settings.lease_seconds)
+        self.siblings = siblings
         self.writer = Writer(database, asyncio.get_running_loop(), self)
+        self.writer.siblings = siblings
         self.checkpoints = Checkpoints(database, self.writer)
         self.requests = Requests(lambda command: self.writer.do(command))
         self.hub = EventHub(0)
@@ -68,10 +78,17 @@ class Store:
 
     async def start(self) -> None:
         """Takes up where the process before stopped; damaged rows are set aside first, as far as that takes no time."""
+        if self.siblings is not None:
+            await self.siblings.start(self)
         self.writer.start()
-        await self.writer.do(lambda tx: setting_aside.look_over_small(tx, self.site.set_aside))
-        self._unseen = await self._look_over(0, LOOK_SECONDS)
-        self.sessions.restore(await self.writer.do(sessions.load))
+        if self.siblings is None or self.siblings.number == 1:
+            await self.writer.do(lambda tx: setting_aside.look_over_small(tx, self.site.set_aside))
+            self._unseen = await self._look_over(0, LOOK_SECONDS)
+        if self.siblings is None:
+            self.sessions.restore(await self.writer.do(sessions.load_all))
+        else:
+            self.sessions.restore(await self.writer.do(self.siblings.load_own))
+            await self.reload_rules()
 
     async def look_over_rest(self) -> None:
         """Looks over the jobs that the start had no time for."""
@@ -102,9 +119,17 @@ class Store:
         verb = setting_aside.set_events_aside if table == "event" else setting_aside.examine
         return await self.writer.do(lambda tx: verb(tx, self.site.set_aside, keys))
 
+    async def job_of_lease(self, key: int, fence: int) -> str:
+        """The id of a job that is leased under this fence, at whichever job store; empty: it is not."""
+        text = sa.text("SELECT job_id FROM job WHERE key = :key AND fence = :fence AND session IS NOT NULL")
+        found = await self.read(lambda connection: connection.execute(text, {"key": key, "fence": fence}).scalar())
+        return str(found or "")
+
     def stop(self) -> None:
         """Commits what is queued and closes the database."""
         self.writer.stop()
+        if self.siblings is not None:
+            self.siblings.stop()
         self._readers.shutdown(wait=False, cancel_futures=True)
         self.database.close()
 
@@ -170,7 +195,12 @@ class Store:
             stream = self.streams.get(session_key)
             if stream is not None:
                 stream.deliver(leases.Delivery(stops=[(key, fence)]))
-        self.hub.publish(outcome.events)
+        if self.siblings is None:
+            self.hub.publish(outcome.events)
+        else:
+            self.siblings.feed.publish(outcome.events)
+            if outcome.look_again:
+                self.siblings.look_again()
         self.checkpoints.look()
 
     def disconnected(self) -> None:
@@ -189,19 +219,52 @@ class Store:
         """A command: opens a session; gives the one that the same request has opened, if that is open."""
         opened = sessions.insert(tx, session)
         if opened is session:
-            tx.outcome.after_commit.append(lambda: self._adopt(opened))
+            if session.kind == sessions.SCHEDULER:
+                tx.news.schedulers.append((session.key, session.host))
+            tx.outcome.after_commit.append(lambda: self.adopt(opened, "opened"))
         return opened
 
     async def take_up(self, session_id: str) -> None:
-        """A session that the database has, and we have not heard of: the line to it was cut as that was committed."""
-        if self.sessions.find(session_id) is None:
-            for session in await self.writer.do(sessions.load):
-                if session.session_id == session_id:
-                    self._adopt(session)
+        """A session that the database has, and we have not heard of: the line to it was cut as that was committed.
 
-    def _adopt(self, session: Session) -> None:
+        Or it was another job store's that is dead.
+
+        Raises:
+            NotFound: it has ended; only where there are several job stores.
+            Unavailable: another job store has it, and lives; names that.
+        """
+        if self.sessions.find(session_id) is not None:
+            return
+        if self.siblings is None:
+            found = [one for one in await self.writer.do(sessions.load) if one.session_id == session_id]
+        else:
+            siblings = self.siblings
+            found = [await self.writer.do(lambda tx: siblings.claim(tx, session_id))]
+        for session in found:
+            if self.sessions.find(session_id) is None:
+                self.adopt(session, "taken up")
+
+    async def session_of(self, session_id: str) -> Session:
+        """An open session, whichever job store has it.
+
+        Raises:
+            NotFound: it has ended.
+        """
+        if self.siblings is not None and self.sessions.find(session_id) is None:
+            for session in await self.writer.do(lambda tx: sessions.load(tx, "session_id::text = :id", id=session_id)):
+                return session
+        return self.sessions.get(session_id)
+
+    async def all_sessions(self) -> list[Session]:
+        """The open sessions, oldest first, whichever job store has them."""
+        if self.siblings is None:
+            return self.sessions.all()
+        return await self.writer.do(lambda tx: sessions.load(tx, "1 = 1 ORDER BY key"))
+
+    def adopt(self, session: Session, what: str) -> None:
+        """A session is ours from now on."""
         self.sessions.adopt(session)
-        log.info("session %s opened: %s", session.session_id, session.label)
+        log.info("session %s %s: %s", session.session_id, what, session.label)
 
     async def end_session(self, session: Session, reason: str, do: Do | None = None) -> int:
         """Ends a session: its line is cut, its rules are void, its jobs are given back.
@@ -228,12 +291,14 @@ class Store:
             return released
 
         rules = self._rules.get(session.key)
+        is_ours = self.sessions.find(session.session_id) is not None
         self.sessions.remove(session)
         stream = self.streams.get(session.key)
         try:
             released = await do(command)
         except BalsamError:
-            self.sessions.adopt(session)
+            if is_ours:
+                self.sessions.adopt(session)
             if stream is not None:
                 stream.deliver(leases.CLOSED)  # a worker that lives after all attaches again, and brings its rules
             raise
@@ -243,7 +308,13 @@ class Store:
         return released
 
     def _install(self, tx: Tx, session: Session, rules: RuleSet) -> None:
-        self.sessions.get(session.session_id)
+        if self.siblings is None:
+            self.sessions.get(session.session_id)
+        else:
+            text = "UPDATE session SET rules = :rules WHERE key = :key RETURNING key"
+            if not tx.sql.run(text, rules=pack(rules.rules), key=session.key):
+                raise NotFound(f"session {session.session_id!r} has ended", reason="SESSION_ENDED")
+            tx.news.rules = True
         self._rules.pop(session.key, None)
         self._rules[session.key] = rules
         self._put_in_force(tx)
@@ -280,9 +351,11 @@ class Store:
                 except BalsamError as error:
                     log.warning("could not end session %s: %s", session.session_id, error)
             try:
+                if self.siblings is not None:
+                    await self.siblings.take_up_orphans()
                 await self.requests.drop_old()
             except BalsamError as error:
-                log.warning("could not drop old answers: %s", error)
+                log.warning("could not tidy up: %s", error)
 
     async def register_rules(self, session: Session, rules: list[Rule]) -> int:
         """Puts a scheduler's rules in force and applies them to what waits for them; returns how many jobs moved.
@@ -293,6 +366,20 @@ class Store:
         rule_set = RuleSet(rules)
         await self.writer.do(lambda tx: self._install(tx, session, rule_set))
         return await self._apply_rules()
+
+    async def reload_rules(self) -> None:
+        """Others may be in force now: of a scheduler's session at another job store."""
+        siblings = self.siblings
+        assert siblings is not None
+
+        def command(tx: Tx) -> bool:
+            before = self.writer.rules
+            self._rules = siblings.load_rules(tx)
+            self._put_in_force(tx)
+            return self.writer.rules is not before and bool(self._rules)
+
+        if await self.writer.do(command):
+            await self._apply_rules()
 
     async def _apply_rules(self) -> int:
         moved = 0
@@ -322,12 +409,17 @@ def _catch_up(tx: Tx, after: int) -> tuple[int, int]:
 
 def recover_reports(store: Store, tx: Tx, session_id: str, reports: list[leases.Report]) -> list[tuple[int, int]]:
     """A command: results that come late; returns those that are refused."""
-    return leases.recover_reports(tx, store.sessions.find(session_id), reports)
+    session = store.sessions.find(session_id)
+    if session is None and tx.is_one_of_several and session_id:
+        session = next(iter(sessions.load(tx, "session_id::text = :id", id=session_id)), None)
+    return leases.recover_reports(tx, session, reports)
 
 
 def attach_stream(store: Store, tx: Tx, stream: Stream, held: list[tuple[int, int]]) -> None:
     """A command: the session's line is this one from now on."""
     store.sessions.get(stream.session.session_id)
+    if not sessions.is_ours(tx, stream.session):
+        raise Unavailable("the session is another job store's, or has ended", reason=stores.OTHER_STORE)
     old = store.streams.get(stream.session.key)
     if old is not None:
         tx.outcome.after_commit.append(lambda: old.deliver(leases.CLOSED))

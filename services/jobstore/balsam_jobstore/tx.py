@@ -18,12 +18,14 @@ from balsam.errors import InvalidStateError
 from balsam.states import END, RUNNABLE, WAITING, Actor, State, allowed, names
 from balsam_jobstore.database import Sql, now_us
 from balsam_jobstore.history import EVENT_COLUMNS, EventRecord, event_values
+from balsam_jobstore.news import News
 from balsam_jobstore.requests import Answer, Once
 from balsam_jobstore.rows import COLUMNS, MUTABLE, Row, has_failed, is_met, parent_label
 from balsam_jobstore.rules import Needs, RuleSet
 from balsam_jobstore.schema import STATE_COUNTS
 
 _LOAD_CHUNK = 5000
+_GRAPH = 0x6772617068  # an advisory lock is known by a number: "graph"
 _END, _RUNNABLE, _WAITING = (frozenset(int(s) for s in group) for group in (END, RUNNABLE, WAITING))
 _FINISHED, _FAILED, _KILLED = int(State.JOB_FINISHED), int(State.FAILED), int(State.USER_KILLED)
 _AWAITING = int(State.AWAITING_PARENTS)
@@ -60,6 +62,8 @@ class Outcome:
     """Called in the loop, in order."""
     position: Position | None = None
     """Where the database was, if this is the first transaction on a new connection."""
+    look_again: bool = False
+    """Another job store was looking at jobs that are due, and may leave them."""
 
 
 class Tx:
@@ -79,17 +83,49 @@ class Tx:
         """State -> how many more jobs are in it than before."""
         self.recounts = False
         """How many jobs are in each state is not known any more: they are counted."""
+        self.look = False
+        """Another job store says that there may be work to hand out."""
         self.when_numbered: list[Callable[[int], None]] = []
         """Told the number of the last event that there is, when that is known: before the commit."""
+        self.store = 1
+        """The number of the job store whose transaction this is."""
+        self.take_keys: Callable[[int], int] | None = None
+        """Of one of several job stores: takes keys for new jobs beside the transaction."""
+        self.news = News()
+        """What the others are told of it."""
         self._touched: dict[int, Row] = {}
         self._ended: list[Row] = []
         self._details: dict[int, dict[str, object]] = {}
 
     def read_position(self) -> None:
         """A new connection: what the last commit on the one before has done may not be known."""
-        leased = self.sql.run("SELECT key, fence, job_id FROM job WHERE session IS NOT NULL")
+        of_whom = "session IN (SELECT key FROM session WHERE store = :store)" if self.is_one_of_several else "1 = 1"
+        text = f"SELECT key, fence, job_id FROM job WHERE session IS NOT NULL AND {of_whom}"
+        leased = self.sql.run(text, store=self.store)
         ((sequence,),) = self.sql.run("SELECT event_sequence FROM counter WHERE id = 1")
         self.outcome.position = Position(sequence, {key: (fence, job_id) for key, fence, job_id in leased})
+
+    @property
+    def is_one_of_several(self) -> bool:
+        """Whether other job stores may write at the same time."""
+        return self.take_keys is not None
+
+    def reserve_keys(self, count: int) -> int:
+        """The first of so many keys for new jobs, one after the other."""
+        if self.take_keys is not None:
+            return self.take_keys(count)
+        text = "UPDATE counter SET job_key = job_key + :n WHERE id = 1 RETURNING job_key"
+        return int(self.sql.run(text, n=count)[0][0]) - count + 1
+
+    def lock(self, table: str, condition: str, strength: str = "UPDATE", **parameters: object) -> None:
+        """Has other job stores wait that would change (SHARE), or also use (UPDATE), rows that we rely on."""
+        if self.is_one_of_several:
+            self.sql.run(f"SELECT key FROM {table} WHERE {condition} ORDER BY key FOR {strength}", **parameters)
+
+    def lock_graph(self) -> None:
+        """Has other job stores wait that would close a cycle, too: two halves of one, each of which is none yet."""
+        if self.is_one_of_several:
+            self.sql.run(f"SELECT pg_advisory_xact_lock({_GRAPH})")
 
     # Rows
 
@@ -109,9 +145,7 @@ class Tx:
         return [Row(values) for values in self.sql.run(text, **parameters)]
 
     def hold(self, rows: Sequence[Row]) -> list[Row]:
-        """Rows that were read, for change."""
-        if not self.sql.is_sqlite:
-            return self.load([row.key for row in rows])  # another job store may have changed them meanwhile
+        """Rows that were read, and locked where that is possible, for change."""
         return [self.rows.setdefault(row.key, row) for row in rows]
 
     def load_one(self, key: int) -> Row | None:
@@ -407,6 +441,8 @@ class Tx:
             return
         changes = {state: number for state, number in self.counts.items() if number}
         if self.recounts:
+            if not self.sql.is_sqlite:
+                self.sql.run("SELECT id FROM counter FOR UPDATE")  # who has committed by now is counted
             counted: dict[int, int] = dict(self.sql.run("SELECT state, count(*) FROM job GROUP BY state"))
             changes = {state: counted.get(state, 0) for state in STATE_COUNTS}
         text = _count_text(tuple(sorted(changes)), anew=self.recounts)

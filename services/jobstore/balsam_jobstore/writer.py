@@ -11,10 +11,12 @@ import asyncio
 import functools
 import logging
 import queue
+import random
 import sys
 import threading
+import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
@@ -23,10 +25,13 @@ from balsam.errors import BalsamError, Unavailable
 from balsam.rpc import NO_DATABASE
 from balsam.serving import shed
 from balsam_jobstore import requests
-from balsam_jobstore.database import Database, Sql, as_database_error, translate_error
+from balsam_jobstore.database import Database, Sql, as_database_error, is_interference, translate_error
 from balsam_jobstore.requests import Once
 from balsam_jobstore.rules import RuleSet
 from balsam_jobstore.tx import Outcome, Tx
+
+if TYPE_CHECKING:
+    from balsam_jobstore.siblings import Siblings
 
 log = logging.getLogger("balsam.jobstore.writer")
 
@@ -35,6 +40,11 @@ Command = Callable[[Tx], T]
 
 MOST_QUEUED = 4000
 _MOST_IN_GROUP = 256
+_MOST_TRIES = 8
+
+
+class Interference(Exception):
+    """Two job stores wrote at the same time, and this one gave way."""
 
 
 class Hooks(Protocol):
@@ -59,6 +69,8 @@ class Writer:
 
     def __init__(self, database: Database, loop: asyncio.AbstractEventLoop, hooks: Hooks) -> None:
         self.rules = RuleSet()
+        self.siblings: Siblings | None = None
+        """Other job stores that write at the same time."""
         self._database = database
         self._loop = loop
         self._hooks = hooks
@@ -162,15 +174,22 @@ class Writer:
     def transact(self, commands: list[Command[Any]]) -> tuple[list[Any], Outcome]:
         """Runs commands in one transaction, in the caller's thread; returns when it is durable.
 
-        A job that makes no sense stops nobody: if something fails that should not, the jobs that it met are examined,
-        and where damaged ones were set aside, it is done again.
+        Where another job store was in the way, it is done again. A job that makes no sense stops nobody: if something
+        fails that should not, the jobs that it met are examined, and where damaged ones were set aside it is done anew.
         """
+        tries = 0
         while True:
             met: list[int] = []
             try:
                 return self._transact(commands, met)
             except BalsamError:
                 raise
+            except Interference as interference:
+                tries += 1
+                if tries == _MOST_TRIES:
+                    log.error("gave way %d times: %s", tries, interference)
+                    raise Unavailable("other job stores write the same; try again shortly") from None
+                time.sleep(random.uniform(0.0, 0.001 * 2**tries))
             except Exception:
                 if not self._set_aside(met):
                     log.exception("a command failed")
@@ -201,6 +220,8 @@ class Writer:
                 self._is_new = True
             with self._connection.begin():
                 tx = Tx(Sql(self._connection, self._database.is_sqlite), self.rules)
+                if self.siblings is not None:
+                    self.siblings.join(tx)
                 if self._is_new:
                     tx.read_position()
                 results = [command(tx) for command in commands]
@@ -211,6 +232,8 @@ class Writer:
                     take_back = self._hooks.before_commit(tx)
                 tx.write_events()
                 requests.write(tx)
+                if self.siblings is not None:
+                    self.siblings.tell(tx)
                 failpoints.hit("jobstore.before-commit", as_database_error)
             failpoints.hit("jobstore.after-commit", as_database_error)
             self._is_new = False
@@ -221,6 +244,8 @@ class Writer:
             met += tx.rows if tx is not None else ()
             if isinstance(error, BalsamError):
                 raise
+            if self.siblings is not None and is_interference(error):
+                raise Interference(str(error).strip().split("\n")[0]) from None
             problem = translate_error(error)
             # Where it was the commit that failed, the transaction may be open still, and would be for ever.
             self._drop_connection()

@@ -12,6 +12,9 @@ from typing import Any
 import grpc
 import pytest
 
+from balsam import stores
+from balsam.errors import Unavailable
+from balsam.rpc import pack_error
 from balsam.site import Site
 from balsam.v1 import session_service_pb2, session_service_pb2_grpc
 from balsam.work import _Renewal, margin_of
@@ -53,6 +56,52 @@ def test_a_session_that_is_not_trusted_any_more_is_not_trusted_again_when_no_job
     thread.join()
     assert not longer.is_set()
     assert thread.trusted_until == until
+
+
+@pytest.fixture
+def another(site: Site) -> Iterator[NotMine]:
+    """A second job store of the fixture `site`, of which the first does not run."""
+    site.make_run()
+    (site.run / "jobstore-2.lock").touch()
+    server = grpc.server(ThreadPoolExecutor(1))
+    servicer = NotMine()
+    session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicer, server)
+    server.add_insecure_port(site.address("jobstore-2"))
+    server.start()
+    yield servicer
+    server.stop(None).wait()
+
+
+class NotMine(session_service_pb2_grpc.SessionServiceServicer):
+    """A job store that says that another one has the session, until it has taken that up."""
+
+    has_it = False
+    asked = 0
+
+    def RenewSession(self, request: Any, context: Any) -> session_service_pb2.RenewSessionResponse:
+        """Renews the session, if it has it."""
+        self.asked += 1
+        if not self.has_it:
+            error = Unavailable("it is another's", reason=stores.OTHER_STORE, field="jobstore")
+            context.set_trailing_metadata((("grpc-status-details-bin", pack_error(error)),))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "it is another's")
+        return session_service_pb2.RenewSessionResponse()
+
+
+def test_a_job_store_that_is_away_proves_nothing_where_another_may_have_the_session(
+    site: Site, another: NotMine
+) -> None:
+    thread, longer = renewal(site, time.monotonic())
+    until = thread.trusted_until
+    thread.start()
+    wait_until(lambda: another.asked >= 2, what="two renewals have failed")
+    assert not longer.is_set()
+    assert thread.trusted_until == until
+    another.has_it = True
+    assert longer.wait(20)
+    thread.stop()
+    thread.join()
+    assert thread.store == "jobstore-2"
 
 
 class LateJobStore(session_service_pb2_grpc.SessionServiceServicer):

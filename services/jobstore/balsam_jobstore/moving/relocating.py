@@ -12,9 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from balsam import stores
 from balsam.errors import SiteError
 from balsam.serving import ServiceLock
-from balsam.settings import replaced
+from balsam.settings import check, replaced
 from balsam.site import SETTINGS_FILE, Site, sync, write_secret
 from balsam_jobstore import migrate
 from balsam_jobstore.__main__ import open_database
@@ -57,6 +58,7 @@ def move(site: Site, target: str) -> Moved:
     lock_out_services(site)
     if target == current:
         raise SiteError(f"the database of {site.path} is {shown(current)} already")
+    check({**asdict(site.settings), "database": target}, str(site.path / SETTINGS_FILE))
     place = place_for(site, target)
     cluster, source, holding = open_database(site)
     try:
@@ -83,7 +85,7 @@ def move(site: Site, target: str) -> Moved:
 def lock_out_services(site: Site) -> None:
     """Takes the locks of the services until this process ends. Raises SiteError if one runs."""
     site.make_run()
-    for name, title in (("jobstore", "job store"), ("scheduler", "scheduler")):
+    for name, title in (*((name, "job store") for name in stores.known(site)), ("scheduler", "scheduler")):
         try:
             ServiceLock(site.run / f"{name}.lock").acquire(title)
         except SiteError as error:

@@ -57,8 +57,7 @@ def last_number(tx: Tx, table: str) -> int:
 
 def write_jobs(tx: Tx, jobs: Sequence[Record], owner: str) -> None:
     """Adds jobs that are not here and whose parents are, or come before them. What follows by rule follows."""
-    text = "UPDATE counter SET job_key = job_key + :n WHERE id = 1 RETURNING job_key"
-    first = int(tx.sql.run(text, n=len(jobs))[0][0]) - len(jobs) + 1
+    first = tx.reserve_keys(len(jobs))
     keys = {record["job_id"]: first + index for index, record in enumerate(jobs)}
     parents = _Parents(tx, jobs, keys)
     applications = find_needs(tx, {record["application"] for record in jobs} - {""})

@@ -72,6 +72,7 @@ class ApplicationService(ApplicationServiceServicer):
         def command(tx: Tx) -> application_pb2.Application:
             updated = applications.update(tx, name, values, expected_revision=expected)
             revisions = self._store.program_revisions
+            tx.news.programs.append((updated.key, updated.revision))
             tx.outcome.after_commit.append(lambda: revisions.update({updated.key: updated.revision}))
             return _message(updated)
 

@@ -47,22 +47,28 @@ class EventService(EventServiceServicer):
         position = request.after_sequence if request.HasField("after_sequence") else hub.sequence
         if position < 0:
             raise ValidationError(f"after_sequence = {position}: must be 0 or more", field="after_sequence")
+        if self._store.siblings is not None:
+            await self._store.siblings.reach(position)  # another job store may have told of it before we heard
         position = min(position, hub.sequence)
         yield pb.WatchEventsResponse(sequence=position)
-        while True:
-            upto, start = hub.sequence, position
-            told = self._fresh(wanted, position)
-            if told is not None:
-                message, position = told
-            else:
-                found = await self._store.read(
-                    lambda connection, start=start: read_events(connection, wanted, start, _BATCH)  # type: ignore[misc]
-                )
-                position = found[-1].sequence if len(found) == _BATCH else max(upto, position)
-                message = _message([event for event in found if event.sequence <= position], position)
-            if message is not None:
-                yield message
-            await hub.wait_beyond(position)
+        hub.watchers += 1
+        try:
+            while True:
+                upto, start = hub.sequence, position
+                told = self._fresh(wanted, position)
+                if told is not None:
+                    message, position = told
+                else:
+                    found = await self._store.read(
+                        lambda connection, start=start: read_events(connection, wanted, start, _BATCH)  # type: ignore[misc]
+                    )
+                    position = found[-1].sequence if len(found) == _BATCH else max(upto, position)
+                    message = _message([event for event in found if event.sequence <= position], position)
+                if message is not None:
+                    yield message
+                await hub.wait_beyond(position)
+        finally:
+            hub.watchers -= 1
 
     def _fresh(self, wanted: EventFilter, position: int) -> tuple[pb.WatchEventsResponse | None, int] | None:
         """What comes next after a position, and where that ends; made once for all who want the same.

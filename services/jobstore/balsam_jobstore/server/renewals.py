@@ -6,22 +6,23 @@ as fast as they can, for longer than a lease. Here nobody else calls, and a rene
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 
-from balsam.errors import BalsamError
+from balsam import stores
+from balsam.errors import BalsamError, NotFound, Unavailable
 from balsam.rpc import pack_error, status_code
-from balsam.serving import SERVER_OPTIONS, Authorize, binding
+from balsam.serving import SERVER_OPTIONS, Caller, binding
 from balsam.site import Site
 from balsam.v1 import session_service_pb2
 from balsam_jobstore.sessions import Sessions
 
 Request = session_service_pb2.RenewSessionRequest
 
-NAME = "renewals"
+_NAME = "renewals"
 _METHOD = "/balsam.v1.SessionService/RenewSession"
 _THREADS = 4
 
@@ -33,11 +34,22 @@ class RenewalServer:
         site: the site; the caller holds the lock of its job store.
         sessions: those that are renewed.
         authorize: says who may call.
+        service: the name of the job store.
+        is_alone: there is no other one that may have a session.
     """
 
-    def __init__(self, site: Site, sessions: Sessions, authorize: Authorize) -> None:
-        self._path = site.socket(NAME)
-        self._server = grpc.server(ThreadPoolExecutor(_THREADS, thread_name_prefix=NAME), options=SERVER_OPTIONS)
+    def __init__(
+        self,
+        site: Site,
+        sessions: Sessions,
+        authorize: Callable[[str, str], Caller],
+        service: str = stores.FIRST,
+        *,
+        is_alone: bool = True,
+    ) -> None:
+        self._path = site.socket(stores.renewals(service))
+        self._server = grpc.server(ThreadPoolExecutor(_THREADS, thread_name_prefix=_NAME), options=SERVER_OPTIONS)
+        self._is_alone = is_alone
         self._sessions = sessions
         self._authorize = authorize
         handler = grpc.unary_unary_rpc_method_handler(
@@ -64,12 +76,21 @@ class RenewalServer:
     def _renew(self, request: Request, context: Any) -> session_service_pb2.RenewSessionResponse:
         try:
             self._authorize(_METHOD, _bearer(context.invocation_metadata()))
-            self._sessions.renew(request.session_id)
+            self._renew_here(request.session_id)
         except BalsamError as error:
             context.set_trailing_metadata((("grpc-status-details-bin", pack_error(error)),))
             name = "UNAUTHENTICATED" if error.reason == "UNAUTHENTICATED" else status_code(error)
             context.abort(getattr(grpc.StatusCode, name), str(error))
         return session_service_pb2.RenewSessionResponse()
+
+    def _renew_here(self, session_id: str) -> None:
+        try:
+            self._sessions.renew(session_id)
+        except NotFound:
+            if self._is_alone:
+                raise
+            # The database knows, and is asked where all else is.
+            raise Unavailable("the session is none of this job store", reason=stores.OTHER_STORE) from None
 
 
 def _bearer(metadata: Iterable[tuple[str, str]]) -> str:

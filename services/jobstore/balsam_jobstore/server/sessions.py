@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NoReturn
 
-from balsam import failpoints
+from balsam import failpoints, stores
 from balsam.errors import NotFound, ValidationError
 from balsam.fields import JOB_MODES, MAX_INT
 from balsam.serving import CALLER
@@ -23,7 +23,7 @@ from balsam_jobstore.clocks import ClockOffset
 from balsam_jobstore.database import as_database_error, now_us
 from balsam_jobstore.leases import Credit, Delivery, Grant, Report, Stream
 from balsam_jobstore.rules import Condition, Rule
-from balsam_jobstore.server import convert, renewals
+from balsam_jobstore.server import convert
 from balsam_jobstore.server.calls import Call
 from balsam_jobstore.sessions import Session
 from balsam_jobstore.store import Store, attach_stream, detach_stream, recover_reports
@@ -42,6 +42,8 @@ class SessionService(SessionServiceServicer):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._data = str(store.site.data)
+        number = 1 if store.siblings is None else store.siblings.number
+        self._renewals = store.site.address(stores.renewals(stores.name(number)))
 
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> pb.OpenSessionResponse:
         """Opens a session."""
@@ -74,15 +76,17 @@ class SessionService(SessionServiceServicer):
         answer = await call.once(
             lambda tx: pb.OpenSessionResponse(session=_session_message(self._store.add_session(tx, session), 0))
         )
-        await self._store.take_up(answer.session.session_id)
+        with contextlib.suppress(NotFound):  # who asks again after its end hears of that
+            await self._store.take_up(answer.session.session_id)
         # Of the job store that answers, which may have started meanwhile.
         answer.lease_seconds = self._store.sessions.lease_seconds
         answer.version = VERSION
-        answer.renewal_address = self._store.site.address(renewals.NAME)
+        answer.renewal_address = self._renewals
         return answer
 
     async def RenewSession(self, request: pb.RenewSessionRequest, context: Any) -> pb.RenewSessionResponse:
-        """Renews a session; no database is asked."""
+        """Renews a session; no database is asked, unless it was another job store's."""
+        await self._take_up(request.session_id)
         self._store.sessions.renew(request.session_id)
         return pb.RenewSessionResponse()
 
@@ -94,7 +98,7 @@ class SessionService(SessionServiceServicer):
             return (await call.once(lambda tx: pb.CloseSessionResponse(released=command(tx)))).released
 
         try:
-            session = self._store.sessions.get(request.session_id)
+            session = await self._store.session_of(request.session_id)
         except NotFound as error:
             ended = error
 
@@ -113,18 +117,22 @@ class SessionService(SessionServiceServicer):
 
         counts = await self._store.writer.do(count)
         return pb.ListSessionsResponse(
-            sessions=[_session_message(s, counts.get(s.key, 0)) for s in self._store.sessions.all()]
+            sessions=[_session_message(s, counts.get(s.key, 0)) for s in await self._store.all_sessions()]
         )
 
     async def RegisterRules(self, request: pb.RegisterRulesRequest, context: Any) -> pb.RegisterRulesResponse:
         """Puts rules in force."""
-        session = self._store.sessions.get(request.session_id)
+        session = await self._store.session_of(request.session_id)
         if session.kind != sessions.SCHEDULER:
             raise ValidationError("only a scheduler's session may register rules", field="session_id")
         if len(request.rules) > MAX_RULES:
             raise ValidationError(f"more than {MAX_RULES} rules", field="rules")
         rules = [_rule(index, rule) for index, rule in enumerate(request.rules)]
         return pb.RegisterRulesResponse(moved=await self._store.register_rules(session, rules))
+
+    async def _take_up(self, session_id: str) -> None:
+        if self._store.siblings is not None:
+            await self._store.take_up(session_id)
 
     async def RecoverReports(self, request: pb.RecoverReportsRequest, context: Any) -> pb.RecoverReportsResponse:
         """Results that come late."""
@@ -140,6 +148,7 @@ class SessionService(SessionServiceServicer):
         first = await anext(aiter(request), None)
         if first is None or not first.HasField("attach"):
             raise ValidationError("the first message of a work stream must attach to a session", field="attach")
+        await self._take_up(first.attach.session_id)
         session = self._store.sessions.get(first.attach.session_id)
         line = _Line(self._store, session, first.attach, self._data)
         reader = asyncio.create_task(line.read(request))
