@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
+import sqlalchemy
 
 from balsam import stores
 from balsam.client import Client
@@ -130,6 +131,23 @@ def test_a_launcher_hears_at_once_of_work_that_comes_at_the_other(
         taken = pool.submit(worker.take)
         job_id = jobs(1).add("late", application="say")
         assert taken.result(timeout=30).job.job_id == job_id
+
+
+def test_what_another_one_looks_at_is_not_waited_for_and_looked_at_again(
+    postgres_url: str, jobs: Callable[[int], Jobs], hands: Callable[[int], Hands]
+) -> None:
+    locked, free = jobs(1).add("locked", application="say", priority=5), jobs(1).add("free", application="say")
+    engine = sqlalchemy.create_engine(postgres_url)
+    worker = hands(2)
+    with engine.connect() as other, ThreadPoolExecutor(1) as pool:
+        other.exec_driver_sql("SELECT 1 FROM job WHERE name = 'locked' FOR UPDATE")
+        assert worker.take().job.job_id == free
+        taken = pool.submit(worker.take)
+        with pytest.raises(TimeoutError):
+            taken.result(timeout=0.2)
+        other.rollback()
+        assert taken.result(timeout=30).job.job_id == locked
+    engine.dispose()
 
 
 def test_a_kill_through_one_stops_a_run_of_the_other(
