@@ -20,10 +20,12 @@ import sqlalchemy
 from balsam import stores
 from balsam.client import Client
 from balsam.completions import completions_of
+from balsam.errors import Unavailable
 from balsam.launcher.futures import FutureTask
 from balsam.site import Site
 from balsam.states import State
 from balsam.v1 import job_service_pb2
+from balsam_jobstore.postgres import Cluster, Stop
 from tests.support import rpc_client
 from tests.support.hands import Hands, Rules
 from tests.support.invariants import violations_of_site
@@ -286,6 +288,35 @@ def test_what_a_dead_launcher_of_a_dead_job_store_held_is_given_back_by_the_othe
         with contextlib.suppress(Refusal):
             rules.close()
         there.close()
+
+
+@pytest.mark.usefixtures("postgres_cluster")
+def test_they_hear_of_each_other_again_when_the_database_was_away(tmp_path: Path) -> None:
+    site = make_test_site(tmp_path, "postgres", job_stores=2, lease_seconds=20)
+    with services(site, *STORES):
+        first, second = (SiteAt(site.path, name) for name in STORES)
+        rules, there = Rules(first), Jobs(first)
+        there.add_app("say")
+        worker = Hands(second)
+        Cluster(site.database / "postgres", site.run).stop(Stop.IMMEDIATE)
+        log = site.log / "jobstore-2.log"
+        wait_until(lambda: "hears of other job stores again" in log.read_text(), site=site)
+        job_id = wait_until(lambda: _added(there), what="the first one has its database again")
+        worker.attach_again([])
+        assert worker.take().job.job_id == job_id
+        with ThreadPoolExecutor(1) as pool:
+            taken = pool.submit(worker.take)
+            job_id = there.add("after", application="say")
+            assert taken.result(timeout=30).job.job_id == job_id
+        worker.close()
+        rules.close()
+        there.close()
+
+
+def _added(jobs: Jobs) -> str:
+    with contextlib.suppress(Unavailable):
+        return jobs.add("again", application="say")
+    return ""
 
 
 # Launchers and schedulers that are processes

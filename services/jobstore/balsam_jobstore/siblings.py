@@ -98,7 +98,7 @@ class Siblings:
             # Lost in a crash, it is lost with all that was committed after it.
             self._keys = lone_connection(self._database, "SET synchronous_commit = off")
         try:
-            with self._keys.dbapi_connection.cursor() as cursor:
+            with self._keys.cursor() as cursor:
                 cursor.execute("UPDATE counter SET job_key = job_key + %s WHERE id = 1 RETURNING job_key", (count,))
                 return int(cursor.fetchone()[0]) - count + 1
         except Exception:
