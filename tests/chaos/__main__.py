@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             keep = False
             print(f"--only: {error}", file=sys.stderr)
             return 2
-        campaign = Campaign(plan, directory, given.database, given.launchers, given.source, given.max_minutes)
+        campaign = Campaign(
+            plan, directory, given.database, given.launchers, given.source, given.max_minutes, given.job_stores
+        )
         result = campaign.run()
         keep = given.keep or result.status != 0
         command = ["python -m tests.chaos", *(sys.argv[1:] if arguments is None else arguments)]
@@ -76,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--lease-seconds", type=float, default=2.0, metavar="T", help="the site's setting (default: 2)")
     parser.add_argument("--launchers", type=int, default=3, metavar="L", help="always at work (default: 3)")
+    parser.add_argument("--job-stores", type=int, default=1, metavar="N", help="over PostgreSQL (default: 1)")
     parser.add_argument(
         "--max-minutes", type=float, default=60.0, metavar="T", help="then it is given up (default: 60)"
     )

@@ -101,15 +101,23 @@ class Campaign:
         launchers: how many are always there.
         source: a checkout whose packages are tried; None: what is installed.
         max_minutes: when it is given up.
+        job_stores: how many serve the site.
     """
 
     def __init__(
-        self, plan: Plan, directory: Path, database: str, launchers: int, source: Path | None, max_minutes: float
+        self,
+        plan: Plan,
+        directory: Path,
+        database: str,
+        launchers: int,
+        source: Path | None,
+        max_minutes: float,
+        job_stores: int = 1,
     ) -> None:
         self.result = Result(plan, directory)
         self._plan = plan
         self._directory = directory
-        self._site = prepare(plan, directory, database)
+        self._site = prepare(plan, directory, database, job_stores)
         self._cluster = Cluster(self._site.database / "postgres", self._site.run) if database == "postgres" else None
         self._supervisor = Supervisor(directory, self._site, launchers, source)
         self._max_seconds = 60 * max_minutes
@@ -161,7 +169,7 @@ class Campaign:
         deadline = time.monotonic() + 2 * self._plan.lease_seconds + _PATIENCE_SECONDS
         while not self._has_settled() and time.monotonic() < deadline:
             time.sleep(_SETTLE_SECONDS)
-        for name in ("scheduler", "jobstore"):
+        for name in ("scheduler", *reversed(self._supervisor.job_stores)):
             for problem in self._supervisor.stop(name):
                 self._found(OTHER, "processes_stop_when_asked", problem)
         self._supervisor.stop("subscriber", "users")
@@ -232,7 +240,7 @@ def _holds_at_any_time(finding: Finding) -> bool:
     return finding.kind in (STALE, OVERLAP) or finding.rule in _AT_ANY_TIME
 
 
-def prepare(plan: Plan, directory: Path, database: str) -> Site:
+def prepare(plan: Plan, directory: Path, database: str, job_stores: int = 1) -> Site:
     """Makes the site of a campaign, and what its processes read."""
     (directory / "witness").mkdir()
     plan.save(directory / "plan.json")
@@ -240,6 +248,7 @@ def prepare(plan: Plan, directory: Path, database: str) -> Site:
         shutil.copy(Path(__file__).with_name(name), directory / name)
     settings = Settings(
         database=database,
+        job_stores=job_stores,
         lease_seconds=plan.lease_seconds,
         kill_grace_seconds=_KILL_GRACE_SECONDS,
         stop_margin_seconds=0.0,

@@ -107,6 +107,8 @@ class Faults:
 
     def _victim(self, target: str) -> int:
         """A process of this kind; 0: there is none."""
+        if target == "jobstore":
+            return self._one_of([pid for name in self._supervisor.job_stores if (pid := self._supervisor.pid(name))])
         if target in self._supervisor.children:
             return self._supervisor.pid(target)
         table = process_table()

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from balsam import stores
 from balsam.processes import process_table, send
 from balsam.site import Site
 
@@ -64,8 +65,11 @@ class Supervisor:
         self._directory = directory
         self._environ = environment(directory, source)
         self.children: dict[str, Child] = {}
-        for name in ("jobstore", "scheduler"):
-            self._add(name, f"balsam_{name}", "--site", str(site.path))
+        self.job_stores = [stores.name(number) for number in range(1, site.settings.job_stores + 1)]
+        """Names of the job stores."""
+        for number, name in enumerate(self.job_stores, 1):
+            self._add(name, "balsam_jobstore", "--site", str(site.path), "--number", str(number))
+        self._add("scheduler", "balsam_scheduler", "--site", str(site.path))
         for number in range(launchers):
             self._add(f"launcher{number}", "balsam_launcher", "--site", str(site.path), "--persistent")
         for name in ("subscriber", "users"):

@@ -15,14 +15,17 @@ from typing import Any
 
 import grpc
 import pytest
+import sqlalchemy
 
 from balsam import stores
 from balsam.client import Client
 from balsam.completions import completions_of
+from balsam.errors import Unavailable
 from balsam.launcher.futures import FutureTask
 from balsam.site import Site
 from balsam.states import State
 from balsam.v1 import job_service_pb2
+from balsam_jobstore.postgres import Cluster, Stop
 from tests.support import rpc_client
 from tests.support.hands import Hands, Rules
 from tests.support.invariants import violations_of_site
@@ -130,6 +133,23 @@ def test_a_launcher_hears_at_once_of_work_that_comes_at_the_other(
         taken = pool.submit(worker.take)
         job_id = jobs(1).add("late", application="say")
         assert taken.result(timeout=30).job.job_id == job_id
+
+
+def test_what_another_one_looks_at_is_not_waited_for_and_looked_at_again(
+    postgres_url: str, jobs: Callable[[int], Jobs], hands: Callable[[int], Hands]
+) -> None:
+    locked, free = jobs(1).add("locked", application="say", priority=5), jobs(1).add("free", application="say")
+    engine = sqlalchemy.create_engine(postgres_url)
+    worker = hands(2)
+    with engine.connect() as other, ThreadPoolExecutor(1) as pool:
+        other.exec_driver_sql("SELECT 1 FROM job WHERE name = 'locked' FOR UPDATE")
+        assert worker.take().job.job_id == free
+        taken = pool.submit(worker.take)
+        with pytest.raises(TimeoutError):
+            taken.result(timeout=0.2)
+        other.rollback()
+        assert taken.result(timeout=30).job.job_id == locked
+    engine.dispose()
 
 
 def test_a_kill_through_one_stops_a_run_of_the_other(
@@ -268,6 +288,35 @@ def test_what_a_dead_launcher_of_a_dead_job_store_held_is_given_back_by_the_othe
         with contextlib.suppress(Refusal):
             rules.close()
         there.close()
+
+
+@pytest.mark.usefixtures("postgres_cluster")
+def test_they_hear_of_each_other_again_when_the_database_was_away(tmp_path: Path) -> None:
+    site = make_test_site(tmp_path, "postgres", job_stores=2, lease_seconds=20)
+    with services(site, *STORES):
+        first, second = (SiteAt(site.path, name) for name in STORES)
+        rules, there = Rules(first), Jobs(first)
+        there.add_app("say")
+        worker = Hands(second)
+        Cluster(site.database / "postgres", site.run).stop(Stop.IMMEDIATE)
+        log = site.log / "jobstore-2.log"
+        wait_until(lambda: "hears of other job stores again" in log.read_text(), site=site)
+        job_id = wait_until(lambda: _added(there), what="the first one has its database again")
+        worker.attach_again([])
+        assert worker.take().job.job_id == job_id
+        with ThreadPoolExecutor(1) as pool:
+            taken = pool.submit(worker.take)
+            job_id = there.add("after", application="say")
+            assert taken.result(timeout=30).job.job_id == job_id
+        worker.close()
+        rules.close()
+        there.close()
+
+
+def _added(jobs: Jobs) -> str:
+    with contextlib.suppress(Unavailable):
+        return jobs.add("again", application="say")
+    return ""
 
 
 # Launchers and schedulers that are processes

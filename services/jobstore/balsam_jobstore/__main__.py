@@ -8,7 +8,10 @@ import errno
 import logging
 import os
 import sys
+import time
 from pathlib import Path
+
+import sqlalchemy as sa
 
 from balsam import failpoints, stores
 from balsam.collector import collect_rarely
@@ -43,6 +46,7 @@ from balsam_jobstore.siblings import Siblings, authorizer_among
 from balsam_jobstore.store import Store
 
 DATABASE_WATCH_SECONDS = 2.0
+DATABASE_PATIENCE_SECONDS = 60.0
 log = logging.getLogger("balsam.jobstore")
 
 
@@ -124,7 +128,10 @@ async def serve(site: Site, number: int = 1) -> None:
         membership.acquire(alone=False)
         cluster, database = open_shared_database(site, number)
     siblings = None if is_alone else Siblings(database, membership, number)
+    has_served = False
     try:
+        if siblings is not None:
+            await until_it_listens(database)
         migrate(database, site.backups)
         if holding is not None:
             DatabaseFile(holding.file, site.backups).mark()
@@ -152,6 +159,7 @@ async def serve(site: Site, number: int = 1) -> None:
         if holding is not None and holding.is_shared:
             tasks.append(asyncio.create_task(keep_holding(holding, service)))
         await service.start(database=database.name)
+        has_served = True
         log.info("the job store serves %s (pid %d, %s)", site.path, os.getpid(), database.name)
         await service.stopping.wait()
         log.info("stopping")
@@ -162,10 +170,27 @@ async def serve(site: Site, number: int = 1) -> None:
         store.stop()
     finally:
         database.close()
-        if cluster is not None and not (siblings and membership.others()):
+        # One of several that cannot start leaves it as it is: it may just be recovering, for the others.
+        if cluster is not None and (is_alone or (has_served and not membership.others())):
             cluster.stop()
         if holding is not None:
             holding.release()
+
+
+async def until_it_listens(database: Database) -> None:
+    """Returns when a server accepts connections that starts or recovers, or after a while.
+
+    Other job stores may have been at work when it crashed, so that nobody here knows whether it is whole again.
+    """
+    deadline = time.monotonic() + DATABASE_PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            database.reader().close()
+            return
+        except sa.exc.OperationalError as error:
+            if "the database system is" not in str(error):
+                return  # what is wrong with it will be said
+        await asyncio.sleep(0.1)
 
 
 async def keep_holding(holding: Holding, service: Service) -> None:

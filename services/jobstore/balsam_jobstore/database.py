@@ -245,9 +245,10 @@ def translate_error(error: Exception) -> BalsamError | None:
     if sqlite_code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         # Not "away": waiting helps nobody, and what is on other pages is served.
         return BalsamError(f"the database is damaged ({text}); see docs/operating.md", reason="DATABASE_DAMAGED")
-    # Without a code of PostgreSQL: what libpq says of a connection that broke. 57P: it stops, starts, or has crashed.
+    # Without a code of PostgreSQL: what libpq says of a connection that broke. 57P: it stops, starts, or has crashed;
+    # 25P03: nothing came from us for too long.
     code = getattr(original, "pgcode", None) or ""
-    if kind in ("OperationalError", "InterfaceError", "DatabaseError") or code.startswith(("08", "57P", "53")):
+    if kind in ("OperationalError", "InterfaceError", "DatabaseError") or code.startswith(("08", "57P", "53", "25P03")):
         return Unavailable(f"no database: {text}", reason=NO_DATABASE)
     return None
 

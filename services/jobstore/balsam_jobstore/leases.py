@@ -378,23 +378,40 @@ def _is_drained(tx: Tx, stream: Stream) -> bool:
     """Whether nothing that the session could run exists, moves, or can come of what moves or runs."""
     fitting, fit_parameters = _fitting(tx, stream)
     pools = _pools(stream)
+    if tx.is_one_of_several:
+        return _is_drained_at_once(tx, stream, [f"{_DUE} AND {pool}{fitting}" for pool in pools], fit_parameters)
     if any(_exists(tx, f"{_DUE} AND {pool}{fitting}", fit_parameters) for pool in pools):
         return False
-    going_on = [f"state IN ({_MOVING_LIST})", "session IS NOT NULL"]
-    if not any(_exists(tx, condition, {}) for condition in going_on):
+    if not any(_exists(tx, condition, {}) for condition in _GOING_ON):
         return True
     wanted, parameters = _wanted(tx, stream)
     mine = f"({' OR '.join(pools)}){wanted}"
-    if any(_exists(tx, f"{condition} AND {mine}", parameters) for condition in going_on):
+    if any(_exists(tx, f"{condition} AND {mine}", parameters) for condition in _GOING_ON):
         return False
-    # Others that move or run may release some of mine.
+    return not tx.sql.run(_below(mine), **parameters)
+
+
+def _is_drained_at_once(tx: Tx, stream: Stream, due: Sequence[str], fit_parameters: dict[str, Any]) -> bool:
+    """The same where other job stores move jobs meanwhile: one statement sees all as it is at one moment."""
+    wanted, parameters = _wanted(tx, stream)
+    parameters = {**fit_parameters, **parameters}
+    anything = [f"EXISTS (SELECT 1 FROM job WHERE {condition})" for condition in (*due, *_GOING_ON)]
+    if tx.sql.run(f"SELECT {' OR '.join(anything)}", **parameters) == [(False,)]:
+        return True
+    mine = f"({' OR '.join(_pools(stream))}){wanted}"
+    conditions = [*due, *(f"{condition} AND {mine}" for condition in _GOING_ON)]
+    some = [f"EXISTS (SELECT 1 FROM job WHERE {condition})" for condition in conditions]
+    return tx.sql.run(f"SELECT {' OR '.join(some)} OR EXISTS ({_below(mine)})", **parameters) == [(False,)]
+
+
+def _below(mine: str) -> str:
+    """The query for one of mine that jobs which move or run, whosever they are, may release."""
     children = "SELECT edge.child FROM edge JOIN job ON job.key = edge.parent WHERE job."
-    below = f"""WITH RECURSIVE below(key) AS (
-                  {" UNION ".join(children + condition for condition in going_on)}
-                  UNION SELECT edge.child FROM edge JOIN below ON edge.parent = below.key)
-                SELECT 1 FROM below JOIN job ON job.key = below.key
-                WHERE job.state = {int(State.AWAITING_PARENTS)} AND {mine} LIMIT 1"""
-    return not tx.sql.run(below, **parameters)
+    return f"""WITH RECURSIVE below(key) AS (
+                 {" UNION ".join(children + condition for condition in _GOING_ON)}
+                 UNION SELECT edge.child FROM edge JOIN below ON edge.parent = below.key)
+               SELECT 1 FROM below JOIN job ON job.key = below.key
+               WHERE job.state = {int(State.AWAITING_PARENTS)} AND {mine} LIMIT 1"""
 
 
 _MOVING_LIST = ", ".join(
@@ -409,6 +426,7 @@ _MOVING_LIST = ", ".join(
         State.RUN_TIMEOUT,
     )
 )
+_GOING_ON = (f"state IN ({_MOVING_LIST})", "session IS NOT NULL")
 
 
 def _exists(tx: Tx, condition: str, parameters: dict[str, Any]) -> bool:

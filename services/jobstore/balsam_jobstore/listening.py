@@ -39,7 +39,7 @@ class Listener:
             Exception: what the database says.
         """
         self._connection = await asyncio.to_thread(lone_connection, self._database, f"LISTEN {CHANNEL}")
-        self._descriptor = self._connection.dbapi_connection.fileno()
+        self._descriptor = self._connection.fileno()
         asyncio.get_running_loop().add_reader(self._descriptor, self._read)
 
     def stop(self) -> None:
@@ -57,15 +57,14 @@ class Listener:
             self._connection = None
 
     def _read(self) -> None:
-        raw = self._connection.dbapi_connection
         try:
-            raw.poll()
+            self._connection.poll()
         except Exception as error:  # psycopg2's, which only an installation with PostgreSQL has
             log.warning("does not hear of other job stores: %s", str(error).strip().split("\n")[0])
             self._leave()
             self._again = asyncio.get_running_loop().create_task(self._come_back())
             return
-        heard, raw.notifies[:] = list(raw.notifies), []
+        heard, self._connection.notifies[:] = list(self._connection.notifies), []
         for notification in heard:
             try:
                 news = News.of(notification.payload)
@@ -89,12 +88,13 @@ class Listener:
 
 
 def lone_connection(database: Database, *statements: str) -> Any:
-    """A connection that is in no pool and in no transaction, after these statements; closed by `close`."""
-    connection: Any = database.engine.raw_connection()
-    connection.detach()
+    """The driver's own connection, in no pool and in no transaction, after these statements."""
+    pooled = database.engine.raw_connection()
+    pooled.detach()
+    connection: Any = pooled.dbapi_connection
     try:
-        connection.dbapi_connection.autocommit = True
-        with connection.dbapi_connection.cursor() as cursor:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
     except BaseException:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("balsam.jobstore")
 
+IDLE_SECONDS = 30
+"""A transaction in which nothing comes for so long is undone [s]: its process is stopped, or worse."""
 LOOK_AGAIN_SECONDS = 0.02
 """What another job store was just looking at is looked at again so much later [s]."""
 
@@ -59,6 +61,7 @@ class Siblings:
         self._is_nudged = False
         self._wants_look = False
         self._begun: set[asyncio.Task[Any]] = set()
+        sa.event.listen(database.engine, "connect", _prepare)
 
     async def start(self, store: Store) -> None:
         """Listens from now on.
@@ -95,7 +98,7 @@ class Siblings:
             # Lost in a crash, it is lost with all that was committed after it.
             self._keys = lone_connection(self._database, "SET synchronous_commit = off")
         try:
-            with self._keys.dbapi_connection.cursor() as cursor:
+            with self._keys.cursor() as cursor:
                 cursor.execute("UPDATE counter SET job_key = job_key + %s WHERE id = 1 RETURNING job_key", (count,))
                 return int(cursor.fetchone()[0]) - count + 1
         except Exception:
@@ -281,6 +284,13 @@ class Siblings:
         task = asyncio.get_running_loop().create_task(quietly())
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
+
+
+def _prepare(connection: Any, record: object) -> None:
+    """A process that is stopped amid a transaction must not hold up the others for ever."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000}")
+    connection.commit()
 
 
 def _programs(tx: Tx) -> dict[int, int]:
