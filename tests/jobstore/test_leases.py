@@ -86,6 +86,68 @@ def test_a_job_that_never_fits_is_passed_over(bench: Bench) -> None:
     assert launcher.names == ["fits"]
 
 
+GPU_JOBS = {
+    "one": {"gpus_per_rank": 1},
+    "half": {"gpus_per_rank": 0.5},
+    "three": {"gpus_per_rank": 2.5},
+    "four ranks": {"gpus_per_rank": 1, "ranks_per_node": 4},
+    "four that share": {"gpus_per_rank": 0.5, "ranks_per_node": 4},
+    "five that share": {"gpus_per_rank": 0.5, "ranks_per_node": 5},
+    "none": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "names"),
+    [
+        (0, {"none"}),
+        (1, {"none", "one", "half"}),
+        (2, {"none", "one", "half", "four that share"}),
+        (3, {"none", "one", "half", "three", "four that share", "five that share"}),
+        (4, set(GPU_JOBS)),
+        (1_000_000, set(GPU_JOBS)),
+        (None, set(GPU_JOBS)),
+    ],
+)
+def test_gpus_are_there_or_the_job_is_passed_over(bench: Bench, gpus: int | None, names: set[str]) -> None:
+    bench.create(*[job(name, **fields) for name, fields in GPU_JOBS.items()])
+    assert set(bench.launcher(nodes=99.0, jobs=99, largest=9, gpus=gpus).names) == names
+
+
+def test_the_store_and_a_launchers_placement_count_gpus_in_the_same_way(bench: Bench) -> None:
+    from balsam_launcher.seats import gpus_of_ranks
+
+    shapes = [(ranks, g) for ranks in (1, 2, 3, 7) for g in (0.1, 0.25, 0.3, 1 / 3, 0.5, 0.7, 1, 1.5, 2)]
+    bench.create(*[job(f"{ranks} {g}", ranks_per_node=ranks, gpus_per_rank=g) for ranks, g in shapes])
+    for gpus in (1, 2, 3, 4):
+        fitting = {f"{ranks} {g}" for ranks, g in shapes if gpus_of_ranks(ranks, g) <= gpus}
+        worker = bench.launcher(nodes=999.0, jobs=999, largest=9, gpus=gpus)
+        assert set(worker.names) == fitting
+        bench.end(worker)
+
+
+def test_a_job_that_is_bound_needs_a_node_with_so_many_cores(bench: Bench) -> None:
+    bench.add("unbound", threads_per_rank=64)
+    bench.add("four", threads_per_rank=4, cpu_affinity="depth")
+    bench.add("two by two", threads_per_rank=8, threads_per_core=2, cpu_affinity="depth")
+    bench.add("five", threads_per_rank=9, threads_per_core=2, cpu_affinity="depth")
+    bench.add("ranks", ranks_per_node=3, threads_per_rank=2, cpu_affinity="depth")
+    bench.add("absurd", ranks_per_node=2**31 - 1, threads_per_rank=2**31 - 1, cpu_affinity="depth")
+    worker = bench.launcher(nodes=99.0, jobs=99, largest=9, cores=4)
+    assert set(worker.names) == {"unbound", "four", "two by two"}
+    worker.give(nodes=99.0, jobs=99, largest=9, cores=6)
+    assert set(worker.names) == {"unbound", "four", "two by two", "five", "ranks"}
+
+
+def test_a_job_that_is_changed_counts_as_it_is_now(bench: Bench) -> None:
+    job_id = bench.add("a", gpus_per_rank=1)
+    bench.update(job_id, gpus_per_rank=0.0, cpu_affinity="depth", threads_per_rank=4)
+    worker = bench.launcher(jobs=9, gpus=0, cores=2)
+    assert worker.names == []
+    bench.update(job_id, cpu_affinity="none")
+    assert worker.names == ["a"]
+
+
 def test_thirds_of_a_node_fill_it(bench: Bench) -> None:
     bench.create(*[job(f"j{i}", node_packing_count=3) for i in range(4)])
     assert bench.launcher(nodes=1.0, jobs=9).names == ["j0", "j1", "j2"]
@@ -702,11 +764,19 @@ def test_a_job_that_can_run_here_holds_a_launcher(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"num_nodes": 101}, {"wall_time_minutes": 20}, {"ranks_per_node": 9}, {"workflow": "other"}]
+    "fields",
+    [
+        {"num_nodes": 101},
+        {"wall_time_minutes": 20},
+        {"ranks_per_node": 9},
+        {"workflow": "other"},
+        {"gpus_per_rank": 2},
+        {"threads_per_rank": 9, "cpu_affinity": "depth"},
+    ],
 )
 def test_a_job_that_cannot_run_here_does_not_hold_a_launcher(bench: Bench, fields: dict[str, object]) -> None:
     bench.add("a", **({"workflow": "mine"} | fields))
-    assert drained(bench, "mine", minutes=10.0, ranks_per_node=8)
+    assert drained(bench, "mine", minutes=10.0, ranks_per_node=8, cores=8, gpus=1)
 
 
 def test_a_job_that_runs_elsewhere_holds_a_launcher(bench: Bench) -> None:

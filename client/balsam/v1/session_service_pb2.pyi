@@ -395,6 +395,8 @@ class WorkRequest(google.protobuf.message.Message):
         SERIAL_ONLY_FIELD_NUMBER: builtins.int
         GRANTS_SEEN_FIELD_NUMBER: builtins.int
         RANKS_PER_NODE_FIELD_NUMBER: builtins.int
+        CORES_FIELD_NUMBER: builtins.int
+        GPUS_FIELD_NUMBER: builtins.int
         nodes: builtins.float
         """How much more it takes, in nodes: a serial job counts
         1 / node_packing_count, an MPI job its num_nodes.
@@ -413,6 +415,14 @@ class WorkRequest(google.protobuf.message.Message):
         """
         ranks_per_node: builtins.int
         """MPI ranks that fit on one of its nodes; 0: any number."""
+        cores: builtins.int
+        """Cores of its largest node; jobs whose ranks are bound to more on a node
+        are not granted. Absent: any number.
+        """
+        gpus: builtins.int
+        """GPUs of its largest node; jobs that need more on a node are not granted.
+        Absent: any number.
+        """
         def __init__(
             self,
             *,
@@ -423,9 +433,16 @@ class WorkRequest(google.protobuf.message.Message):
             serial_only: builtins.bool = ...,
             grants_seen: builtins.int = ...,
             ranks_per_node: builtins.int = ...,
+            cores: builtins.int | None = ...,
+            gpus: builtins.int | None = ...,
         ) -> None: ...
-        def HasField(self, field_name: typing.Literal["_minutes", b"_minutes", "minutes", b"minutes"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["_minutes", b"_minutes", "grants_seen", b"grants_seen", "jobs", b"jobs", "largest", b"largest", "minutes", b"minutes", "nodes", b"nodes", "ranks_per_node", b"ranks_per_node", "serial_only", b"serial_only"]) -> None: ...
+        def HasField(self, field_name: typing.Literal["_cores", b"_cores", "_gpus", b"_gpus", "_minutes", b"_minutes", "cores", b"cores", "gpus", b"gpus", "minutes", b"minutes"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["_cores", b"_cores", "_gpus", b"_gpus", "_minutes", b"_minutes", "cores", b"cores", "gpus", b"gpus", "grants_seen", b"grants_seen", "jobs", b"jobs", "largest", b"largest", "minutes", b"minutes", "nodes", b"nodes", "ranks_per_node", b"ranks_per_node", "serial_only", b"serial_only"]) -> None: ...
+        @typing.overload
+        def WhichOneof(self, oneof_group: typing.Literal["_cores", b"_cores"]) -> typing.Literal["cores"] | None: ...
+        @typing.overload
+        def WhichOneof(self, oneof_group: typing.Literal["_gpus", b"_gpus"]) -> typing.Literal["gpus"] | None: ...
+        @typing.overload
         def WhichOneof(self, oneof_group: typing.Literal["_minutes", b"_minutes"]) -> typing.Literal["minutes"] | None: ...
 
     @typing.final

@@ -85,6 +85,8 @@ class Credit:
     minutes: float | None = None
     serial_only: bool = False
     ranks_per_node: int = 0
+    cores: int | None = None
+    gpus: int | None = None
 
 
 @dataclass(slots=True)
@@ -310,7 +312,38 @@ def _fitting(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:
     if credit.minutes is not None:
         condition += " AND wall_time_minutes <= :minutes"
         parameters["minutes"] = credit.minutes
-    return condition, parameters
+    of_own, amounts = _of_own(credit)
+    return condition + of_own, parameters | amounts
+
+
+def _of_own(credit: Credit) -> tuple[str, dict[str, Any]]:
+    """The condition that a node of a launcher has the cores and GPUs that a job needs for itself.
+
+    Only a job with one of these bits is looked up in the wide table. The amounts are those of the launcher's placement:
+    ranks take whole GPUs, or so many neighbours share one as fit; threads_per_core threads find room on a core.
+    """
+    conditions, amounts = "", {}
+    if credit.gpus == 0:
+        conditions += f" AND (needs & {int(Needs.GPUS)}) = 0"
+    elif credit.gpus is not None:
+        conditions += f" AND ((needs & {int(Needs.GPUS)}) = 0 OR {_of_detail(_ENOUGH_GPUS)})"
+        amounts["gpus"] = credit.gpus
+    if credit.cores is not None:
+        conditions += f" AND ((needs & {int(Needs.BOUND_CORES)}) = 0 OR {_of_detail(_ENOUGH_CORES)})"
+        amounts["cores"] = credit.cores
+    return conditions, amounts
+
+
+def _of_detail(condition: str) -> str:
+    return f"EXISTS (SELECT 1 FROM job_detail AS detail WHERE detail.key = job.key AND ({condition}))"
+
+
+# Divisions are of whole numbers: they round down. No product leaves the range of the larger kind of them.
+_RANKS = "CAST(job.ranks_per_node AS BIGINT)"
+_CORES = "(CAST(detail.threads_per_rank AS BIGINT) + detail.threads_per_core - 1) / detail.threads_per_core"
+_ENOUGH_CORES = f"{_RANKS} * ({_CORES}) <= :cores"
+_ENOUGH_GPUS = f"""detail.gpus_per_rank <= :gpus / job.ranks_per_node
+    OR (detail.gpus_per_rank < 1 AND detail.gpus_per_rank * (({_RANKS} + :gpus - 1) / :gpus) <= 1.000000001)"""
 
 
 def _wanted(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:

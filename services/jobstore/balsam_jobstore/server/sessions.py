@@ -347,7 +347,7 @@ def _merge(response: pb.WorkResponse, delivery: Delivery) -> None:
 
 
 def _fit(credit: Credit) -> tuple[Any, ...]:
-    return (credit.largest, credit.minutes, credit.serial_only, credit.ranks_per_node)
+    return (credit.largest, credit.minutes, credit.serial_only, credit.ranks_per_node, credit.cores, credit.gpus)
 
 
 def _report(message: lease_pb2.Report, offset_us: int = 0) -> Report:
@@ -372,6 +372,8 @@ def _credit(message: pb.WorkRequest.Credit) -> Credit:
         minutes=message.minutes if message.HasField("minutes") else None,
         serial_only=message.serial_only,
         ranks_per_node=message.ranks_per_node,
+        cores=max(0, message.cores) if message.HasField("cores") else None,
+        gpus=max(0, message.gpus) if message.HasField("gpus") else None,
     )
 
 
