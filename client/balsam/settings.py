@@ -54,6 +54,13 @@ class Settings:
         "How MPI runs are started: auto, mpich, openmpi, intelmpi, srun, aprun, jsrun or pals.",
         choices=MPI_COMMANDS,
     )
+    mpi_program: str = _setting("", "Path of the MPI run command; empty: the one that is found first on PATH.")
+    mpi_options: str = _setting("", "Further words of every MPI run command, before the job's own mpi_flags.")
+    cores_per_node: int = _setting(0, "Cores of each node that launchers use; 0: those that are found.", least=0)
+    gpus_per_node: int = _setting(0, "GPUs of each node that launchers assign; 0: those that are found.", least=0)
+    node_file: str = _setting(
+        "", "File with the names of the nodes, one a line, where no batch system tells; or empty."
+    )
     log_level: str = _setting("INFO", "What the services log.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     log_max_bytes: int = _setting(100_000_000, "A log file is rotated at this size [bytes].", least=10_000)
     log_backups: int = _setting(5, "Rotated log files that are kept.", least=0)

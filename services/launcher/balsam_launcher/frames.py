@@ -61,6 +61,10 @@ class Start(NamedTuple):
     share: float = 0.0
     """What it takes of the agent's node, more than 0 and at most 1: it starts when there is room, after those that were
     ordered before. 0: at once, the launcher keeps the books."""
+    cores: tuple[int, ...] = ()
+    """Numbers of the cores that it is bound to, of those that the agent may use, from 0; empty: it is not bound."""
+    threads_per_core: int = 1
+    """So many hardware threads of each of these."""
 
 
 def encode(messages: Sequence[tuple[Any, ...]]) -> bytes:

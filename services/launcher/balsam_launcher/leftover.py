@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,18 +15,25 @@ from balsam.states import RUNNABLE, State
 from balsam.v1 import job_pb2, job_service_pb2, launch_service_pb2
 from balsam.v1.job_service_pb2_grpc import JobServiceStub
 from balsam.v1.launch_service_pb2_grpc import LaunchServiceStub
+from balsam_launcher.leased import need_of_job
 from balsam_launcher.options import LauncherOptions
 
-_FIELDS = ("name", "num_nodes", "ranks_per_node", "wall_time_minutes", "queued_launch")
+_FIELDS = (
+    *("name", "num_nodes", "ranks_per_node", "wall_time_minutes", "queued_launch"),
+    *("cpu_affinity", "threads_per_rank", "threads_per_core", "gpus_per_rank"),
+)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a launcher can run: nodes, minutes that are left (None: no limit), serial jobs only."""
+    """What a launcher can run: nodes, minutes that are left (None: no limit), serial jobs only, and the most cores and
+    GPUs that one of its nodes has."""
 
     nodes: int
     minutes: int | None
     serial_only: bool
+    cores: int = 1
+    gpus: int = 0
 
 
 def find(site: Site, options: LauncherOptions, limits: Limits) -> list[str]:
@@ -86,9 +94,29 @@ def why(job: job_pb2.Job, limits: Limits) -> str:
         return f"{label} is an MPI job, and this launcher runs serial jobs only (--job-mode serial)"
     if nodes > limits.nodes:
         return f"{label} needs {nodes} nodes, and this launcher has {limits.nodes}"
+    if lacking := _lacking(job, limits):
+        return f"{label} {lacking}"
     if limits.minutes is not None and minutes > limits.minutes:
         return f"{label} may take {minutes} minutes, and {limits.minutes} are left"
     return f"{label} became runnable just now"
+
+
+def _lacking(job: job_pb2.Job, limits: Limits) -> str:
+    """What a job needs more of than any node has; empty: nothing."""
+    need = need_of_job(job, "auto")
+    assert need is not None
+    if need.gpus > limits.gpus:
+        ranks = job.ranks_per_node if job.HasField("ranks_per_node") else 1
+        asked = f"gpus_per_rank = {job.gpus_per_rank:g}" + (f", {ranks} ranks on each" if ranks > 1 else "")
+        there = f"the largest node of this launcher has {limits.gpus}" if limits.gpus else "this launcher has none"
+        count = math.ceil(need.gpus)
+        return f"needs {count} {'GPU' if count == 1 else 'GPUs'} of a node ({asked}), and {there}; see --gpus-per-node"
+    if need.cores > limits.cores:
+        return (
+            f"is bound to {need.cores} cores of a node (cpu_affinity = depth), and the largest node of this launcher "
+            f"has {limits.cores}"
+        )
+    return ""
 
 
 @dataclass(frozen=True)
