@@ -26,11 +26,10 @@ from balsam_launcher import reports
 from balsam_launcher.agent_keeper import AgentKeeper
 from balsam_launcher.appetite import Appetite
 from balsam_launcher.frames import Notice, Order
-from balsam_launcher.leased import Ending, LeasedJob
+from balsam_launcher.leased import Ending, LeasedJob, need_of_job
 from balsam_launcher.mpi import Mpi, NoMpi
 from balsam_launcher.nodes import Node
 from balsam_launcher.options import LauncherOptions
-from balsam_launcher.placement import need_of
 from balsam_launcher.pool import Pool
 from balsam_launcher.prepare import Surroundings, make_start
 from balsam_launcher.trust import TrustWatch
@@ -42,6 +41,7 @@ _REFRESH_SECONDS = 15.0  # so often a credit with a time limit is said again
 _SECOND_GRACE_SECONDS = 1.0
 _STOP_PATIENCE_SECONDS = 10.0
 _QUEUE_SECONDS = 1.0
+_UNFIT_SECONDS = 60.0  # a job that fits no node is kept so long from those that would grant it again
 _STUCK_SECONDS = 3.0  # an agent that has not ended runs so long after their time hangs
 
 
@@ -64,7 +64,7 @@ class Launcher:
         self.nodes = list(nodes)
         self.done = asyncio.Event()
         """Nothing runs any more and nothing more is wanted: time to `close`."""
-        self.pool = Pool(len(nodes))
+        self.pool = Pool(nodes)
         self.ended = 0
         self.errors = 0
         self.draining = False
@@ -72,7 +72,10 @@ class Launcher:
         """Why it cannot go on, once it cannot."""
         self._grace = site.settings.kill_grace_seconds
         environ = base_environment(os.environ)
-        self._around = Surroundings(site.path, environ, [n.name for n in nodes], options.job_mode, mpi)
+        self._around = Surroundings(site.path, environ, nodes, options.job_mode, mpi)
+        for number, node in enumerate(nodes):
+            if not node.local:  # there is no agent
+                self.pool.placement.close(number, serial=True, mpi=False)
         self._appetite = Appetite(len(nodes))
         self._programs: dict[int, lease_pb2.Program] = {}
         self._run_ids = itertools.count(1)
@@ -200,9 +203,10 @@ class Launcher:
             return  # said twice
         if held is not None:
             self._let_go(held, Ending.REVOKED, "the job was granted anew", 0.0)
-        need = need_of(job.num_nodes, job.ranks_per_node, job.node_packing_count, self.options.job_mode)
-        if need is None or need.nodes > len(self.nodes):
-            self._reports.append(lease_pb2.Report(lease=lease, release=True))
+        need = need_of_job(job, self.options.job_mode)
+        if need is None or not self.pool.placement.could_hold(need):
+            # Credit tells of the largest node only. Given back at once, it would be granted again at once.
+            self._later(_UNFIT_SECONDS, lambda: self._give_back_unfit(lease))
             return
         program = self._programs.get(grant.program_id) if grant.program_id else None
         leased = LeasedJob(next(self._run_ids), lease, job, program, grant.token, need, after=held)
@@ -211,6 +215,10 @@ class Launcher:
         else:
             self.pool.add(leased)
         failpoints.hit("launcher.after-grant")
+
+    def _give_back_unfit(self, lease: lease_pb2.Lease) -> None:
+        self._reports.append(lease_pb2.Report(lease=lease, release=True))
+        self._settle()
 
     def _kill(self, lease: lease_pb2.Lease) -> None:
         leased = self.pool.find(lease.handle)
@@ -404,7 +412,13 @@ class Launcher:
             jobs = int(nodes)  # the job store counts a share for a serial job: here it takes a node
         serial_only = self.options.job_mode == "serial"
         return Credit(
-            nodes=nodes, jobs=jobs, largest=len(self.nodes), minutes=self.minutes_left, serial_only=serial_only
+            nodes=nodes,
+            jobs=jobs,
+            largest=len(self.nodes),
+            minutes=self.minutes_left,
+            serial_only=serial_only,
+            cores=self.pool.placement.most_cores,
+            gpus=self.pool.placement.most_gpus,
         )
 
     @property
