@@ -99,6 +99,8 @@ class Report:
     exit_code: int | None
     message: str
     release: bool
+    spared: bool = False
+    """Where the run was lost: that uses up no restart."""
 
 
 @dataclass(slots=True)
@@ -556,7 +558,7 @@ def _give_back(tx: Tx, row: Row, report: Report) -> None:
     """A launcher ends a lease: a run that never started was no attempt; one that was stopped under us goes on."""
     if row.state == _RUNNING:
         row.lost = 1
-        row.restarts += 1
+        row.restarts += not report.spared
         tx.move(row, (int(State.RUN_TIMEOUT),), Actor.LAUNCHER, report.message or "the run was stopped")
     elif row.tries != 0 and row.state in RUNNABLE and not report.passages:
         row.attempt -= 1

@@ -358,6 +358,7 @@ def _report(message: lease_pb2.Report, offset_us: int = 0) -> Report:
         message.exit_code if message.HasField("exit_code") else None,
         message.message.replace("\0", "")[: convert.MAX_MESSAGE],
         message.release,
+        message.spared,
     )
 
 
