@@ -61,6 +61,9 @@ class Settings:
     node_file: str = _setting(
         "", "File with the names of the nodes, one a line, where no batch system tells; or empty."
     )
+    launcher_address: str = _setting(
+        "", "Address at which other nodes of an allocation reach the launcher's host; empty: it is found."
+    )
     log_level: str = _setting("INFO", "What the services log.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     log_max_bytes: int = _setting(100_000_000, "A log file is rotated at this size [bytes].", least=10_000)
     log_backups: int = _setting(5, "Rotated log files that are kept.", least=0)

@@ -45,6 +45,8 @@ class LeasedJob:
     """Where it runs; empty: it waits."""
     seats: Seats | None = None
     """What it has there; None: it waits, here or at an agent."""
+    agent: int = -1
+    """Whose it is to start it; see `fleet`."""
     announced: bool = False
     """RUNNING has been reported."""
     pid: int = 0

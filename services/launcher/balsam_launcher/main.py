@@ -19,7 +19,7 @@ from balsam.site import Site
 from balsam.v1 import launch_service_pb2
 from balsam.v1.launch_service_pb2_grpc import LaunchServiceStub
 from balsam.v1.launcher_service_pb2_grpc import add_LauncherServiceServicer_to_server
-from balsam_launcher import leftover, mpi, showing, time_left, traces
+from balsam_launcher import leftover, mpi, showing, starting, time_left, traces
 from balsam_launcher.launcher import Launcher
 from balsam_launcher.nodes import Node, Wanted, find_nodes, select
 from balsam_launcher.options import ENV_LAUNCH_ID, LauncherOptions
@@ -48,7 +48,8 @@ def run(site: Site, options: LauncherOptions) -> int:
         log.log(logging.WARNING if left.unknown else logging.INFO, "time left: %s", time_left.describe(left, margin))
         options = _limited(options, time_left.usable(left, margin))
     collect_rarely()
-    asyncio.run(_serve(site, options, nodes, command))
+    starts = starting.starter(nodes, command, os.environ, site.settings.launcher_address, options.job_mode)
+    asyncio.run(_serve(site, options, nodes, command, starts))
     return 0
 
 
@@ -86,9 +87,15 @@ def _limited(options: LauncherOptions, seconds: float | None) -> LauncherOptions
     return options if seconds is None else replace(options, time_limit_minutes=seconds / 60)
 
 
-async def _serve(site: Site, options: LauncherOptions, nodes: list[Node], command: mpi.Mpi | mpi.NoMpi) -> None:
+async def _serve(
+    site: Site,
+    options: LauncherOptions,
+    nodes: list[Node],
+    command: mpi.Mpi | mpi.NoMpi,
+    starts: starting.Starter | None,
+) -> None:
     name = f"launcher-{os.getpid()}"
-    launcher = Launcher(site, options, nodes, command, address=site.address(name))
+    launcher = Launcher(site, options, nodes, command, starts, address=site.address(name))
     loop = asyncio.get_running_loop()
     for number in _STOP_SIGNALS:
         # What was ignored stays so: `nohup`, and Ctrl-C for what runs in the background of a script.
@@ -107,6 +114,8 @@ async def _serve(site: Site, options: LauncherOptions, nodes: list[Node], comman
         await launcher.close()
         await service.stop()
     log.info("%d runs ended, %d with errors", launcher.ended, launcher.errors)
+    for node, reason in launcher.set_aside.items():
+        print(f"balsam launcher: {nodes[node].name} was set aside: {reason}", file=sys.stderr)
     if launcher.failure:
         raise BalsamError(launcher.failure)
     limits = leftover.Limits(
