@@ -9,6 +9,7 @@ Every second a line ``time running ended`` is added to RECORD.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import os
 import random
@@ -49,13 +50,12 @@ class SimulatedNode:
         writer.write(self._line.resume(received))
         self._writer = writer
         beats = asyncio.create_task(self._beat(beat_seconds))
-        try:
+        with contextlib.suppress(OSError):  # the launcher is killed at the end
             while data := await reader.read(1 << 18):
                 for message in self._line.feed(data):
                     self._obey(message)
-        finally:
-            beats.cancel()
-            writer.close()
+        beats.cancel()
+        writer.close()
 
     async def _beat(self, seconds: float) -> None:
         assert self._writer is not None

@@ -26,13 +26,13 @@ def two_nodes(directory: Path, **settings: Any) -> Site:
 
 def members(launcher: int) -> dict[int, int]:
     """Number of the node -> pid of what keeps its agent, for the members that a launcher has started."""
-    table = process_table()
     found = {}
-    for pid in table.descendants([launcher]):
-        words = _read(pid, "cmdline").split(b"\0")
-        if b"balsam_launcher.member" in words:
-            mark = [one for one in _read(pid, "environ").split(b"\0") if one.startswith(b"PMI_RANK=")]
-            found[int(mark[0].partition(b"=")[2]) if mark else 0] = pid
+    for pid in process_table().descendants([launcher]):
+        if b"balsam_launcher.member" in _read(pid, "cmdline").split(b"\0"):
+            for variable in _read(pid, "environ").split(b"\0"):
+                name, _, value = variable.partition(b"=")
+                if name == b"PMI_RANK":  # the run command, which names it too, has none
+                    found[int(value)] = pid
     return found
 
 

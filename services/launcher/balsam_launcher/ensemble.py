@@ -30,7 +30,7 @@ _START_SECONDS = 120.0
 """So long a run command may take to start agents before it is said that it does not."""
 _LOOK_SECONDS = 1.0
 _PAUSE_SECONDS = (1.0, 60.0)
-_MOST_VAIN_STARTS = 5
+_MOST_VAIN_STARTS = 4
 _LEAVE_SECONDS = 5.0
 _BEATS_A_LEASE = 12
 _BEAT_SECONDS = (0.25, 5.0)

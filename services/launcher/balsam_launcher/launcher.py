@@ -101,6 +101,7 @@ class Launcher:
         self._timers: list[asyncio.TimerHandle] = []
         self.set_aside: dict[int, str] = {}
         """Nodes that get nothing more, by number, and why."""
+        self._suspended: set[int] = set()
         self._endings = Endings(
             several_nodes=len(nodes) > 1,
             in_allocation=in_allocation(os.environ),
@@ -389,13 +390,30 @@ class Launcher:
     def _finish_by_itself(self, leased: LeasedJob, report: lease_pb2.Report, code: int, seconds: float) -> None:
         self.pool.remove(leased)
         self._endings.ended(leased, report, code, seconds, time.monotonic())
+        self._suspend(leased.nodes)
         if self._endings.keeps and not self._watches_endings:
             self._watches_endings = True
             self._later(_ENDINGS_SECONDS, self._look_at_endings)
 
+    def _suspend(self, nodes: Sequence[int]) -> None:
+        """A node that may be to blame for many failures gets nothing more until that is known."""
+        for node in nodes:
+            if self._endings.is_suspect(node) and node not in self._suspended:
+                self._suspended.add(node)
+                self.pool.placement.close(node)
+
+    def _look_at_suspended(self) -> None:
+        for node in [node for node in self._suspended if not self._endings.is_suspect(node)]:
+            self._suspended.discard(node)
+            if node not in self.set_aside and self._is_reached(node):
+                self.pool.placement.open(node)
+
+    def _is_reached(self, node: int) -> bool:
+        return self._ensemble is None or self._agents.serves(node)
+
     def _look_at_endings(self) -> None:
         """What was kept back for a moment, since it may not have been the job's own failure."""
-        self._watches_endings = self._endings.keeps
+        self._watches_endings = self._endings.keeps or bool(self._suspended)
         if not self._watches_endings:
             return
         before = (time.time() - QUICK_SECONDS) * 1e6
@@ -403,6 +421,7 @@ class Launcher:
             if 0 < leased.start_us < before:
                 self._endings.lasts(leased)
         self._endings.look(time.monotonic())
+        self._look_at_suspended()
         self._later(_ENDINGS_SECONDS, self._look_at_endings)
         self._settle()
 
@@ -512,7 +531,7 @@ class Launcher:
 
     def _on_node(self, node: int) -> None:
         """The agent of another node has come within reach, or gone out of it."""
-        if node in self.set_aside:
+        if node in self.set_aside or node in self._suspended:
             return
         if self._agents.serves(node):
             self.pool.placement.open(node)

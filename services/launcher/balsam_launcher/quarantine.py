@@ -21,10 +21,13 @@ QUICK_SECONDS = 5.0
 HOLD_SECONDS = 5.0
 """So long a quick failure is kept back."""
 
+UNKNOWN_SECONDS = 30.0
+"""The same where nothing is known yet of its application elsewhere: the other nodes may not be there."""
+
 CHANCE = 1e-6
 """What is less likely than this is no chance."""
 
-_MOST_KEPT = 200  # of one node; one that has so many is given no more until they are judged
+_MOST_KEPT = 100  # of one node; one that has so many is given no more until they are judged
 _MEMORY = 1000  # runs of an application; then all counts are halved, so that what is long ago counts less
 
 
@@ -114,21 +117,20 @@ class Quarantine:
         for node in list(self._kept):
             self._judge(node)
             kept = self._kept.get(node, [])
-            old = [failure for failure in kept if failure.time + HOLD_SECONDS <= now]
+            old = [failure for failure in kept if failure.time + self._patience(node, failure) <= now]
             if old:
-                self._kept[node] = kept[len(old) :]
+                self._kept[node] = [failure for failure in kept if failure not in old]
                 self._release_all(old)
             if not self._kept.get(node, True):
                 del self._kept[node]
-
-    def forget(self, node: int) -> list[int]:
-        """A node is given up for another reason; returns the runs that were kept back, whose failures stand."""
-        return [failure.run_id for failure in self._kept.pop(node, [])]
 
     def release_all(self) -> None:
         """Nothing is kept back any longer."""
         for node in list(self._kept):
             self._release_all(self._kept.pop(node))
+
+    def _patience(self, node: int, failure: Failure) -> float:
+        return HOLD_SECONDS if sum(self._elsewhere(node, failure.application)) else UNKNOWN_SECONDS
 
     def _judge(self, node: int) -> None:
         kept = self._kept[node]
@@ -143,10 +145,14 @@ class Quarantine:
     def _failing_elsewhere(self, node: int, application: int) -> float:
         """How likely a run of an application fails on other nodes, by what was seen (Laplace's rule of succession); 1:
         nothing was."""
+        good, bad = self._elsewhere(node, application)
+        return (bad + 1) / (good + bad + 2) if good >= 1 else 1.0
+
+    def _elsewhere(self, node: int, application: int) -> tuple[float, float]:
+        """How many runs of an application did well on other nodes, and how many failed."""
         known = self._applications[application]
         here = known.by_node[node]
-        good, bad = known.total.good - here.good, known.total.bad - here.bad
-        return (bad + 1) / (good + bad + 2) if good >= 1 else 1.0
+        return known.total.good - here.good, known.total.bad - here.bad
 
     def _release_all(self, failures: list[Failure]) -> None:
         for failure in failures:

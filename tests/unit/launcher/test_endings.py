@@ -12,7 +12,7 @@ from balsam_launcher import reports
 from balsam_launcher.endings import SIGNAL_SECONDS, Endings
 from balsam_launcher.leased import LeasedJob
 from balsam_launcher.placement import Need
-from balsam_launcher.quarantine import HOLD_SECONDS, QUICK_SECONDS
+from balsam_launcher.quarantine import QUICK_SECONDS, UNKNOWN_SECONDS
 
 numbers = itertools.count(1)
 
@@ -58,7 +58,7 @@ def test_on_several_nodes_a_quick_failure_waits_for_what_the_others_do() -> None
     told = Told(nodes=2)
     quick = told.end(1, node=1)
     assert told.states == []
-    told.endings.look(HOLD_SECONDS)
+    told.endings.look(UNKNOWN_SECONDS)
     assert told.states == [(quick, "RUN_ERROR")]
 
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from balsam_launcher.quarantine import HOLD_SECONDS, Failure, Quarantine
+from balsam_launcher.quarantine import HOLD_SECONDS, UNKNOWN_SECONDS, Failure, Quarantine
 
 
 class Watched:
@@ -81,12 +81,28 @@ def test_a_success_on_the_node_clears_it_and_lets_the_failures_go() -> None:
 
 def test_failures_are_kept_back_for_a_few_seconds_only() -> None:
     watched = Watched()
+    watched.fail(1, now=-UNKNOWN_SECONDS)
+    watched.quarantine.look(0.0)
+    watched.released.clear()
     runs = watched.fail(0, 2, now=10.0)
     watched.quarantine.look(10.0 + HOLD_SECONDS - 0.1)
     assert watched.released == []
     watched.quarantine.look(10.0 + HOLD_SECONDS)
     assert watched.released == runs
     assert not watched.quarantine.keeps
+
+
+def test_they_wait_longer_where_no_other_node_has_done_anything_yet() -> None:
+    watched = Watched()
+    runs = watched.fail(0, 30)
+    watched.quarantine.look(HOLD_SECONDS)
+    assert watched.released == []
+    watched.do_well(1, 5)  # it was started later
+    watched.quarantine.look(HOLD_SECONDS + 1)
+    assert watched.aside[0][1] == runs
+    alone = watched.fail(0, 3, application=9)
+    watched.quarantine.look(UNKNOWN_SECONDS)
+    assert watched.released == alone
 
 
 @pytest.mark.parametrize("seed", range(5))
