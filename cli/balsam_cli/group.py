@@ -42,6 +42,7 @@ COMMANDS = {
     },
     "Work": {
         "launcher": "Run jobs, here and now.",
+        "service": "Submit launches for the work there is, by a policy.",
         "completion": "Print the completion script of a shell.",
     },
 }

@@ -31,9 +31,13 @@ def launchers(store: Client) -> list[session_pb2.Session]:
 
 
 def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> None:
-    """Says on stderr when no launcher at work could ever run one of these jobs."""
+    """Says on stderr when no launcher at work, nor one that the policy allows, could ever run one of these jobs."""
     takers = [_taker(one) for one in launchers(store)]
     text = warning([_need(job) for job in jobs], takers)
+    if text:
+        from balsam_cli.policy_note import with_policy
+
+        text = with_policy(text, store.site, jobs)
     if text:
         note(f"note: {text}")
 
