@@ -31,6 +31,7 @@ from tests.support.sites import make_test_site, states, wait_until
 
 pytestmark = pytest.mark.usefixtures("services")
 
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     """A site whose launches are processes of this host; none of them outlives the test."""
@@ -53,8 +54,6 @@ def client(site: Site) -> Iterator[Client]:
     client = Client(site)
     yield client
     client.close()
-
-
 
 
 def test_the_service_gets_all_jobs_finished_with_the_launches_that_the_policy_allows(
@@ -129,9 +128,7 @@ def test_a_second_service_of_a_site_is_refused(site: Site) -> None:
         wait_until(lambda: "submitting to" in said(site), site=site)
         second = service(site, "--once")
     assert second.returncode == 1
-    assert second.stderr.startswith(
-        f"balsam: the automatic submitter of this site runs already (pid {process.pid} on "
-    )
+    assert second.stderr.startswith(f"balsam: the automatic submitter of this site runs already (pid {process.pid} on ")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +164,9 @@ def test_a_job_that_no_launch_of_the_policy_holds_is_told_so_at_submission(site:
         words = [sys.executable, "-m", "balsam_cli", "job", "--name", "n", *options, "--", "true"]
         return subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60, check=True).stderr
 
-    never = "and `balsam service` never submits a launch for n: it needs 3 nodes, and the largest launch of the policy has"
+    never = (
+        "and `balsam service` never submits a launch for n: it needs 3 nodes, and the largest launch of the policy has"
+    )
     assert never in add("--num-nodes", "3")
     assert "start one with `balsam launcher`, or `balsam service`, which submits one" in add()
     with running(site):

@@ -100,6 +100,7 @@ def client(site: Site) -> Iterator[Client]:
     yield client
     client.close()
 
+
 @pytest.mark.parametrize("accepting", [True, False])
 def test_killed_amid_a_submission_it_submits_once(
     site: Site, client: Client, jobs: Jobs, stand_in: StandIn, accepting: bool

@@ -274,9 +274,7 @@ def test_after_failures_in_a_row_a_queue_is_left_alone() -> None:
     assert planned(rules, work(1), launches=failures(1, 2)) == [(1, 30)]
     found = plan(rules, scene(work(1), launches=failures(1, 2, 3)))
     assert found.launches == ()
-    assert reasons(found) == [
-        "queue batch: 3 launches in a row failed (no such queue); the next is tried at 01:55 UTC"
-    ]
+    assert reasons(found) == ["queue batch: 3 launches in a row failed (no such queue); the next is tried at 01:55 UTC"]
 
 
 def test_each_further_failure_doubles_the_time() -> None:

@@ -57,5 +57,3 @@ def test_a_campaign_of_mixed_jobs_is_finished_with_the_launches_that_the_policy_
         # Nothing more comes: what a next round would do is nothing, and the batch system has no job left.
         wait_until(lambda: not slurm.command("squeue", "-h").strip(), 30, "the queue is empty", site=site)
     client.close()
-
-

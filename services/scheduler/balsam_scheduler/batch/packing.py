@@ -1,11 +1,10 @@
 """How many jobs a launch can run before its time is over: an estimate by shelves. Pure.
 
 The time of a launch is cut into shelves, one after the other, each as long as the jobs that it was opened for and as
-wide as the launch. Shorter jobs are stacked in what is left of a shelf. That is a schedule which a launcher can keep to, so
-that what was placed finishes if jobs take as long as they say; a launcher, which fills gaps as they come, mostly does a
-little better.
-Source: E. G. Coffman, M. R. Garey, D. S. Johnson, R. E. Tarjan, "Performance Bounds for Level-Oriented Two-Dimensional
-Packing Algorithms", SIAM J. Comput. 9 (1980), 808-826.
+wide as the launch. Shorter jobs are stacked in what is left of a shelf. That is a schedule which a launcher can keep
+to, so that what was placed finishes if jobs take as long as they say; a launcher, which fills gaps as they come,
+mostly does a little better. Source: E. G. Coffman, M. R. Garey, D. S. Johnson, R. E. Tarjan, "Performance Bounds for
+Level-Oriented Two-Dimensional Packing Algorithms", SIAM J. Comput. 9 (1980), 808-826.
 """
 
 from __future__ import annotations

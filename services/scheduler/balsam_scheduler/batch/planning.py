@@ -1,7 +1,8 @@
 """What to submit for the work that waits, and why; what not, and why not. Pure: no clock, no I/O, no chance.
 
-The largest jobs come first, in the order in which launchers take them. What open launches have room for is theirs; for the
-rest one launch after the other is chosen, each for the largest job that is left and whatever else it has time for.
+The largest jobs come first, in the order in which launchers take them. What open launches have room for is theirs;
+for the rest one launch after the other is chosen, each for the largest job that is left and whatever else it has time
+for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from balsam_scheduler.batch.scene import Launch, Memory, Scene
 from balsam_scheduler.batch.sizing import Room, Size, Wanted, size
 from balsam_scheduler.batch.usage import Usage
 from balsam_scheduler.batch.work import Shape, Work, counted
+
 
 @dataclass(frozen=True)
 class Planned:

@@ -1,6 +1,7 @@
 """The memory of the automatic submitter, a file in the run directory: what it had begun outlives its process.
 
-Where the file is lost, a launch that was begun is found by whoever looks after launches; see `balsam_scheduler.batch.looking`.
+Where the file is lost, a launch that was begun is found by whoever looks after launches; see
+`balsam_scheduler.batch.looking`.
 """
 
 from __future__ import annotations

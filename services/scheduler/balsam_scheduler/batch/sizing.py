@@ -1,7 +1,7 @@
 """How large a launch should be, and how long: within a band of the policy, for the work that waits. Pure.
 
-A launch is as short as its band allows, with as many nodes as the work keeps busy for so long, and no more. Work that does
-not finish so gets all the nodes that there may be, and then more time.
+A launch is as short as its band allows, with as many nodes as the work keeps busy for so long, and no more. Work that
+does not finish so gets all the nodes that there may be, and then more time.
 """
 
 from __future__ import annotations
