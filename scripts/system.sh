@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Programs for the tests of scp: and rsync: that come from the system. As root on Debian and its like: installs what is
-# missing. Elsewhere: says what will be skipped. Starts no service.
+# Programs for the tests that come from the system: those of scp: and rsync:, and Slurm. As root on Debian and its like:
+# installs what is missing. Elsewhere: says what will be skipped. Starts no service.
 set -euo pipefail
 
 declare -A package_of=(
@@ -9,9 +9,12 @@ declare -A package_of=(
     [ssh-keygen]=openssh-client
     [sshd]=openssh-server
     [rsync]=rsync
+    [slurmctld]=slurmctld
+    [slurmd]=slurmd
+    [sbatch]=slurm-client
 )
 
-# sshd lies in a directory that few people have on their PATH.
+# Daemons lie in a directory that few people have on their PATH.
 has() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "$1" > /dev/null; }
 
 packages=()
@@ -21,7 +24,7 @@ done
 [ ${#packages[@]} -gt 0 ] || exit 0
 mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
 
-skipped="the tests that copy over SSH will be skipped"
+skipped="the tests that need them (copies over SSH, Slurm) will be skipped"
 if ! command -v apt-get > /dev/null; then
     echo "Not installed: ${packages[*]} (or what this system calls them); $skipped."
     exit 0
@@ -56,6 +59,11 @@ if ! install && ! { apt-get update > "$log" 2>&1 && install; }; then
     exit 0
 fi
 # A server that was not here before does not come up at the next start either.
-if [[ " ${packages[*]} " == *" openssh-server "* ]] && command -v systemctl > /dev/null; then
-    systemctl disable --quiet ssh.service ssh.socket > /dev/null 2>&1 || true
-fi
+disable() {
+    if [[ " ${packages[*]} " == *" $1 "* ]] && command -v systemctl > /dev/null; then
+        systemctl disable --quiet "${@:2}" > /dev/null 2>&1 || true
+    fi
+}
+disable openssh-server ssh.service ssh.socket
+disable slurmctld slurmctld.service
+disable slurmd slurmd.service

@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.support.full_disks",
     "tests.support.postgres",
     "tests.support.sites",
+    "tests.support.slurm",
     "tests.support.ssh",
 ]
 
