@@ -115,7 +115,7 @@ class Submitter:
         if due:
             self._ask_at = time.monotonic() + policy.interval_seconds
         # Without work and without launches, only an event can change anything.
-        busy = bool(done.plan.memory.open or done.plan.launches or done.plan.verdicts)
+        busy = bool(done.plan.open or done.plan.launches or done.plan.verdicts)
         return _Pace(policy.interval_seconds, policy.gather_seconds, done.seconds, busy)
 
     def _round(self, *, ask_batch: bool) -> rounds.Round:

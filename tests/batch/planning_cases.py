@@ -12,8 +12,8 @@ from balsam_scheduler.batch.work import Shape, Work
 NOW = 1_000_000_000.0
 SPARE = 2
 """Minutes of a launch that are not for jobs."""
-KNOWN = Memory(sequence=1, last_run=NOW)
-"""Of a service that has been at work: a run began just now."""
+KNOWN = Memory(sequence=1)
+"""Of a service that has been at work."""
 
 
 def work(count: int, nodes: int = 1, minutes: int = 10, *, per_node: int = 1, serial: bool = True, **rest: Any) -> Work:

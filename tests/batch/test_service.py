@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pytest
 from balsam.client import Client
 from balsam.site import Site
 from balsam.states import State
+from balsam.v1 import session_service_pb2
+from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.batch.service_process import (
     allow,
     dry_run,
@@ -25,11 +28,13 @@ from tests.batch.service_process import (
     service,
     wait_until_all_finished,
 )
-from tests.support.processes import Services
+from tests.support.processes import Services, running_launcher
 from tests.support.scheduling import Jobs
 from tests.support.sites import make_test_site, states, wait_until
 
 pytestmark = pytest.mark.usefixtures("services")
+
+LIST_SESSIONS = (SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest())
 
 
 @pytest.fixture
@@ -106,6 +111,45 @@ def test_a_dry_run_shows_what_would_be_submitted_and_submits_nothing(site: Site,
     assert launches(client) == []
 
 
+def test_it_sees_workflows_bound_jobs_and_idle_launchers(
+    site: Site, services: Services, client: Client, jobs: Jobs
+) -> None:
+    allow(site)
+    policy = site.path / "policy.toml"
+    launch = jobs.add_launch(nodes=1)
+    services.stop("scheduler")  # nothing becomes runnable
+    jobs.add("a", args="true")
+    jobs.add("b", args="true", queued_launch=launch)
+    jobs.add("c", args="true", num_nodes=2)
+
+    def whys(part: str) -> list[tuple[int, str]]:
+        return [(one["nodes"], one["why"]) for one in dry_run(site)[part]]
+
+    bound, large = (1, f"bound to launch {launch}"), (2, "needs 2 nodes, and the largest launch of the policy has 1")
+    assert (len(dry_run(site)["submit"]), whys("waiting")) == (1, [bound, large])
+    policy.write_text(policy.read_text().replace("[[queue]]", '[[queue]]\nwf_filter = "te*"'))
+    assert dry_run(site)["submit"][0]["wf_filter"] == "te*"
+    policy.write_text(policy.read_text().replace("te*", "other"))
+    others = "is of workflow 'test', which no queue of the policy takes"
+    assert whys("waiting") == [bound, (2, others), (1, others)]
+    with running_launcher(site, "--persistent") as launcher:
+        wait_until(lambda: client.call(*LIST_SESSIONS).sessions, site=site)
+        idle = f"launcher {socket.gethostname()}:{launcher.pid} is idle and could take it"
+        assert (whys("covered"), whys("waiting")) == ([(1, idle)], [bound, (2, others)])
+    assert launches(client)[0]["launch_id"] == launch
+
+
+def test_launches_that_end_without_having_run_anything_trip_the_breaker(site: Site, client: Client, jobs: Jobs) -> None:
+    allow(site)
+    site.templates.mkdir()
+    (site.templates / "local.sh").write_text("#!/bin/bash\necho no such module >&2\nexit 1\n")
+    jobs.add("a", args="true")
+    with running(site):
+        wait_until(lambda: "3 launches in a row failed" in said(site), site=site)
+        assert "no such module); the next is tried at" in said(site)
+    assert launch_states(client) == ["ENDED"] * 3
+
+
 def test_one_round_submits_once_for_the_same_work(site: Site, client: Client, jobs: Jobs) -> None:
     allow(site)
     jobs.add("a", args="true", wall_time_minutes=9)
@@ -168,7 +212,7 @@ def test_a_job_that_no_launch_of_the_policy_holds_is_told_so_at_submission(site:
         "and `balsam service` never submits a launch for n: it needs 3 nodes, and the largest launch of the policy has"
     )
     assert never in add("--num-nodes", "3")
-    assert "start one with `balsam launcher`, or `balsam service`, which submits one" in add()
+    assert ", or `balsam service`, which submits one" in add()
     with running(site):
         wait_until(lambda: "submitting to" in said(site), site=site)
         assert add() == ""

@@ -9,7 +9,7 @@ from balsam_scheduler.batch.policy import Band, Policy
 from balsam_scheduler.batch.reasons import WAITS, why_never
 from balsam_scheduler.batch.scene import Launcher, Memory
 from balsam_scheduler.batch.work import Shape
-from tests.batch.planning_cases import KNOWN, NOW, SPARE, launch, planned, policy, queue, reasons, scene, sizes, work
+from tests.batch.planning_cases import NOW, SPARE, launch, planned, policy, queue, reasons, scene, sizes, work
 
 
 def test_nothing_is_submitted_for_nothing() -> None:
@@ -262,7 +262,7 @@ def test_launchers_that_are_busy_or_do_not_take_it_do_not_count(launcher: Launch
 
 
 def failed(*launch_ids: int, ago_minutes: float = 1.0) -> Memory:
-    return Memory(sequence=1, last_run=NOW, failed=dict.fromkeys(launch_ids, NOW - 60 * ago_minutes))
+    return Memory(sequence=1, failed=dict.fromkeys(launch_ids, NOW - 60 * ago_minutes))
 
 
 def failures(*launch_ids: int, **rest: object) -> tuple[object, ...]:
@@ -308,19 +308,38 @@ def test_other_queues_go_on() -> None:
     assert [one.queue.name for one in found.launches] == ["good"]
 
 
-def test_a_launch_that_ended_without_any_run_since_its_record_has_failed() -> None:
+def test_launches_that_end_without_any_run_since_their_record_have_failed() -> None:
     ended = tuple(launch(one, state="ENDED") for one in (1, 2, 3))
-    barren = Memory(sequence=1, last_run=NOW - 3600, open=(1, 2, 3))
-    found = plan(policy(), scene(work(1), launches=ended, memory=barren))
+    found = plan(policy(), scene(work(1), launches=ended, has_run=False))
     assert found.launches == ()
     assert dict(found.memory.failed) == dict.fromkeys((1, 2, 3), NOW)
-    assert "ended without having run anything" in reasons(found)[0]
-    # It stays a failure when others run something later, and was none if something ran.
-    later = Memory(1, NOW + 9, (), found.memory.failed)
-    assert planned(policy(), work(1), launches=ended, memory=later, now=NOW + 9) == []
-    assert planned(policy(), work(1), launches=ended, memory=Memory(1, NOW - 30, (1, 2, 3))) == [(1, 30)]
-    # Of what ended before the service looked for the first time nobody knows.
-    assert planned(policy(), work(1), launches=ended, memory=KNOWN) == [(1, 30)]
+    assert "3 launches in a row failed (it ended without having run anything)" in reasons(found)[0]
+    # They stay failures when others run something later.
+    later = scene(work(1), launches=ended, has_run=True, memory=found.memory, now=NOW + 9)
+    assert plan(policy(), later).launches == ()
+
+
+def test_a_launch_whose_launcher_came_up_has_not_failed_if_anything_ran_meanwhile() -> None:
+    up = tuple(launch(one, state="RUNNING", start_time=NOW) for one in (1, 2, 3))
+    seen = plan(policy(), scene(work(1), launches=up, has_run=True))
+    killed = tuple(launch(one, state="ENDED", message="NODE_FAIL") for one in (1, 2, 3))
+    later = plan(policy(), scene(work(1), launches=killed, has_run=False, memory=seen.memory))
+    assert (len(later.launches), dict(later.memory.failed)) == (1, {})
+    # All of it may have happened since the last round; a launcher that ends by itself leaves no message.
+    ended = tuple(launch(one, state="ENDED") for one in (1, 2, 3))
+    assert dict(plan(policy(), scene(work(1), launches=ended, has_run=True)).memory.failed) == {}
+
+
+def test_what_others_run_does_not_hide_launches_that_never_came_up() -> None:
+    broken = tuple(launch(one, state="ENDED", message="no such module") for one in (1, 2, 3))
+    assert planned(policy(), work(1), launches=broken, has_run=True) == []
+
+
+def test_in_its_first_round_it_judges_nobody_but_those_that_were_refused() -> None:
+    ended = tuple(launch(one, state="ENDED", message="TIMEOUT") for one in (1, 2, 3))
+    first = plan(policy(), scene(work(1), launches=ended, has_run=None))
+    assert len(first.launches) == 1
+    assert planned(policy(), work(1), launches=ended, has_run=False, memory=first.memory) == [(1, 30)]
 
 
 def test_a_policy_without_queues_submits_nothing() -> None:

@@ -156,12 +156,12 @@ def test_a_launch_of_absent_values_has_the_defaults() -> None:
 
 def test_what_is_remembered_is_read_again(site: Site) -> None:
     site.make_run()
-    memory = Memory(5, 6.0, (1, 2), {3: 4.5}, {"s": 1.0}, 7.0, {"nodes": 1, "request_id": "x"})
+    memory = Memory(5, (1, 2), {3: 4.5}, {"s": 1.0}, 7.0, {"nodes": 1, "request_id": "x"})
     remembering.save(site, memory)
     assert remembering.load(site) == memory
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sequence": "x"}', '{"sequence": 1, "last_run": 0, "open": 3}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sequence": "x"}', '{"sequence": 1, "fruitful": 3}'])
 def test_of_a_damaged_file_nothing_is_remembered(site: Site, text: str) -> None:
     site.make_run()
     remembering.memory_file(site).write_text(text)

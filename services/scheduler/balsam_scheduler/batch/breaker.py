@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from balsam_scheduler.batch.policy import Policy
-from balsam_scheduler.batch.scene import Launch, Memory
+from balsam_scheduler.batch.scene import Launch, Memory, Scene
 from balsam_scheduler.batch.work import counted
 
 _LONGEST_MINUTES = 24 * 60
@@ -34,19 +34,28 @@ class Breaker:
         return f"{counted(self.failures, 'launch')} in a row failed ({self.why})"
 
 
-def remember(memory: Memory, launches: Iterable[Launch], now: float) -> Memory:
-    """Takes note of launches that failed: refused by the batch system, or over without any run since their record."""
-    known = {launch.launch_id: launch for launch in launches}
-    failed = {launch_id: time for launch_id, time in memory.failed.items() if launch_id in known}
-    for launch_id, launch in known.items():
-        if launch_id in failed:
-            continue
+def remember(scene: Scene) -> Memory:
+    """Takes note of launches that failed: refused by the batch system, or over without having run anything.
+
+    Which launch a run was of is not recorded. So one counts as fruitful whose launcher came up, if any run has begun
+    meanwhile. A launcher that ends by itself leaves no message, unless it says why it could not go on.
+    """
+    known = {launch.launch_id: launch for launch in scene.launches}
+    failed = {launch_id: time for launch_id, time in scene.memory.failed.items() if launch_id in known}
+    fruitful = known.keys() & set(scene.memory.fruitful)
+    for launch_id in known.keys() - failed.keys() - fruitful:
+        launch = known[launch_id]
         if launch.state == "SUBMIT_FAILED":
             failed[launch_id] = launch.create_time
-        elif launch.state == "ENDED" and launch_id in memory.open and memory.last_run < launch.create_time:
-            failed[launch_id] = now
-    is_open = tuple(sorted(launch_id for launch_id, launch in known.items() if launch.open))
-    return replace(memory, failed=failed, open=is_open)
+        elif scene.has_run is None or (scene.has_run and _came_up(launch)):
+            fruitful.add(launch_id)
+        elif launch.state == "ENDED":
+            failed[launch_id] = scene.now
+    return replace(scene.memory, failed=failed, fruitful=tuple(sorted(fruitful)))
+
+
+def _came_up(launch: Launch) -> bool:
+    return launch.start_time is not None or (launch.state == "ENDED" and not launch.message)
 
 
 def breakers(policy: Policy, launches: Iterable[Launch], failed: Mapping[int, float]) -> dict[str, Breaker]:

@@ -46,9 +46,13 @@ def observe(client: Client, policy: Policy, memory: Memory, now: float) -> Scene
     launches = _launches(client, at_work, policy, now)
     launchers = tuple(_launcher(session) for session in at_work if not session.HasField("launch"))
     # After the launches: of one that has ended all is seen that it ran.
-    memory = _with_news(client, memory, now)
-    filters = [*policy.queues, *(launch for launch in launches if launch.open), *launchers]
-    workflows = any(one.wf_filter for one in filters)
+    memory, has_run = _news(client, memory)
+    filters = (
+        *(queue.wf_filter for queue in policy.queues),
+        *(launch.wf_filter for launch in launches if launch.open),
+        *(launcher.wf_filter for launcher in launchers),
+    )
+    workflows = any(filters)
     groups = client.jobs.groups(
         Test("state", (), "IN", tuple(state.name for state in _ASKED)), [*GROUP_FIELDS, *["workflow"] * workflows]
     )
@@ -61,6 +65,7 @@ def observe(client: Client, policy: Policy, memory: Memory, now: float) -> Scene
         running=work_of(running, workflows=workflows),
         launches=launches,
         launchers=launchers,
+        has_run=has_run,
         memory=memory,
     )
 
@@ -118,15 +123,14 @@ def _launcher(session: session_pb2.Session) -> Launcher:
     )
 
 
-def _with_news(client: Client, memory: Memory, now: float) -> Memory:
-    """The memory, with whether a run has begun since the events that it knows. In its first round nobody can tell."""
-    newest = _newest_sequence(client)
+def _news(client: Client, memory: Memory) -> tuple[Memory, bool | None]:
+    """The memory with the events of now, and whether a run has begun since those that it knew (None: it knew none)."""
+    after = replace(memory, sequence=_newest_sequence(client))
     if not memory.sequence:
-        return replace(memory, sequence=newest, last_run=now)
+        return after, None
     began = event_service_pb2.EventFilter(states=[job_pb2.Job.State.RUNNING])
     request = event_service_pb2.ListEventsRequest(filter=began, after_sequence=memory.sequence, page_size=1)
-    has_run = bool(client.call(EventServiceStub, "ListEvents", request).events)
-    return replace(memory, sequence=newest, last_run=now if has_run else memory.last_run)
+    return after, bool(client.call(EventServiceStub, "ListEvents", request).events)
 
 
 def _newest_sequence(client: Client) -> int:

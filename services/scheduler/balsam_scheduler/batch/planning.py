@@ -53,12 +53,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Plan:
-    """The outcome. Each waiting job is in one of the launches or in one of the verdicts."""
+    """The outcome. Each waiting job is in one of the launches or in one of the verdicts.
+
+    Attributes:
+        open: how many launches are open already.
+    """
 
     launches: tuple[Planned, ...]
     verdicts: tuple[Verdict, ...]
     breakers: Mapping[str, Breaker]
     memory: Memory
+    open: int
 
 
 def plan(policy: Policy, scene: Scene) -> Plan:
@@ -78,7 +83,7 @@ class _Planner:
     def __init__(self, policy: Policy, scene: Scene) -> None:
         self._policy = policy
         self._scene = scene
-        self._memory = remember(scene.memory, scene.launches, scene.now)
+        self._memory = remember(scene)
         self._breakers = breakers(policy, scene.launches, self._memory.failed)
         self._usage = Usage(policy, scene.launches, scene.now)
         self._left = {work: work.count for work in sorted(scene.work, key=lambda work: work.order)}
@@ -96,7 +101,8 @@ class _Planner:
         for work in self._waiting(lambda work: work.waits):
             self._settle(work, WAITS)
         memory = replace(self._memory, small_since=small)
-        return Plan(tuple(self._launches), tuple(self._verdicts), self._breakers, memory)
+        is_open = sum(launch.open for launch in self._scene.launches)
+        return Plan(tuple(self._launches), tuple(self._verdicts), self._breakers, memory, is_open)
 
     def _waiting(self, which: Callable[[Work], bool]) -> list[Work]:
         return [work for work, left in self._left.items() if left and which(work)]

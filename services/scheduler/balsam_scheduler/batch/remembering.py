@@ -34,8 +34,7 @@ def load(site: Site) -> Memory:
 def _memory(values: dict[str, Any]) -> Memory:
     return Memory(
         sequence=int(values["sequence"]),
-        last_run=float(values["last_run"]),
-        open=tuple(int(one) for one in values["open"]),
+        fruitful=tuple(int(one) for one in values["fruitful"]),
         failed={int(launch_id): float(time) for launch_id, time in values["failed"].items()},
         idle_since={str(session): float(time) for session, time in values["idle_since"].items()},
         small_since=None if values["small_since"] is None else float(values["small_since"]),

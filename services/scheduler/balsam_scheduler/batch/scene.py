@@ -77,9 +77,8 @@ class Memory:
     """What is carried from one round to the next. Times are seconds since 1970 in UTC.
 
     Attributes:
-        sequence: events up to here were seen.
-        last_run: when the last start of a run was seen.
-        open: launches that were open.
+        sequence: events up to here were seen; 0: none, this is the first round.
+        fruitful: launches that came up, and during whose life a run began, or may have.
         failed: launch that failed -> when that was seen.
         idle_since: session of an idle launcher -> since when it has left work to others.
         small_since: since when there has been too little work for a launch.
@@ -87,8 +86,7 @@ class Memory:
     """
 
     sequence: int = 0
-    last_run: float = 0.0
-    open: tuple[int, ...] = ()
+    fruitful: tuple[int, ...] = ()
     failed: Mapping[int, float] = field(default_factory=dict)
     idle_since: Mapping[str, float] = field(default_factory=dict)
     small_since: float | None = None
@@ -108,4 +106,6 @@ class Scene:
     launches: tuple[Launch, ...] = ()
     """Those that are open, and those of the last days, or all where the policy limits the total of node-hours."""
     launchers: tuple[Launcher, ...] = ()
+    has_run: bool | None = True
+    """Whether a run has begun since the last round; None: this is the first, and nobody can tell."""
     memory: Memory = field(default_factory=Memory)
