@@ -13,8 +13,10 @@ from balsam.site import Site
 from balsam_cli.main import main
 from balsam_scheduler.batch import remembering
 from balsam_scheduler.batch.observing import launch_of, spare_minutes
+from balsam_scheduler.batch.planning import plan
 from balsam_scheduler.batch.policy import POLICY_FILE, Band, Policy, Queue, check, load, render, settings_of
-from balsam_scheduler.batch.scene import Memory
+from balsam_scheduler.batch.reasons import why_never
+from balsam_scheduler.batch.scene import Memory, Scene
 from balsam_scheduler.batch.work import Shape, Work, shape_of, work_of
 from scripts.check_imports import ROOT
 
@@ -102,9 +104,18 @@ def test_every_key_is_documented_with_its_default(table: type[object]) -> None:
         assert re.search(rf"^\| `{field.name}` \| `{re.escape(default)}` \|", PAGE, re.MULTILINE), field.name
 
 
-def test_the_example_of_the_documentation_is_valid() -> None:
+def test_the_example_of_the_documentation_does_what_it_says() -> None:
     (example,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(check(tomllib.loads(example), "x").queues) == 2
+    policy = check(tomllib.loads(example), "x")
+
+    def launches(count: int, shape: Shape) -> list[tuple[str, int, int]]:
+        found = plan(policy, Scene(now=0.0, spare_minutes=spare_minutes(60), work=(Work(shape, count),)))
+        return [(one.queue.name, one.nodes, one.minutes) for one in found.launches]
+
+    assert launches(100, Shape(1, 20)) == [("default", 50, 60)]
+    assert launches(1, Shape(4, 50, 1, False)) == [("debug", 4, 52)]
+    assert launches(1, Shape(200, 400, 1, False)) == []
+    assert "lasts at most 360" in why_never(policy, Shape(200, 400, 1, False), "", spare_minutes(60))
 
 
 # Work
