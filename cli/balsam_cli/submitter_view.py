@@ -11,7 +11,8 @@ from balsam_scheduler.batch import rounds
 
 if TYPE_CHECKING:
     from balsam.client import Client
-    from balsam_scheduler.batch.planning import Plan, Verdict
+    from balsam_scheduler.batch.planning import Plan
+    from balsam_scheduler.batch.waiting import Verdict
 
 _PLANNED = (
     Column("QUEUE", lambda record: str(record["queue"]) or "(default)"),

@@ -7,17 +7,18 @@ for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from balsam.patterns import matches
 from balsam_scheduler.batch.breaker import Breaker, breakers, remember
-from balsam_scheduler.batch.packing import Packing
+from balsam_scheduler.batch.covering import cover_by_idle_launchers, cover_by_launches
 from balsam_scheduler.batch.policy import Policy, Queue
 from balsam_scheduler.batch.reasons import WAITS, bound_to, clock, why_never
-from balsam_scheduler.batch.scene import Launch, Memory, Scene
+from balsam_scheduler.batch.scene import Memory, Scene
 from balsam_scheduler.batch.sizing import Room, Size, Wanted, size
 from balsam_scheduler.batch.usage import Usage
+from balsam_scheduler.batch.waiting import Verdict, Waiting
 from balsam_scheduler.batch.work import Shape, Work, counted
 
 
@@ -37,18 +38,6 @@ class Planned:
     jobs: int
     largest: Work
     why: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What becomes of jobs for which nothing is submitted: they are covered, or must wait."""
-
-    work: Work
-    jobs: int
-    why: str
-    covered: bool = False
-    never: bool = False
-    """Nothing that the policy allows could run them."""
 
 
 @dataclass(frozen=True)
@@ -86,88 +75,37 @@ class _Planner:
         self._memory = remember(scene)
         self._breakers = breakers(policy, scene.launches, self._memory.failed)
         self._usage = Usage(policy, scene.launches, scene.now)
-        self._left = {work: work.count for work in sorted(scene.work, key=lambda work: work.order)}
-        self._verdicts: list[Verdict] = []
+        self._waiting = Waiting(scene.work)
         self._launches: list[Planned] = []
         self._held: dict[str, str] = {}
         """Queue -> why nothing smaller is submitted there."""
 
     def plan(self) -> Plan:
-        self._cover_by_idle_launchers()
-        self._cover_by_launches()
-        for work in self._waiting(lambda work: work.launch is not None):
-            self._settle(work, f"bound to {bound_to(work, self._scene)}")
-        small = self._submit()
-        for work in self._waiting(lambda work: work.waits):
-            self._settle(work, WAITS)
-        memory = replace(self._memory, small_since=small)
+        waiting = self._waiting
+        idle_since = cover_by_idle_launchers(self._scene, waiting, self._policy.idle_minutes)
+        cover_by_launches(self._scene, waiting)
+        for work in waiting.kinds(lambda work: work.launch is not None):
+            waiting.settle(work, f"bound to {bound_to(work, self._scene)}")
+        small_since = self._submit()
+        for work in waiting.kinds(lambda work: work.waits):
+            waiting.settle(work, WAITS)
+        memory = replace(self._memory, idle_since=idle_since, small_since=small_since)
         is_open = sum(launch.open for launch in self._scene.launches)
-        return Plan(tuple(self._launches), tuple(self._verdicts), self._breakers, memory, is_open)
-
-    def _waiting(self, which: Callable[[Work], bool]) -> list[Work]:
-        return [work for work, left in self._left.items() if left and which(work)]
-
-    def _settle(
-        self, work: Work, why: str, jobs: int | None = None, *, covered: bool = False, never: bool = False
-    ) -> None:
-        """So many of these jobs, by default all that are left, need no more thought."""
-        jobs = self._left[work] if jobs is None else jobs
-        self._left[work] -= jobs
-        self._verdicts.append(Verdict(work, jobs, why, covered, never))
-
-    # What is there
-
-    def _cover_by_idle_launchers(self) -> None:
-        idle_since: dict[str, float] = {}
-        for launcher in self._scene.launchers:
-            works = [work for work in self._waiting(lambda work: not work.waits) if launcher.takes(work)]
-            if launcher.holds or not works:
-                continue
-            since = self._memory.idle_since.get(launcher.session_id, self._scene.now)
-            idle_since[launcher.session_id] = since
-            if self._scene.now < since + 60 * self._policy.idle_minutes:
-                for work in works:
-                    self._settle(work, f"launcher {launcher.label} is idle and could take it", covered=True)
-        self._memory = replace(self._memory, idle_since=idle_since)
-
-    def _cover_by_launches(self) -> None:
-        rooms = [(launch, self._room(launch)) for launch in self._scene.launches if launch.open and launch.from_balsam]
-        rooms.sort(key=lambda pair: (pair[0].state != "RUNNING", pair[0].launch_id))
-        self._place_what_runs([room for launch, room in rooms if launch.state == "RUNNING"])
-        # Those that are bound come first, and children last: they cannot start yet.
-        works = sorted(self._left, key=lambda work: (work.waits, work.launch is None))
-        for work in works:
-            for launch, room in rooms:
-                placed = room.put(work.shape, self._left[work]) if launch.takes(work) else 0
-                if placed:
-                    self._settle(work, f"launch {launch.launch_id} ({launch.state}) has room", placed, covered=True)
-
-    def _room(self, launch: Launch) -> Packing:
-        # A launcher that is up has done its start already.
-        spare = self._scene.spare_minutes - (launch.start_time is not None)
-        return Packing(launch.nodes, launch.minutes_left(self._scene.now) - spare, launch.job_mode)
-
-    def _place_what_runs(self, rooms: Sequence[Packing]) -> None:
-        for work in self._scene.running:
-            left = work.count
-            for room in rooms:
-                # A run may go on for all of its estimate, but not for longer than its launch.
-                shape = work.shape._replace(minutes=max(1, min(work.shape.minutes, room.minutes)))
-                left -= room.put(shape, left)
+        return Plan(tuple(self._launches), tuple(waiting.verdicts), self._breakers, memory, is_open)
 
     # What is to come
 
     def _submit(self) -> float | None:
         """Plans launches until nothing is left that can have one. Gives since when there has been too little work."""
         small_since = None
-        while works := self._waiting(lambda work: not work.waits):
+        while works := self._waiting.kinds(lambda work: not work.waits):
             choice = self._choose(works[0])
             if choice is None:
                 continue
             queue, chosen = choice
             if why := self._why_small(chosen):
                 small_since = self._small_since
-                self._share_out(queue, works[0], chosen, lambda work, jobs: self._settle(work, why, jobs))
+                self._share_out(queue, works[0], chosen, lambda work, jobs: self._waiting.settle(work, why, jobs))
             else:
                 self._add(queue, works[0], chosen)
         return small_since
@@ -191,18 +129,14 @@ class _Planner:
                 give(work, jobs)
 
     def _add(self, queue: Queue, first: Work, chosen: Size) -> None:
-        jobs: list[int] = []
-
-        def take(work: Work, number: int) -> None:
-            self._left[work] -= number
-            jobs.append(number)
-
-        self._share_out(queue, first, chosen, take)
+        before = sum(self._waiting.left.values())
+        self._share_out(queue, first, chosen, self._waiting.give)
+        jobs = before - sum(self._waiting.left.values())
         why = (
-            f"room for {counted(sum(jobs), 'job')} of {chosen.node_minutes:g} node-minutes, the largest of "
+            f"room for {counted(jobs, 'job')} of {chosen.node_minutes:g} node-minutes, the largest of "
             f"{first.shape.text}"
         )
-        self._launches.append(Planned(queue, chosen.nodes, chosen.minutes, sum(jobs), first, why))
+        self._launches.append(Planned(queue, chosen.nodes, chosen.minutes, jobs, first, why))
         self._usage.add(queue, chosen.nodes, chosen.minutes)
 
     def _choose(self, first: Work) -> tuple[Queue, Size] | None:
@@ -239,9 +173,9 @@ class _Planner:
     def _refuse(self, first: Work, blocked: Mapping[str, _Block]) -> None:
         if not blocked:
             why = why_never(self._policy, first.shape, first.workflow, self._scene.spare_minutes)
-            self._settle(first, why or self._usage.why_total(), never=True)
+            self._waiting.settle(first, why or self._usage.why_total(), never=True)
             return
-        self._settle(first, "; ".join(dict.fromkeys(block.why for block in blocked.values())))
+        self._waiting.settle(first, "; ".join(dict.fromkeys(block.why for block in blocked.values())))
         # What is smaller must not take again and again what becomes free, or this would never start.
         everywhere = any(block.everywhere for block in blocked.values())
         for name in [queue.name for queue in self._policy.queues] if everywhere else blocked:
@@ -266,10 +200,13 @@ class _Planner:
 
     def _wanted(self, queue: Queue, first: Work) -> list[Work]:
         """What a launch of a queue could run: this first, and children last."""
-        works = self._waiting(lambda work: not queue.wf_filter or matches(work.workflow, queue.wf_filter))
+        works = self._waiting.kinds(lambda work: not queue.wf_filter or matches(work.workflow, queue.wf_filter))
         return sorted(works, key=lambda work: (work is not first, work.waits))
 
     def _shapes(self, queue: Queue, first: Work) -> list[tuple[Shape, int]]:
         share = self._policy.children_share
         works = self._wanted(queue, first)
-        return [(work.shape, int(self._left[work] * share) if work.waits else self._left[work]) for work in works]
+        return [
+            (work.shape, int(self._waiting.left[work] * share) if work.waits else self._waiting.left[work])
+            for work in works
+        ]
