@@ -57,13 +57,23 @@ def job_stores(site: Site) -> tuple[Service, ...]:
     except SiteError:
         wanted = 1
     running = [service for service in stores.known(site)[1:] if stores.is_alive(site, service)]
-    names = dict.fromkeys([*map(stores.name, range(2, wanted + 1)), *running])
-    others = [Service(name, JOBSTORE.module, f"job store {number}", number) for name, number in _numbered(names)]
-    return (JOBSTORE, *others)
+    return (JOBSTORE, *_numbered({*map(stores.name, range(2, wanted + 1)), *running}))
 
 
-def _numbered(names: Iterable[str]) -> list[tuple[str, int]]:
-    return sorted([(name, int(name.rpartition("-")[2])) for name in names], key=lambda pair: pair[1])
+def started_services(site: Site) -> tuple[Service, ...]:
+    """The services of a site that were started and not stopped since, in order; the first job store and the scheduler
+    always. Reads no settings, which costs a command 5 ms."""
+    return (*_started_job_stores(site), SCHEDULER)
+
+
+def _started_job_stores(site: Site) -> tuple[Service, ...]:
+    others = stores.known(site)[1:]
+    return (JOBSTORE, *_numbered(name for name in others if site.read_info(name) or stores.is_alive(site, name)))
+
+
+def _numbered(names: Iterable[str]) -> list[Service]:
+    numbers = sorted(int(name.rpartition("-")[2]) for name in names)
+    return [Service(stores.name(number), JOBSTORE.module, f"job store {number}", number) for number in numbers]
 
 
 def a_job_store_runs(site: Site) -> bool:
@@ -72,7 +82,7 @@ def a_job_store_runs(site: Site) -> bool:
     Raises:
         SiteError: it runs on another host.
     """
-    return any(find(site, service).state != "down" for service in job_stores(site))
+    return any(find(site, service).state != "down" for service in _started_job_stores(site))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def command(as_json: bool) -> int:
     from balsam_cli import listing, new_jobs, output, records, services
 
     site = find_site()
-    statuses = [services.probe(site, service) for service in services.services_of(site)]
+    statuses = [services.probe(site, service) for service in services.started_services(site)]
     up = all(status.state == "up" for status in statuses)
     record: output.Record = {
         "site": str(site.path),

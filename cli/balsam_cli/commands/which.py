@@ -41,7 +41,7 @@ def _state(site: Site) -> str:
     if not known_sites.exists(site):
         return "gone"
     try:
-        running = [services.find(site, service).state != "down" for service in services.services_of(site)]
+        running = [services.find(site, service).state != "down" for service in services.started_services(site)]
     except BalsamError:
         return "on another host"
     return "up" if all(running) else "partly up" if any(running) else "down"

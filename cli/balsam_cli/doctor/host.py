@@ -20,15 +20,25 @@ _LEAST_FILES, _LEAST_PROCESSES = 1024, 1000
 
 @dataclass(frozen=True)
 class BatchSystem:
-    """A batch system: the command that submits, and a question that changes nothing."""
+    """A batch system: the command that submits, and a question that changes nothing.
+
+    Attributes:
+        unconfigured: what it says on a host where it is installed and belongs to no cluster; empty: not known.
+    """
 
     name: str
     submit: str
     question: tuple[str, ...]
+    unconfigured: str = ""
 
 
 BATCH_SYSTEMS = (
-    BatchSystem("Slurm", "sbatch", ("squeue", "--noheader", "--format=%i", "--states=RUNNING")),
+    BatchSystem(
+        "Slurm",
+        "sbatch",
+        ("squeue", "--noheader", "--format=%i", "--states=RUNNING"),
+        unconfigured="Could not establish a configuration source",
+    ),
     BatchSystem("Flux", "flux", ("flux", "jobs", "--no-header")),
     BatchSystem("LSF", "bsub", ("bqueues",)),
     BatchSystem("PBS", "qsub", ("qstat", "-Q")),
@@ -75,8 +85,10 @@ def check_batch(patient: Patient) -> Iterator[Finding]:
         question = " ".join(system.question)
         if answer.late:
             yield problem("batch system", f"{system.name}: no answer within {_BATCH_SECONDS:g} s", question)
+        elif system.unconfigured and system.unconfigured in answer.err:
+            yield ok("batch system", f"{system.name} is installed and configured for no cluster: launchers run here")
         elif answer.status != 0:
-            yield problem("batch system", f"{system.name}: {answer.err.strip() or answer.last_line}", question)
+            yield problem("batch system", f"{system.name}: {answer.last_line}", question)
         else:
             yield ok("batch system", f"{system.name} ({shutil.which(system.submit)}) answers")
 

@@ -11,10 +11,12 @@ import pytest
 import sqlalchemy as sa
 
 from balsam.errors import ResourceExhausted, Unavailable, ValidationError
+from balsam.v1 import job_service_pb2, query_pb2
 from balsam_jobstore import database
 from balsam_jobstore.json_at import _sqlite_paths
 from balsam_jobstore.leases import Credit, Stream
 from balsam_jobstore.rows import COLUMNS, Row
+from balsam_jobstore.server import convert
 from balsam_jobstore.sessions import LAUNCHER, Session
 from balsam_jobstore.workflows import is_glob, like_pattern, sqlite_glob, workflow_condition
 
@@ -141,3 +143,16 @@ def test_a_row_takes_its_columns_in_the_order_in_which_they_are_selected() -> No
     row = Row(range(len(names)))
     assert [getattr(row, name) for name in names] == list(range(len(names)))
     assert row.snapshot() == tuple(row.before)
+
+
+@pytest.mark.parametrize("filter", [None, query_pb2.Filter(), query_pb2.Filter(all=query_pb2.Filter.Group())])
+def test_a_filter_that_all_jobs_match_is_none(filter: query_pb2.Filter | None) -> None:
+    """What the library sends for all jobs: they are counted by looking at one row, not at a million."""
+    assert convert.optional_node(job_service_pb2.CountJobsRequest(filter=filter)) is None
+
+
+def test_a_filter_that_some_match_stays() -> None:
+    some = query_pb2.Filter(
+        test=query_pb2.Test(field="name", op=query_pb2.Test.EXACT, values=[query_pb2.Value(text="a")])
+    )
+    assert convert.optional_node(job_service_pb2.CountJobsRequest(filter=some)) is not None

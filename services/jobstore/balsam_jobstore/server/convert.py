@@ -243,8 +243,9 @@ def orders(messages: Iterable[query_pb2.OrderBy]) -> list[Order]:
 
 
 def optional_node(request: Message) -> Node | None:
-    """The filter of a request, if it has one."""
-    return node(request.filter) if request.HasField("filter") else None  # type: ignore[attr-defined]
+    """The filter of a request; None: it has none, or one that all match, for which there may be a shorter way."""
+    found = node(request.filter) if request.HasField("filter") else None  # type: ignore[attr-defined]
+    return None if found == Group("all") else found
 
 
 def group_values(fields: Sequence[str], row: Sequence[Any]) -> list[query_pb2.Value]:
