@@ -20,6 +20,7 @@ def _setting(
     return dataclasses.field(default=default, metadata={"doc": doc, "least": least, "most": most, "choices": choices})
 
 
+BATCH_SYSTEMS = ("auto", "slurm", "pbs", "lsf", "cobalt", "flux", "local")
 MPI_COMMANDS = ("auto", "mpich", "openmpi", "intelmpi", "srun", "aprun", "jsrun", "pals")
 
 
@@ -49,6 +50,12 @@ class Settings:
         10.0, "Between SIGTERM and SIGKILL when a run or a script is stopped [s].", least=0
     )
     stop_margin_seconds: float = _setting(60.0, "A launcher stops so long before its allocation ends [s].", least=0)
+    batch_system: str = _setting(
+        "auto",
+        "What launches are submitted to: auto (the one whose commands are on PATH, else local), slurm, pbs, lsf, "
+        "cobalt, flux or local (processes of this host).",
+        choices=BATCH_SYSTEMS,
+    )
     mpi_command: str = _setting(
         "auto",
         "How MPI runs are started: auto, mpich, openmpi, intelmpi, srun, aprun, jsrun or pals.",

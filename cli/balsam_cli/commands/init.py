@@ -14,7 +14,6 @@ from balsam_cli import known_sites, options
 from balsam_cli.command import Command
 from balsam_cli.databases import check_database
 from balsam_cli.output import Lines, printer
-from balsam_scheduler.batch.policy import POLICY_FILE, render
 
 
 @click.command(cls=Command)
@@ -22,16 +21,19 @@ from balsam_scheduler.batch.policy import POLICY_FILE, render
 @click.option("--db", metavar="DB", default="sqlite", help="sqlite (default), postgres, or the URL of a PostgreSQL.")
 @options.as_json
 def command(path: str, db: str, as_json: bool) -> None:
-    """Make a site at PATH: settings, policy, database, data/, log/, qsubmit/, credentials.
+    """Make a site at PATH: settings, policy, database, job templates, data/, log/, qsubmit/, credentials.
 
     The default database is an embedded SQLite; `postgres` makes a private
     PostgreSQL in the site; a URL names a server that exists.
     """
+    from balsam_scheduler.batch import policy, templates
+
     if not path:
         raise ValidationError("PATH is empty", field="path")
     settings = dataclasses.replace(Settings(), database=check_database(db, "--db"))
     site = make_site(path, settings)
-    (site.path / POLICY_FILE).write_text(render())
+    templates.copy_to(site)
+    (site.path / policy.POLICY_FILE).write_text(policy.render())
     known_sites.remember(site)
     where = shlex.quote(str(site.path))
     printer(as_json).one(

@@ -10,18 +10,15 @@ import signal
 import sys
 
 from balsam.collector import collect_rarely
-from balsam.errors import BalsamError, NotFound
+from balsam.errors import BalsamError
 from balsam.logs import open_log
-from balsam.rpc import Connection
 from balsam.serving import Service, owner_only
 from balsam.site import Site
-from balsam.v1 import launch_service_pb2
-from balsam.v1.launch_service_pb2_grpc import LaunchServiceStub
 from balsam.v1.launcher_service_pb2_grpc import add_LauncherServiceServicer_to_server
-from balsam_launcher import leftover, mpi, traces
+from balsam_launcher import leftover, mpi, of_launch, traces
 from balsam_launcher.launcher import Launcher
 from balsam_launcher.nodes import Node, find_nodes, select
-from balsam_launcher.options import ENV_LAUNCH_ID, LauncherOptions
+from balsam_launcher.options import LauncherOptions
 from balsam_launcher.server import LauncherService
 
 log = logging.getLogger("balsam.launcher")
@@ -44,7 +41,8 @@ def run(site: Site, options: LauncherOptions) -> int:
         "nodes: %s; mode %s; MPI: %s", ", ".join(node.name for node in nodes), options.job_mode, _mpi_text(command)
     )
     collect_rarely()
-    asyncio.run(_serve(site, options, nodes, command))
+    with of_launch.recorded(site, options.launch):
+        asyncio.run(_serve(site, options, nodes, command))
     return 0
 
 
@@ -94,8 +92,6 @@ async def _serve(site: Site, options: LauncherOptions, nodes: list[Node], comman
     service = Service(site, name, owner_only(site))
     add_LauncherServiceServicer_to_server(LauncherService(launcher), service.server)
     try:
-        if options.launch is not None:
-            await asyncio.to_thread(_check_launch, site, options.launch)
         await launcher.open()
         await service.start()
         async with _progress(launcher):
@@ -110,18 +106,6 @@ async def _serve(site: Site, options: LauncherOptions, nodes: list[Node], comman
     for line in await asyncio.to_thread(leftover.find, site, options, limits):
         log.warning("%s", line)
         print(f"balsam launcher: {line}", file=sys.stderr)
-
-
-def _check_launch(site: Site, launch_id: int) -> None:
-    """Refuses a launch that does not exist; later it may be deleted, and the launcher goes on with what is left."""
-    connection = Connection(site)
-    try:
-        connection.call(LaunchServiceStub, "GetLaunch", launch_service_pb2.GetLaunchRequest(launch_id=launch_id))
-    except NotFound as error:
-        raise NotFound(f"{ENV_LAUNCH_ID} = {launch_id}: {error}") from None
-    finally:
-        connection.close()
-    log.info("of launch %d", launch_id)
 
 
 def _progress(launcher: Launcher) -> contextlib.AbstractAsyncContextManager[None]:

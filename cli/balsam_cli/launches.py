@@ -1,0 +1,44 @@
+"""Batch launches, as commands tell of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+
+from balsam.client import Client
+from balsam.errors import BalsamError
+from balsam_cli import records
+from balsam_cli.output import Record
+from balsam_cli.terminal import note
+from balsam_scheduler.batch.looking import refresh
+from balsam_scheduler.batch.records import LaunchRecord
+
+
+def as_record(launch: LaunchRecord) -> Record:
+    """Every field of a launch, for `--json`."""
+    return records.launch_record(dataclasses.asdict(launch))
+
+
+def line(launch: LaunchRecord) -> str:
+    """A launch that was submitted, in a line."""
+    job = f"{launch.batch_system} job {launch.scheduler_id}" if launch.scheduler_id else launch.batch_system
+    why = f": {launch.message}" if launch.message else ""
+    return f"launch {launch.launch_id} ({job}) is {launch.state}{why}"
+
+
+def warning(launch: LaunchRecord) -> str:
+    """What may keep the launcher of a launch from its work; empty: nothing."""
+    if launch.batch_system == "local":
+        return ""
+    return (
+        f"note: the services of this site listen on a Unix socket of this host ({socket.gethostname()}): "
+        "a launcher on another host does not reach them"
+    )
+
+
+def bring_up_to_date(store: Client) -> None:
+    """Asks the batch system about the launches that are not over; says so where that fails."""
+    try:
+        refresh(store.site, store)
+    except BalsamError as error:
+        note(f"note: the states of launches may be old: {error}")
