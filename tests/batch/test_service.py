@@ -29,10 +29,9 @@ from tests.batch.service_process import (
     wait_until_all_finished,
 )
 from tests.support.processes import Services, running_launcher
+from tests.support.processes import services as running_services
 from tests.support.scheduling import Jobs
 from tests.support.sites import make_test_site, states, wait_until
-
-pytestmark = pytest.mark.usefixtures("services")
 
 LIST_SESSIONS = (SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest())
 
@@ -55,14 +54,23 @@ def jobs(site: Site) -> Iterator[Jobs]:
 
 @pytest.fixture
 def client(site: Site) -> Iterator[Client]:
-    """The site as a program sees it."""
+    """The site with its job store only: nothing becomes runnable."""
+    with running_services(site, "jobstore"):
+        client = Client(site)
+        yield client
+        client.close()
+
+
+@pytest.fixture
+def working(site: Site, services: Services) -> Iterator[Client]:
+    """The site with all of its services."""
     client = Client(site)
     yield client
     client.close()
 
 
 def test_the_service_gets_all_jobs_finished_with_the_launches_that_the_policy_allows(
-    site: Site, client: Client, jobs: Jobs
+    site: Site, working: Client, jobs: Jobs
 ) -> None:
     allow(site)
     for number in range(30):
@@ -71,27 +79,27 @@ def test_the_service_gets_all_jobs_finished_with_the_launches_that_the_policy_al
 
     def over() -> bool:
         nonlocal most
-        most = max(most, sum(state not in ("ENDED", "CANCELLED") for state in launch_states(client)))
+        most = max(most, sum(state not in ("ENDED", "CANCELLED") for state in launch_states(working)))
         return set(states(site).values()) == {"JOB_FINISHED"}
 
     with running(site) as process:
         wait_until(over, 60, "all jobs finish", site=site)
-        wait_until(lambda: set(launch_states(client)) == {"ENDED"}, 60, "the launches end", site=site)
+        wait_until(lambda: set(launch_states(working)) == {"ENDED"}, 60, "the launches end", site=site)
         assert most == 2
-        assert len(launches(client)) == 2
+        assert len(launches(working)) == 2
         # More work: one launch more, soon, and without anybody asking for it.
         jobs.add("late", args="true")
         wait_until_all_finished(site)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    assert len(launches(client)) == 3
+    assert len(launches(working)) == 3
     assert "launch 1 " in said(site)
     assert "is submitted: 1 node for 16 minutes in the default queue; room for 15 jobs" in said(site)
     assert said(site).endswith("balsam service: stopped; launches that are queued stay\n")
-    wait_until(lambda: set(launch_states(client)) == {"ENDED"}, 60, "the launches end", site=site)
+    wait_until(lambda: set(launch_states(working)) == {"ENDED"}, 60, "the launches end", site=site)
     assert dry_run(site) == {"submit": [], "covered": [], "waiting": [], "breakers": []}
     assert service(site, "--once").returncode == 0
-    assert len(launches(client)) == 3
+    assert len(launches(working)) == 3
 
 
 def test_a_dry_run_shows_what_would_be_submitted_and_submits_nothing(site: Site, client: Client, jobs: Jobs) -> None:
@@ -111,13 +119,10 @@ def test_a_dry_run_shows_what_would_be_submitted_and_submits_nothing(site: Site,
     assert launches(client) == []
 
 
-def test_it_sees_workflows_bound_jobs_and_idle_launchers(
-    site: Site, services: Services, client: Client, jobs: Jobs
-) -> None:
+def test_it_sees_workflows_bound_jobs_and_idle_launchers(site: Site, client: Client, jobs: Jobs) -> None:
     allow(site)
     policy = site.path / "policy.toml"
     launch = jobs.add_launch(nodes=1)
-    services.stop("scheduler")  # nothing becomes runnable
     jobs.add("a", args="true")
     jobs.add("b", args="true", queued_launch=launch)
     jobs.add("c", args="true", num_nodes=2)
@@ -150,7 +155,7 @@ def test_launches_that_end_without_having_run_anything_trip_the_breaker(site: Si
     assert launch_states(client) == ["ENDED"] * 3
 
 
-def test_one_round_submits_once_for_the_same_work(site: Site, client: Client, jobs: Jobs) -> None:
+def test_one_round_submits_once_for_the_same_work(site: Site, working: Client, jobs: Jobs) -> None:
     allow(site)
     jobs.add("a", args="true", wall_time_minutes=9)
     blocker = jobs.add("parent", args="sleep 60")
@@ -160,13 +165,13 @@ def test_one_round_submits_once_for_the_same_work(site: Site, client: Client, jo
     assert "balsam service: launch 1 (" in first.stderr
     assert "1 job must wait: waiting for parents that have not finished" in first.stderr
     assert service(site, "--once").returncode == 0
-    assert len(launches(client)) == 1
-    assert (launches(client)[0]["nodes"], launches(client)[0]["wall_minutes"]) == (1, 11)
+    assert len(launches(working)) == 1
+    assert (launches(working)[0]["nodes"], launches(working)[0]["wall_minutes"]) == (1, 11)
     log = (site.log / "service.log").read_text()
     assert "launch 1 (" in log
 
 
-def test_a_second_service_of_a_site_is_refused(site: Site) -> None:
+def test_a_second_service_of_a_site_is_refused(site: Site, client: Client) -> None:
     allow(site)
     with running(site) as process:
         wait_until(lambda: "submitting to" in said(site), site=site)
@@ -175,20 +180,23 @@ def test_a_second_service_of_a_site_is_refused(site: Site) -> None:
     assert second.stderr.startswith(f"balsam: the automatic submitter of this site runs already (pid {process.pid} on ")
 
 
-@pytest.mark.parametrize(
-    ("policy", "reason"),
-    [(None, "there is no"), ("", "has no [[queue]]"), ("max_launch = 1", "did you mean 'max_launches'?")],
-)
-def test_without_a_valid_policy_it_says_so(site: Site, policy: str | None, reason: str) -> None:
-    if policy is not None:
-        (site.path / "policy.toml").write_text(policy)
-    done = service(site)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert reason in done.stderr
+def test_without_a_valid_policy_it_says_so(site: Site, client: Client) -> None:
+    file = site.path / "policy.toml"
+
+    def refusal() -> str:
+        done = service(site)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        return done.stderr
+
+    assert f"there is no {file}, which says what may be submitted" in refusal()
+    file.write_text("max_launches = 1")
+    assert f"{file} has no [[queue]], so nothing may be submitted" in refusal()
+    file.write_text("max_launch = 1")
+    assert "unknown setting 'max_launch'; did you mean 'max_launches'?" in refusal()
 
 
 def test_it_waits_for_a_job_store_that_is_started_again(
-    site: Site, services: Services, client: Client, jobs: Jobs
+    site: Site, services: Services, working: Client, jobs: Jobs
 ) -> None:
     allow(site)
     with running(site) as process:
@@ -200,7 +208,7 @@ def test_it_waits_for_a_job_store_that_is_started_again(
         assert process.poll() is None
 
 
-def test_a_job_that_no_launch_of_the_policy_holds_is_told_so_at_submission(site: Site) -> None:
+def test_a_job_that_no_launch_of_the_policy_holds_is_told_so_at_submission(site: Site, client: Client) -> None:
     allow(site)
     environ = os.environ | {"BALSAM_DB_PATH": str(site.path)}
 

@@ -12,11 +12,9 @@ import pytest
 from balsam.client import Client
 from balsam.site import Site
 from tests.batch.service_process import allow, dry_run, launch_states, launches, running, said, service
-from tests.support.processes import log_tails
+from tests.support.processes import log_tails, services
 from tests.support.scheduling import Jobs
 from tests.support.sites import make_test_site, wait_until
-
-pytestmark = pytest.mark.usefixtures("services")
 
 
 class StandIn:
@@ -86,19 +84,20 @@ def site(tmp_path: Path, stand_in: StandIn) -> Site:
 
 
 @pytest.fixture
-def jobs(site: Site) -> Iterator[Jobs]:
+def client(site: Site) -> Iterator[Client]:
+    """The site with its job store only: jobs stay as they are added, and nobody else looks after launches."""
+    with services(site, "jobstore"):
+        client = Client(site)
+        yield client
+        client.close()
+
+
+@pytest.fixture
+def jobs(site: Site, client: Client) -> Iterator[Jobs]:
     """The jobs of the site."""
     jobs = Jobs(site)
     yield jobs
     jobs.close()
-
-
-@pytest.fixture
-def client(site: Site) -> Iterator[Client]:
-    """The site as a program sees it."""
-    client = Client(site)
-    yield client
-    client.close()
 
 
 @pytest.mark.parametrize("accepting", [True, False])
