@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import socket
+from collections.abc import Iterator
 
 from balsam.client import Client
 from balsam.errors import BalsamError
+from balsam.logs import formatter
+from balsam.site import Site
 from balsam_cli import records
 from balsam_cli.output import Record
 from balsam_cli.terminal import note
@@ -34,6 +39,27 @@ def warning(launch: LaunchRecord) -> str:
         f"note: the services of this site listen on a Unix socket of this host ({socket.gethostname()}): "
         "a launcher on another host does not reach them"
     )
+
+
+@contextlib.contextmanager
+def logged(site: Site) -> Iterator[None]:
+    """What is submitted and cancelled meanwhile, and why it is not, goes into the site's log ``batch.log`` as well."""
+    log = logging.getLogger("balsam.batch")
+    try:
+        handler = logging.FileHandler(site.log / "batch.log", delay=True, encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        yield
+        return
+    handler.setFormatter(formatter())
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(site.settings.log_level)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)
+        handler.close()
 
 
 def bring_up_to_date(store: Client) -> None:

@@ -116,5 +116,25 @@ def test_a_run_does_not_hand_its_credential_on(monkeypatch: pytest.MonkeyPatch) 
 def test_the_commands_on_path_tell_which_system_it_is(tmp_path: Path, programs: list[str], name: str) -> None:
     for program in programs:
         (tmp_path / program).touch(0o755)
-    assert choose("auto", str(tmp_path)).name == name
+    assert choose("auto", str(tmp_path), lambda call: Output(0)).name == name
     assert choose("lsf", str(tmp_path)).name == "lsf"
+
+
+def test_a_slurm_that_belongs_to_no_cluster_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def say(call: Call) -> Output:
+        return Output(
+            1,
+            err="squeue: error: resolve_ctls_from_dns_srv: ...\nsqueue: fatal: Could not establish a"
+            " configuration source\n",
+        )
+
+    for program in ("sbatch", "squeue", "qsub", "qstat"):
+        (tmp_path / program).touch(0o755)
+    monkeypatch.setattr("balsam_scheduler.batch.systems.slurm._CONFIGURATIONS", (str(tmp_path / "slurm.conf"),))
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    assert choose("auto", str(tmp_path), say).name == "pbs"
+    monkeypatch.setenv("SLURM_CONF", "/a/cluster")
+    assert choose("auto", str(tmp_path), say).name == "slurm"
+    monkeypatch.delenv("SLURM_CONF")
+    (tmp_path / "slurm.conf").touch()
+    assert choose("auto", str(tmp_path), say).name == "slurm"

@@ -59,11 +59,12 @@ def test_a_launch_is_submitted_listed_and_cancelled(stand_in: StandIn, balsam: B
 
 @LSF
 @pytest.mark.usefixtures("_job_store")
-def test_a_launch_that_is_refused_is_one_line_and_is_listed(stand_in: StandIn, balsam: Balsam) -> None:
+def test_a_launch_that_is_refused_is_one_line_and_is_listed(stand_in: StandIn, balsam: Balsam, site: Site) -> None:
     with stand_in.trouble("refuse", "nowhere: No such queue. Job not submitted."):
         done = balsam("submit-launch", "-n", "1", "-t", "5", "-q", "nowhere")
     assert (done.status, done.out) == (1, "")
     assert done.err == ("balsam: launch 1 was not submitted: bsub: nowhere: No such queue. Job not submitted.\n")
+    assert "launch 1 was not submitted: bsub: nowhere: No such queue." in (site.log / "batch.log").read_text()
     (row,) = balsam("ls", "launches", "--json").json
     assert (row["state"], row["message"]) == ("SUBMIT_FAILED", "bsub: nowhere: No such queue. Job not submitted.")
 

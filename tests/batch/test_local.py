@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,18 +27,30 @@ from tests.support.sites import make_test_site, states, wait_for_states, wait_un
 SMALL = LaunchRequest(1, 5)
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site whose services run, for all of these tests."""
+    site = make_test_site(tmp_path_factory.mktemp("local"), batch_system="local")
+    with services(site):
+        yield site
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return make_test_site(tmp_path, batch_system="local")
+def site(served: Site) -> Iterator[Site]:
+    """That site, with nothing of the tests before."""
+    shutil.rmtree(served.templates, ignore_errors=True)
+    yield served
+    _end_all(served)
 
 
 @pytest.fixture
 def client(site: Site) -> Iterator[Client]:
-    with services(site):
-        client = Client(site)
-        yield client
-        _end_all(site)
-        client.close()
+    client = Client(site)
+    yield client
+    _end_all(site)
+    client.BalsamJob.objects.all().delete()
+    client.QueuedLaunch.objects.all().delete()
+    client.close()
 
 
 @pytest.fixture

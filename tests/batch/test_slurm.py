@@ -13,7 +13,7 @@ from balsam.site import Site
 from balsam_scheduler.batch.cancelling import cancel
 from balsam_scheduler.batch.records import LaunchRecord
 from balsam_scheduler.batch.submitting import LaunchRequest, SubmitFailed, refresh, submit
-from tests.support.processes import services
+from tests.support.processes import Services, services
 from tests.support.scheduling import Jobs
 from tests.support.sites import make_test_site, wait_for_states, wait_until
 from tests.support.slurm import Slurm
@@ -27,15 +27,23 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.fixture
-def client(site: Site, slurm: Slurm) -> Iterator[Client]:
-    with services(site):
-        client = Client(site)
-        yield client
-        client.close()
+def running(site: Site, slurm: Slurm) -> Iterator[Services]:
+    """The job store, which needs no Slurm, and which tests without jobs need alone."""
+    with services(site, "jobstore") as running:
+        yield running
 
 
 @pytest.fixture
-def jobs(site: Site, client: Client) -> Iterator[Jobs]:
+def client(site: Site, running: Services) -> Iterator[Client]:
+    client = Client(site)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def jobs(site: Site, running: Services) -> Iterator[Jobs]:
+    """The jobs of the site, and the scheduler, which moves them."""
+    running.start("scheduler")
     jobs = Jobs(site)
     yield jobs
     jobs.close()

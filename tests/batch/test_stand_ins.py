@@ -269,16 +269,16 @@ def test_its_launcher_knows_better_than_an_old_answer(stand_in: StandIn, site: S
     assert state(site, client) == ("RUNNING", "its launcher is here")
 
 
-@ONE
+@EVERY
 def test_the_script_runs_the_jobs_of_the_site(stand_in: StandIn, tmp_path: Path) -> None:
-    site = make_test_site(tmp_path / "real", batch_system="pbs")
+    site = make_test_site(tmp_path / "real", batch_system=stand_in.kind)
     with services(site):
         client, jobs = Client(site), Jobs(site)
         launch = submit(site, client, SMALL)
         jobs.add("bound", args="sh -c 'echo $BALSAM_LAUNCH_ID'", queued_launch=launch.launch_id)
         jobs.add("free", args="true")
-        process = stand_in.start(launch.scheduler_id)
-        assert process.wait(60) == 0, Path(stand_in.jobs()[launch.scheduler_id]["output"]).read_text()
+        (job_id,) = stand_in.jobs()
+        assert stand_in.start(job_id).wait(60) == 0, Path(stand_in.jobs()[job_id]["output"]).read_text()
         assert states(site) == {"bound": "JOB_FINISHED", "free": "JOB_FINISHED"}
         assert state(site, client) == ("ENDED", "")
         client.close()

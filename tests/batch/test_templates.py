@@ -91,11 +91,12 @@ def test_users_change_their_copies(site: Site) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("#!/bin/bash\n\n{{ node }}\n", "line 3: 'node' is undefined (it may name batch_system, command, "),
+        ("#!/bin/bash\n\n{{ node }}\n", "line 3: 'node' is undefined; did you mean 'nodes'?"),
         ("#!/bin/bash\n{% if queue %}\n", "line 2: Unexpected end of template"),
+        ("{{ scheduler_id }}", "line 1: 'scheduler_id' is undefined"),
         ("{{ nodes / 0 }}", "line 1: division by zero"),
         ("{{ queue | shout }}", "line 1: No filter named 'shout'"),
-        ("a\n{{ launch.nodes }}", "line 2: 'launch' is undefined"),
+        ("a\n{{ launch.nodes }}", "line 2: 'launch' is undefined; did you mean 'launcher'?"),
     ],
 )
 def test_a_template_that_does_not_render_is_named_with_its_line(site: Site, text: str, why: str) -> None:

@@ -20,6 +20,7 @@ def command(launches: tuple[int, ...], as_json: bool) -> int:
     from balsam.errors import BalsamError
     from balsam.site import find_site
     from balsam_cli import access, outcome, output
+    from balsam_cli.launches import logged
     from balsam_scheduler.batch.cancelling import cancel
 
     site = find_site()
@@ -27,7 +28,8 @@ def command(launches: tuple[int, ...], as_json: bool) -> int:
     result = outcome.Outcome(asked=len(launches))
     for launch_id in launches:
         try:
-            cancel(site, store, launch_id)
+            with logged(site):
+                cancel(site, store, launch_id)
             result.done += 1
         except BalsamError as error:
             result.skip(str(launch_id), error)

@@ -62,7 +62,8 @@ def _submit(site: Site, request: LaunchRequest, as_json: bool) -> int:
     from balsam_scheduler.batch.submitting import submit
 
     store = access.open_store(site)
-    launch = submit(site, store, request)
+    with launches.logged(site):
+        launch = submit(site, store, request)
     output.printer(as_json).one(launches.as_record(launch), output.Lines([launches.line(launch)]))
     if text := launches.warning(launch):
         note(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ from balsam_scheduler.batch import calls, naming, records
 from balsam_scheduler.batch.answers import Answer, CannotTell, Known, System
 from balsam_scheduler.batch.records import LaunchRecord
 from balsam_scheduler.batch.systems import named
+
+log = logging.getLogger("balsam.batch")
 
 _STOP_SECONDS = 10.0
 """What a launcher needs beside the grace of its runs."""
@@ -44,6 +47,7 @@ def cancel(
         raise NotAllowed(f"launch {launch_id} is over: it is {launch.state}")
     if launch.batch_system:
         _end(site, launch, named(launch.batch_system), run, sleep)
+    log.info("launch %d is cancelled", launch_id)
     values = {"state": records.CANCELLED, "message": "cancelled with `balsam cancel`"}
     return records.change(client, launch, lambda now: values)
 

@@ -19,6 +19,7 @@ from balsam_scheduler.batch.records import LaunchRecord
 from balsam_scheduler.batch.systems import named
 
 log = logging.getLogger("balsam.batch")
+log.addHandler(logging.NullHandler())  # who has no log hears of errors otherwise: they are raised
 
 PATIENCE_SECONDS = 300.0
 """A submission may be under way for so long; a launch that the batch system does not know then was never accepted."""

@@ -83,7 +83,7 @@ def submit(site: Site, client: Client, wanted: LaunchRequest, run: calls.Run = c
         BalsamError: it was not recorded; says why.
     """
     values = check(wanted)
-    system = choose(site.settings.batch_system)
+    system = choose(site.settings.batch_system, run=run)
     launch = records.create(client, values | {"batch_system": system.name}, wanted.request_id)
     if launch.state == records.SUBMIT_FAILED:
         raise SubmitFailed(launch.launch_id, launch.message)
@@ -191,8 +191,10 @@ def _find(launch: LaunchRecord, system: System, run: calls.Run) -> Known | Gone 
 
 def _record_answer(client: Client, launch: LaunchRecord, answer: Known | CannotTell) -> LaunchRecord:
     if isinstance(answer, CannotTell):
+        log.warning("launch %d: %s", launch.launch_id, answer.reason)
         return _record(client, launch, state=records.UNKNOWN, message=answer.reason)
     state = records.RUNNING if answer.state == records.RUNNING else records.QUEUED
+    log.info("launch %d is %s job %s", launch.launch_id, launch.batch_system, answer.job_id)
     return _record(client, launch, scheduler_id=answer.job_id, state=state, message="")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from balsam_scheduler.batch.records import LaunchRecord
 
 _SHIPPED = Path(__file__).parent / "templates"
+_FIELDS = (
+    *("launch_id", "nodes", "wall_minutes", "queue", "project", "job_mode", "wf_filter", "sched_flags"),
+    *("prescheduled_only", "owner"),
+)
+"""Of a launch: those that say what is wanted."""
+_UNDEFINED = re.compile(r"'(\w+)' is undefined")
 _TIMES_MARGIN = 3
 """A launch that is shorter than so many margins is not warned of its end: it would do little else."""
 
@@ -39,7 +46,7 @@ def copy_to(site: Site) -> None:
 
 
 def variables(site: Site, launch: LaunchRecord, name: str, output: Path) -> dict[str, Any]:
-    """What a template may name: every field of the launch, and these.
+    """What a template may name.
 
     Args:
         site: the site.
@@ -48,7 +55,7 @@ def variables(site: Site, launch: LaunchRecord, name: str, output: Path) -> dict
         output: file that takes the output.
     """
     seconds, margin = launch.wall_minutes * 60, site.settings.stop_margin_seconds
-    values = {field: getattr(launch, field) for field in launch.__dataclass_fields__}
+    values = {field: getattr(launch, field) for field in _FIELDS}
     return values | {
         "site": str(site.path),
         "name": name,
@@ -107,6 +114,15 @@ def _line_of(error: Exception, template: Path) -> int:
 
 
 def _wrong(template: Path, line: int, why: str, values: Mapping[str, Any] | None = None) -> SiteError:
-    known = f" (it may name {', '.join(sorted(values))})" if values and "undefined" in why else ""
     where = f"{template}, line {line}" if line else str(template)
-    return SiteError(f"the job template does not render: {where}: {why}{known}")
+    return SiteError(f"the job template does not render: {where}: {why}{_hint(why, values or {})}")
+
+
+def _hint(why: str, values: Mapping[str, Any]) -> str:
+    import difflib
+
+    undefined = _UNDEFINED.search(why)
+    near = difflib.get_close_matches(undefined[1], values, n=1) if undefined else []
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return "; docs/batch.md says what it may name" if undefined else ""

@@ -6,7 +6,9 @@ import os
 import shutil
 
 from balsam.errors import NotFound
+from balsam_scheduler.batch import calls
 from balsam_scheduler.batch.answers import System
+from balsam_scheduler.batch.systems import slurm
 from balsam_scheduler.batch.systems.cobalt import Cobalt
 from balsam_scheduler.batch.systems.flux import Flux
 from balsam_scheduler.batch.systems.local import Local
@@ -29,18 +31,22 @@ _SIGNS = (
 """Which commands tell that a system is here; the first of which all are found."""
 
 
-def choose(setting: str, path: str | None = None) -> System:
+def choose(setting: str, path: str | None = None, run: calls.Run = calls.run) -> System:
     """The batch system to submit to.
 
     Args:
         setting: the setting `batch_system`; ``auto``: the one whose commands are found, else ``local``.
         path: where commands are looked for; None: PATH.
+        run: runs one of them where it is not clear whether they belong to a cluster.
     """
+    if setting != "auto":
+        return SYSTEMS[setting]
     path = os.environ.get("PATH", os.defpath) if path is None else path
-    if setting == "auto":
-        found = (name for name, programs in _SIGNS if all(shutil.which(program, path=path) for program in programs))
-        setting = next(found, "local")
-    return SYSTEMS[setting]
+    for name, programs in _SIGNS:
+        is_there = all(shutil.which(program, path=path) for program in programs)
+        if is_there and (name != "slurm" or slurm.has_cluster(os.environ, run)):
+            return SYSTEMS[name]
+    return SYSTEMS["local"]
 
 
 def named(name: str) -> System:

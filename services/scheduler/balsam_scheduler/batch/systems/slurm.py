@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, Submission, Ticket
-from balsam_scheduler.batch.calls import Call, Output
+from balsam_scheduler.batch.calls import Call, CannotRun, Output, Run
 from balsam_scheduler.batch.systems.commanded import Commanded, answer_for
 
 _STATES = {
@@ -23,6 +24,24 @@ _STATES = {
 _JOB_ID = re.compile(r"^(\d+)(?:;.*)?$", re.MULTILINE)
 _UNKNOWN = "Invalid job id specified"
 _OVER = (_UNKNOWN, "already completing or completed")
+
+
+_CONFIGURATIONS = ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf", "/etc/opt/slurm/slurm.conf")
+_NO_CLUSTER = "Could not establish a configuration source"
+
+
+def has_cluster(environ: Mapping[str, str], run: Run) -> bool:
+    """Whether the commands belong to a cluster: packages that are installed and configured for none are of no use.
+
+    They find their configuration in a file, or ask for it by DNS: they are asked only where no file is found.
+    """
+    named = environ.get("SLURM_CONF") or environ.get("SLURM_CONF_SERVER")
+    if named or any(os.path.exists(path) for path in _CONFIGURATIONS):
+        return True
+    try:
+        return _NO_CLUSTER not in run(Call(("squeue", "-h", "-t", "RUNNING", "-o", "%i"))).err
+    except CannotRun:
+        return True
 
 
 class Slurm(Commanded):
