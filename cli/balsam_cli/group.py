@@ -42,6 +42,9 @@ COMMANDS = {
     },
     "Work": {
         "launcher": "Run jobs, here and now.",
+        "submit-launch": "Submit a launcher to the batch system.",
+        "cancel": "Cancel batch launches.",
+        "service": "Submit launches for the work there is, by a policy.",
         "completion": "Print the completion script of a shell.",
     },
 }

@@ -161,7 +161,10 @@ def list_applications(store: Client, wanted: Wanted, printer: Printer) -> None:
 
 
 def list_launches(store: Client, wanted: Wanted, printer: Printer) -> None:
-    """Prints launches, oldest first."""
+    """Prints launches, oldest first, as the batch system has them now."""
+    from balsam_cli.launches import bring_up_to_date
+
+    bring_up_to_date(store)
     states = [state.upper() for word in wanted.states for state in word.split(",")]
     where = [Test("state", (), "IN", tuple(map(LAUNCH_FIELDS["state"].check, states)))] if states else []
     pages = store.launches.pages(AllOf(tuple(where)))

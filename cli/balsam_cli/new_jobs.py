@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from balsam.client import Client
+from balsam.fields import LAUNCH_FIELDS, LAUNCH_OVER
+from balsam.query import NotOf, Test
 from balsam.v1 import session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from balsam_cli.takers import Need, Taker, warning
@@ -31,11 +33,37 @@ def launchers(store: Client) -> list[session_pb2.Session]:
 
 
 def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> None:
-    """Says on stderr when no launcher at work could ever run one of these jobs."""
-    takers = [_taker(one) for one in launchers(store)]
-    text = warning([_need(job) for job in jobs], takers)
+    """Says on stderr when nobody could ever run one of these jobs: at work, submitted, or to come by the policy."""
+    needs, takers = [_need(job) for job in jobs], [_taker(one) for one in launchers(store)]
+    # Who is at work is asked first: most often they can, and nobody else needs to be asked for.
+    text = warning(needs, takers) and warning(needs, takers + _to_come(store, takers))
+    if text:
+        from balsam_cli.policy_note import with_policy
+
+        text = with_policy(text, store.site, jobs)
     if text:
         note(f"note: {text}")
+
+
+def _to_come(store: Client, takers: Sequence[Taker]) -> list[Taker]:
+    """Launches that may still run something, but those whose launcher is at work."""
+    at_work = {taker.launch for taker in takers}
+    over = Test("state", (), "IN", tuple(sorted(LAUNCH_OVER)))
+    found = (values for page in store.launches.pages(NotOf(over)) for values in page)
+    return [_taker_to_come(values) for values in found if values["launch_id"] not in at_work]
+
+
+def _taker_to_come(values: Mapping[str, Any]) -> Taker:
+    launch = {name: values.get(name, field.default) for name, field in LAUNCH_FIELDS.items()}
+    return Taker(
+        launch["nodes"],
+        launch["job_mode"],
+        launch["wf_filter"],
+        launch["launch_id"],
+        bound_only=launch["prescheduled_only"],
+        minutes=launch["wall_minutes"],
+        label=f"launch {launch['launch_id']}",
+    )
 
 
 def _taker(session: session_pb2.Session) -> Taker:
@@ -46,4 +74,6 @@ def _taker(session: session_pb2.Session) -> Taker:
 def _need(job: Mapping[str, Any]) -> Need:
     nodes = int(job.get("num_nodes", 1))
     serial = nodes == 1 and job.get("ranks_per_node", 1) == 1
-    return Need(str(job.get("workflow", "")), nodes, serial, job.get("queued_launch"))
+    return Need(
+        str(job.get("workflow", "")), nodes, serial, job.get("queued_launch"), int(job.get("wall_time_minutes", 1))
+    )

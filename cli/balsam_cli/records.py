@@ -163,6 +163,7 @@ LAUNCH_COLUMNS = (
     Column("MODE", lambda record: str(record["job_mode"])),
     Column("TAKES", lambda record: _taken(record), flexible=True),
     AGE,
+    Column("MESSAGE", lambda record: str(record["message"]), flexible=True),
 )
 
 

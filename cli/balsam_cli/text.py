@@ -63,5 +63,6 @@ def parse_time(text: str | None) -> datetime.datetime | None:
 
 
 def count(number: int, noun: str) -> str:
-    """``1 job``, ``2 jobs``, ``1,000 jobs``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """``1 job``, ``2 jobs``, ``1,000 jobs``, ``2 launches``."""
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"

@@ -27,11 +27,12 @@ class Client:
     ``client.BalsamJob``, ``client.ApplicationDefinition`` and ``client.QueuedLaunch`` are the classes bound to it.
     """
 
-    def __init__(self, site: Site) -> None:
-        from balsam.rpc import Connection
+    def __init__(self, site: Site, retry_seconds: float | None = None) -> None:
+        """`retry_seconds`: how long a call is tried again that did not arrive; None: a while."""
+        from balsam.rpc import RETRY_SECONDS, Connection
 
         self.site = site
-        self._connection = Connection(site)
+        self._connection = Connection(site, retry_seconds=RETRY_SECONDS if retry_seconds is None else retry_seconds)
         self._lock = threading.Lock()
         _every_client.add(self)
 

@@ -33,6 +33,8 @@ CPU_AFFINITIES = ("none", "depth")
 JOB_MODES = ("auto", "mpi", "serial")
 LAUNCH_STATES = ("PENDING_SUBMISSION", "QUEUED", "RUNNING", "UNKNOWN", "ENDED", "SUBMIT_FAILED", "CANCELLED")
 """Where a launch may stand; the numbers of ``balsam.v1.Launch.State``, from 1, are in this order."""
+BATCH_SYSTEMS = ("slurm", "pbs", "lsf", "cobalt", "flux", "local")
+"""What launches are submitted to; `local` starts them as processes of this host."""
 LAUNCH_OVER = frozenset({"ENDED", "SUBMIT_FAILED", "CANCELLED"})
 """The states of a launch that will run nothing any more."""
 
@@ -487,6 +489,8 @@ LAUNCH_FIELDS = _table(
     Field("owner", Kind.TEXT, "", "user who recorded it", Phase.NEVER),
     Field("create_time", Kind.TIME, None, "when it was recorded", Phase.NEVER),
     Field("revision", Kind.INTEGER, 0, "rises with every change", Phase.NEVER),
+    Field("message", Kind.TEXT, "", "why it stands where it stands"),
+    Field("batch_system", Kind.TEXT, "", "batch system that it was submitted to", choices=("", *BATCH_SYSTEMS)),
 )
 """Every field of a launch, by name."""
 

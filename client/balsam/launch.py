@@ -52,6 +52,8 @@ class QueuedLaunch(Record):
     owner: str
     create_time: datetime | None
     revision: int
+    message: str
+    batch_system: str
 
     def __repr__(self) -> str:
         return f"<{self._kind} {self.launch_id or 'not stored'} {self.state}>"

@@ -32,16 +32,21 @@ def open_log(site: Site, service: str, *, echo: bool = False) -> None:
         problem = f"no log in {site.log}: {error.strerror}; it goes to stderr"
     if echo or problem:
         handlers.append(logging.StreamHandler(sys.stderr))
-    formatter = logging.Formatter(FORMAT, "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
     for handler in handlers:
-        handler.setFormatter(formatter)
+        handler.setFormatter(formatter())
     logging.basicConfig(level=settings.log_level, handlers=handlers, force=True)
     # A full disk under log/ must not stop a service, nor fill its stderr.
     logging.raiseExceptions = False
     logging.getLogger("grpc").setLevel(logging.WARNING)
     if problem:
         logging.getLogger("balsam").error("%s", problem)
+
+
+def formatter() -> logging.Formatter:
+    """Of a line in a log: the time is in UTC."""
+    result = logging.Formatter(FORMAT, "%Y-%m-%dT%H:%M:%S")
+    result.converter = time.gmtime
+    return result
 
 
 class _RotatingFile(logging.handlers.RotatingFileHandler):

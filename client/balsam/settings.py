@@ -20,6 +20,7 @@ def _setting(
     return dataclasses.field(default=default, metadata={"doc": doc, "least": least, "most": most, "choices": choices})
 
 
+BATCH_SYSTEMS = ("auto", "slurm", "pbs", "lsf", "cobalt", "flux", "local")
 MPI_COMMANDS = ("auto", "mpich", "openmpi", "intelmpi", "srun", "aprun", "jsrun", "pals")
 
 
@@ -49,6 +50,12 @@ class Settings:
         10.0, "Between SIGTERM and SIGKILL when a run or a script is stopped [s].", least=0
     )
     stop_margin_seconds: float = _setting(60.0, "A launcher stops so long before its allocation ends [s].", least=0)
+    batch_system: str = _setting(
+        "auto",
+        "What launches are submitted to: auto (the one whose commands are on PATH, else local), slurm, pbs, lsf, "
+        "cobalt, flux or local (processes of this host).",
+        choices=BATCH_SYSTEMS,
+    )
     mpi_command: str = _setting(
         "auto",
         "How MPI runs are started: auto, mpich, openmpi, intelmpi, srun, aprun, jsrun or pals.",
@@ -93,7 +100,26 @@ def check(values: dict[str, Any], where: str) -> Settings:
     Raises:
         SiteError: a key is unknown, or a value has the wrong type or is out of range.
     """
-    known = {field.name: field for field in dataclasses.fields(Settings)}
+    settings = Settings(**checked(Settings, values, where))
+    if settings.job_stores > 1 and settings.database.startswith("sqlite"):
+        raise SiteError(
+            f"{where}: job_stores = {settings.job_stores} needs a database that several processes can serve, and "
+            "SQLite has one: set job_stores = 1, or move the site with `balsam migrate-db postgres`"
+        )
+    return settings
+
+
+setting = _setting
+"""A field of a dataclass that `checked` can check: its default, what it does, and the values that it may have."""
+
+
+def checked(table: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Values for a dataclass of `setting` fields; `where` names their origin in errors.
+
+    Raises:
+        SiteError: a key is unknown, or a value has the wrong type or is out of range.
+    """
+    known = {field.name: field for field in dataclasses.fields(table) if "doc" in field.metadata}
     clean: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
@@ -113,13 +139,7 @@ def check(values: dict[str, Any], where: str) -> Settings:
         if choices and value not in choices:
             raise SiteError(f"{where}: {key} = {value!r} must be one of {', '.join(choices)}")
         clean[key] = value
-    settings = Settings(**clean)
-    if settings.job_stores > 1 and settings.database.startswith("sqlite"):
-        raise SiteError(
-            f"{where}: job_stores = {settings.job_stores} needs a database that several processes can serve, and "
-            "SQLite has one: set job_stores = 1, or move the site with `balsam migrate-db postgres`"
-        )
-    return settings
+    return clean
 
 
 _KINDS = {str: "a text", int: "a whole number", float: "a number"}

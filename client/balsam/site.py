@@ -61,6 +61,11 @@ class Site:
         return self.path / "qsubmit"
 
     @property
+    def templates(self) -> Path:
+        """The site's own job templates."""
+        return self.path / "templates"
+
+    @property
     def database(self) -> Path:
         """Directory of the embedded database."""
         return self.path / "database"

@@ -603,6 +603,8 @@ def test_a_launch_comes_back_as_it_was_given(client: Client) -> None:
         state=launch_pb2.Launch.QUEUED,
         prescheduled_only=True,
         from_balsam=False,
+        message="Priority",
+        batch_system="slurm",
     )
     request = launches_pb.CreateLaunchRequest(launch=given, request_id=str(uuid.uuid4()))
     made = client.call("LaunchService/CreateLaunch", request)

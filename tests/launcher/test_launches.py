@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from balsam.site import Site
-from tests.support.processes import Services, launcher, launcher_command
+from balsam.v1 import launch_pb2
+from tests.support.processes import Services, launcher, launcher_command, running_launcher
 from tests.support.scheduling import Jobs
 from tests.support.sites import states, wait_for_states
 
@@ -51,6 +54,41 @@ def test_a_prescheduled_launch_runs_what_is_bound_to_it_and_says_what_it_leaves(
         f"balsam launcher: 1 job is left to other launchers: free ({free[:8]}) is not bound to launch {launch}, "
         "which takes bound jobs only (prescheduled_only)\n"
     )
+
+
+def test_a_launch_hears_of_its_launcher(
+    site: Site, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = jobs.add_launch(batch_system="slurm", state=launch_pb2.Launch.QUEUED, message="Priority")
+    jobs.add("long", args=f"sh -c 'while [ ! -e {tmp_path}/go ]; do sleep 0.02; done'")
+    monkeypatch.setenv("BALSAM_LAUNCH_ID", str(launch))
+    with running_launcher(site) as process:
+        wait_for_states(site, {"long": "RUNNING"})
+        found = jobs.get_launch(launch)
+        assert found.state == launch_pb2.Launch.RUNNING
+        assert found.message == f"its launcher is process {process.pid} of {socket.gethostname()}"
+        (tmp_path / "go").touch()
+        process.wait(30)
+    found = jobs.get_launch(launch)
+    assert (found.state, found.message) == (launch_pb2.Launch.ENDED, "")
+
+
+def test_a_launch_that_was_cancelled_stays_so(site: Site, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled = launch_pb2.Launch.CANCELLED
+    launch = jobs.add_launch(batch_system="slurm", state=cancelled)
+    monkeypatch.setenv("BALSAM_LAUNCH_ID", str(launch))
+    done = subprocess.run(launcher_command(site), capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (1, f"balsam launcher: BALSAM_LAUNCH_ID = {launch}: it was cancelled\n")
+    assert jobs.get_launch(launch).state == cancelled
+
+
+def test_a_launch_of_no_batch_system_may_have_many_launchers(
+    site: Site, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = jobs.add_launch()
+    monkeypatch.setenv("BALSAM_LAUNCH_ID", str(launch))
+    launcher(site)
+    assert jobs.get_launch(launch).state == launch_pb2.Launch.PENDING_SUBMISSION
 
 
 @pytest.mark.parametrize(

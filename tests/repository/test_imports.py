@@ -22,6 +22,10 @@ def test_no_service_imports_another(capsys: pytest.CaptureFixture[str]) -> None:
         ("balsam", "def late():\n    from balsam_cli.main import main", ["balsam_cli"]),
         ("balsam_cli", "from balsam_jobstore import store", ["balsam_jobstore"]),
         ("balsam_cli", "from balsam_launcher.main import main", []),
+        ("balsam_cli", "import balsam_scheduler.batch\nfrom balsam_scheduler.batch.submitting import submit", []),
+        ("balsam_cli", "from balsam_scheduler import batch", []),
+        ("balsam_cli", "from balsam_scheduler.batches import service", ["balsam_scheduler"]),
+        ("balsam_cli", "from balsam_scheduler.service import run", ["balsam_scheduler"]),
         ("balsam_jobstore", "from balsam_jobstore import store\nimport balsam.states", []),
         ("balsam_jobstore", "from . import store", []),
     ],
@@ -35,6 +39,15 @@ def test_every_package_is_checked() -> None:
         path.parent.name for path in ROOT.glob("services/*/*/__init__.py")
     }
     assert {name for name in there if name.startswith("balsam")} == set(PACKAGES)
+
+
+def test_submitting_loads_nothing_of_a_service() -> None:
+    """The CLI imports it."""
+    heavy = {"sqlalchemy", "grpc", "grpc.aio", "asyncio", "jinja2", "balsam_scheduler.service"}
+    code = "import sys, balsam_scheduler.batch.submitting, balsam_scheduler.batch.cancelling;"
+    code += f"print(*{heavy} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize("package", ["balsam.site", "balsam.rpc", "balsam.fields"])

@@ -288,3 +288,17 @@ def test_the_guard_ends_with_the_scheduler(tmp_path: Path) -> None:
     while not all(gone(child.pid) for child in children):
         assert time.monotonic() < gone_by
         time.sleep(0.02)
+
+
+def test_who_waits_himself_hears_of_the_end(tmp_path: Path, limit: Limit) -> None:
+    """While runs end beside it, whose orphans are collected: a child that is waited for is none."""
+    runner = Runner(Heard(), 5.0)
+    output = open_output(tmp_path / "out")
+    call = Call(["true"], tmp_path, {**os.environ, **MARK}, output, JOB_ID, 1)
+    for _ in range(20):
+        with runner.start(["sh", "-c", "exit 3"], stdout=subprocess.PIPE) as process:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its exit is still there
+            runner.run(call, limit)
+            process.communicate(timeout=20)
+        assert process.returncode == 3
+    os.close(output)

@@ -50,6 +50,12 @@ class Jobs:
         )
         return int(self._connection.call(LaunchServiceStub, "CreateLaunch", request).launch_id)
 
+    def get_launch(self, launch_id: int) -> launch_pb2.Launch:
+        """A launch as it is now."""
+        request = launch_service_pb2.GetLaunchRequest(launch_id=launch_id)
+        launch: launch_pb2.Launch = self._connection.call(LaunchServiceStub, "GetLaunch", request)
+        return launch
+
     def add(self, name: str, *, parents: Iterable[str] = (), **fields: Any) -> str:
         """Adds a job; gives its id."""
         job_id = str(uuid.uuid4())

@@ -256,7 +256,7 @@ def _configure(cluster: Slurm) -> None:
         AccountingStorageType=accounting_storage/none
         ReturnToService=2
         MessageTimeout=5
-        SlurmctldTimeout=5
+        SlurmctldTimeout=2
         SlurmdTimeout=5
         KillWait=3
         MinJobAge=300

@@ -89,6 +89,8 @@ class Launch(google.protobuf.message.Message):
     OWNER_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    BATCH_SYSTEM_FIELD_NUMBER: builtins.int
     launch_id: builtins.int
     """Output only. Identity: a number from 1 up, never used again."""
     scheduler_id: builtins.str
@@ -125,6 +127,14 @@ class Launch(google.protobuf.message.Message):
     """Output only. User who recorded it."""
     revision: builtins.int
     """Output only. Rises with every change of the launch."""
+    message: builtins.str
+    """Why it stands where it stands: what the batch system says, or why it failed.
+    At most 65,536 bytes.
+    """
+    batch_system: builtins.str
+    """The batch system that it was submitted to: `slurm`, `pbs`, `lsf`, `cobalt`,
+    `flux` or `local`; empty: none, nobody looks after it. At most 200 bytes.
+    """
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Output only. When the job store recorded it."""
@@ -148,9 +158,11 @@ class Launch(google.protobuf.message.Message):
         owner: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         revision: builtins.int = ...,
+        message: builtins.str = ...,
+        batch_system: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_from_balsam", b"_from_balsam", "_job_mode", b"_job_mode", "_nodes", b"_nodes", "_wall_minutes", b"_wall_minutes", "create_time", b"create_time", "from_balsam", b"from_balsam", "job_mode", b"job_mode", "nodes", b"nodes", "wall_minutes", b"wall_minutes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_from_balsam", b"_from_balsam", "_job_mode", b"_job_mode", "_nodes", b"_nodes", "_wall_minutes", b"_wall_minutes", "command", b"command", "create_time", b"create_time", "from_balsam", b"from_balsam", "job_mode", b"job_mode", "launch_id", b"launch_id", "nodes", b"nodes", "owner", b"owner", "prescheduled_only", b"prescheduled_only", "project", b"project", "queue", b"queue", "revision", b"revision", "sched_flags", b"sched_flags", "scheduler_id", b"scheduler_id", "state", b"state", "wall_minutes", b"wall_minutes", "wf_filter", b"wf_filter"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_from_balsam", b"_from_balsam", "_job_mode", b"_job_mode", "_nodes", b"_nodes", "_wall_minutes", b"_wall_minutes", "batch_system", b"batch_system", "command", b"command", "create_time", b"create_time", "from_balsam", b"from_balsam", "job_mode", b"job_mode", "launch_id", b"launch_id", "message", b"message", "nodes", b"nodes", "owner", b"owner", "prescheduled_only", b"prescheduled_only", "project", b"project", "queue", b"queue", "revision", b"revision", "sched_flags", b"sched_flags", "scheduler_id", b"scheduler_id", "state", b"state", "wall_minutes", b"wall_minutes", "wf_filter", b"wf_filter"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_from_balsam", b"_from_balsam"]) -> typing.Literal["from_balsam"] | None: ...
     @typing.overload

@@ -29,6 +29,8 @@ class Launch:
     state: str
     prescheduled_only: int
     from_balsam: int
+    message: str
+    batch_system: str
     owner: str
     create_us: int
     revision: int

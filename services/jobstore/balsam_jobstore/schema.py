@@ -175,6 +175,8 @@ launch = sa.Table(
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("create_us", sa.BigInteger, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.Column("batch_system", sa.Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 

@@ -11,18 +11,15 @@ import sys
 from dataclasses import replace
 
 from balsam.collector import collect_rarely
-from balsam.errors import BalsamError, NotFound
+from balsam.errors import BalsamError
 from balsam.logs import open_log
-from balsam.rpc import Connection
 from balsam.serving import Service, owner_only
 from balsam.site import Site
-from balsam.v1 import launch_service_pb2
-from balsam.v1.launch_service_pb2_grpc import LaunchServiceStub
 from balsam.v1.launcher_service_pb2_grpc import add_LauncherServiceServicer_to_server
-from balsam_launcher import leftover, mpi, showing, starting, time_left, traces
+from balsam_launcher import leftover, mpi, of_launch, showing, starting, time_left, traces
 from balsam_launcher.launcher import Launcher
 from balsam_launcher.nodes import Node, Wanted, find_nodes, select
-from balsam_launcher.options import ENV_LAUNCH_ID, LauncherOptions
+from balsam_launcher.options import LauncherOptions
 from balsam_launcher.server import LauncherService
 
 log = logging.getLogger("balsam.launcher")
@@ -48,8 +45,9 @@ def run(site: Site, options: LauncherOptions) -> int:
         log.log(logging.WARNING if left.unknown else logging.INFO, "time left: %s", time_left.describe(left, margin))
         options = _limited(options, time_left.usable(left, margin))
     collect_rarely()
-    starts = starting.starter(nodes, command, os.environ, site.settings.launcher_address, options.job_mode)
-    asyncio.run(_serve(site, options, nodes, command, starts))
+    with of_launch.recorded(site, options.launch):
+        starts = starting.starter(nodes, command, os.environ, site.settings.launcher_address, options.job_mode)
+        asyncio.run(_serve(site, options, nodes, command, starts))
     return 0
 
 
@@ -104,8 +102,6 @@ async def _serve(
     service = Service(site, name, owner_only(site))
     add_LauncherServiceServicer_to_server(LauncherService(launcher), service.server)
     try:
-        if options.launch is not None:
-            await asyncio.to_thread(_check_launch, site, options.launch)
         await launcher.open()
         await service.start()
         async with _progress(launcher):
@@ -128,18 +124,6 @@ async def _serve(
     for line in await asyncio.to_thread(leftover.find, site, options, limits):
         log.warning("%s", line)
         print(f"balsam launcher: {line}", file=sys.stderr)
-
-
-def _check_launch(site: Site, launch_id: int) -> None:
-    """Refuses a launch that does not exist; later it may be deleted, and the launcher goes on with what is left."""
-    connection = Connection(site)
-    try:
-        connection.call(LaunchServiceStub, "GetLaunch", launch_service_pb2.GetLaunchRequest(launch_id=launch_id))
-    except NotFound as error:
-        raise NotFound(f"{ENV_LAUNCH_ID} = {launch_id}: {error}") from None
-    finally:
-        connection.close()
-    log.info("of launch %d", launch_id)
 
 
 def _progress(launcher: Launcher) -> contextlib.AbstractAsyncContextManager[None]:

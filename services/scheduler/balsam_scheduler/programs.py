@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from balsam import processes
 from balsam.processes import Tree
@@ -111,6 +111,19 @@ class Runner:
         finally:
             self._watch.remove(tree)
         return process.returncode
+
+    @contextlib.contextmanager
+    def start(self, words: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+        """Starts a program as `subprocess.Popen` does, for who waits for it himself within the block."""
+        with self._children_lock:
+            process = subprocess.Popen(words, **options)
+            self._children.add(process.pid)
+        try:
+            with process:
+                yield process
+        finally:
+            with self._children_lock:
+                self._children.discard(process.pid)
 
     def _clean_up(self, process: subprocess.Popen[bytes], tree: Tree, ended: bool, linger_seconds: float) -> None:
         """Whatever it left in the background goes too: a lease ends when nothing of its job runs any more."""

@@ -26,6 +26,7 @@ from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from balsam.work import Response, Worker
 from balsam_scheduler.dispatch import Dispatcher
 from balsam_scheduler.guarding import LOCK_FILE, Guard
+from balsam_scheduler.launches import LaunchWatch
 from balsam_scheduler.parents import ParentFinder
 from balsam_scheduler.programs import Runner
 from balsam_scheduler.rules import RULES, SLOW_STATES
@@ -79,6 +80,7 @@ class Scheduler:
         self._connection = rpc.Connection(site, retry_seconds=0)
         runner = Runner(guard, settings.kill_grace_seconds)
         steps = Steps(site, runner, ParentFinder(self._connection))
+        self._launches = LaunchWatch(site, runner.start)
         workers = number_of_workers(settings.script_workers)
         self._dispatcher = Dispatcher(steps.do, workers=workers, limit_seconds=settings.script_timeout_seconds)
         self._service = Service(site, "scheduler", owner_only(site))
@@ -110,11 +112,13 @@ class Scheduler:
         self._service.stop_on_signals()
         await self._service.start(ready=False)
         log.info("scheduler of %s, %d workers", self._service.site.path, self._dispatcher.workers)
-        ledgers = asyncio.create_task(self._recover_ledgers())
+        beside = [asyncio.create_task(self._recover_ledgers()), asyncio.create_task(self._launches.run())]
         try:
             await self._until_stopped(self._work())
         finally:
-            ledgers.cancel()
+            for task in beside:
+                task.cancel()
+            self._launches.stop()
             await self._stop()
 
     async def _recover_ledgers(self) -> None:

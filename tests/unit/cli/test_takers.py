@@ -9,6 +9,7 @@ from balsam_cli.takers import Need, Taker, matches, warning, why_not
 SERIAL = Need("scan", nodes=1, serial=True)
 BOUND = Need("scan", nodes=1, serial=True, launch=7)
 MPI = Need("scan", nodes=2, serial=False)
+LONG = Need("scan", nodes=1, serial=True, minutes=90)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,10 @@ MPI = Need("scan", nodes=2, serial=False)
         (BOUND, Taker(1, "auto", "", launch=7), ""),
         (BOUND, Taker(1, "auto", ""), "is not of launch 7"),
         (BOUND, Taker(1, "auto", "", launch=8), "is not of launch 7"),
+        (SERIAL, Taker(1, "auto", "", launch=7, bound_only=True), "takes jobs that are bound to launch 7 only"),
+        (BOUND, Taker(1, "auto", "", launch=7, bound_only=True), ""),
+        (LONG, Taker(1, "auto", "", launch=7, minutes=90), ""),
+        (LONG, Taker(1, "auto", "", launch=7, minutes=89), "has 89 of the 90 minutes"),
     ],
 )
 def test_why_a_launcher_never_runs_a_job(need: Need, taker: Taker, reason: str) -> None:
@@ -50,3 +55,10 @@ def test_one_launcher_that_can_is_enough() -> None:
 def test_a_warning_says_what_is_missing() -> None:
     assert "balsam launcher" in warning([SERIAL], [])
     assert "the launcher at work has 1 of the 2 nodes" in warning([MPI], [Taker(1, "auto", "")])
+    submitted = Taker(1, "auto", "", launch=7, minutes=30, label="launch 7")
+    assert warning([LONG], [submitted]) == (
+        "nothing at work or submitted can run this: launch 7 has 30 of the 90 minutes"
+    )
+    assert "each of the 2 launchers and launches has 1 of the 2 nodes" in warning(
+        [MPI], [Taker(1, "auto", ""), submitted]
+    )

@@ -116,6 +116,8 @@ def _application(sql: Sql, record: Record, seen: Seen, tx: Tx | None, owner: str
 
 def _launch(sql: Sql, record: Record, seen: Seen, tx: Tx | None, owner: str) -> bool:
     """Whether it is new."""
+    for name in ("message", "batch_system"):
+        record.setdefault(name, "")  # not in files of versions that did not submit launches
     checking.check_launch(record)
     request = record["request_id"]
     if sql.run("SELECT 1 FROM launch WHERE request_id = :request", request=request):

@@ -18,7 +18,7 @@ from balsam_jobstore.tx import Tx
 _APPLICATION = ("name", "executable", "description", "preprocess", "postprocess", "envscript", "python")
 _LAUNCH = (
     *("request_id", "scheduler_id", "project", "queue", "nodes", "wall_minutes", "job_mode", "wf_filter"),
-    *("sched_flags", "command", "prescheduled_only", "from_balsam"),
+    *("sched_flags", "command", "prescheduled_only", "from_balsam", "message", "batch_system"),
 )
 _COMPUTED = ("key", "job_id", "state", "needs", "unmet", "failed_parent", "application", "launch")
 LOST = "launcher lost: the job ran where the file that it was imported from was written"

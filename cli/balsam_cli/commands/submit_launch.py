@@ -1,0 +1,70 @@
+"""`balsam submit-launch`: gives a launcher to the batch system."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from balsam_cli import options
+from balsam_cli.command import Command
+
+if TYPE_CHECKING:
+    from balsam.site import Site
+    from balsam_scheduler.batch.submitting import LaunchRequest
+
+
+@click.command(cls=Command)
+@click.option("--nodes", "-n", type=click.IntRange(1), required=True, metavar="N", help="Number of nodes.")
+@click.option("--wall-minutes", "-t", type=click.IntRange(1), required=True, metavar="M", help="Time limit [min].")
+@click.option("--queue", "-q", metavar="Q", default="", help="Queue or partition; default: the batch system's.")
+@click.option("--project", "-A", metavar="P", default="", help="Project to charge; default: the batch system's.")
+@click.option(
+    "--job-mode",
+    type=click.Choice(("auto", "mpi", "serial")),
+    default="auto",
+    help="Mode of its launcher; see `balsam launcher --help`.",
+)
+@click.option("--wf-filter", metavar="W", default="", help="Take this workflow only: exact, or a glob with * or ?.")
+@click.option("--prescheduled-only", is_flag=True, help="Take only the jobs that are bound to this launch.")
+@click.option("--sched-flags", metavar="F", default="", help="More options of sbatch, qsub, bsub or flux batch.")
+@click.option("--dry-run", is_flag=True, help="Print the script that would be submitted, and submit nothing.")
+@options.as_json
+def command(dry_run: bool, as_json: bool, **wanted: Any) -> int:
+    """Submit a launch: a launcher on nodes of the batch system, which runs the jobs of this site.
+
+    The script is made from SITE/templates/SYSTEM.sh and kept in SITE/qsubmit; its
+    output comes to lie beside it. The setting batch_system says which system it is.
+    """
+    from balsam.site import find_site
+    from balsam_scheduler.batch.submitting import LaunchRequest
+
+    site, request = find_site(), LaunchRequest(**wanted)
+    return _show(site, request) if dry_run else _submit(site, request, as_json)
+
+
+def _show(site: Site, request: LaunchRequest) -> int:
+    """Prints the script, and on stderr the command that would submit it."""
+    import shlex
+
+    from balsam_cli.terminal import note
+    from balsam_scheduler.batch.submitting import rehearse
+
+    submission, words = rehearse(site, request)
+    click.echo(submission.text, nl=False)
+    note(f"not submitted: {shlex.join(words)}")
+    return 0
+
+
+def _submit(site: Site, request: LaunchRequest, as_json: bool) -> int:
+    from balsam_cli import access, launches, output
+    from balsam_cli.terminal import note
+    from balsam_scheduler.batch.submitting import submit
+
+    store = access.open_store(site)
+    with launches.logged(site):
+        launch = submit(site, store, request)
+    output.printer(as_json).one(launches.as_record(launch), output.Lines([launches.line(launch)]))
+    if text := launches.warning(launch):
+        note(text)
+    return 0

@@ -1,0 +1,102 @@
+"""Commands of batch systems: each has a time limit, and one line says why it could not be run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from balsam.commands import base_environment
+from balsam.errors import BalsamError
+
+LIMIT_SECONDS = 30.0
+"""How long a command of a batch system may take; they wait for ever for a controller that is away."""
+
+
+class CannotRun(BalsamError):
+    """A command could not be run, or was cut off: nothing is known by it."""
+
+    reason = "BATCH_SYSTEM"
+
+
+class NoAnswer(CannotRun):
+    """A command did not end in time: what it was to do may have been done."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command: its words, and what it reads."""
+
+    words: tuple[str, ...]
+    input: str = ""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command has said, and its exit code (-n: ended by signal n)."""
+
+    code: int
+    out: str = ""
+    err: str = ""
+
+    @property
+    def complaint(self) -> str:
+        """What went wrong, in one line: the last that it said."""
+        lines = [line.strip() for line in (self.err.strip() or self.out.strip()).splitlines() if line.strip()]
+        return lines[-1] if lines else f"it said nothing and ended with {self.code}"
+
+
+Run = Callable[[Call], Output]
+"""Runs a command. Raises CannotRun."""
+Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
+"""Starts a process, as `subprocess.Popen` does, and waits for it at the end of the block."""
+
+
+def run(call: Call, *, seconds: float = LIMIT_SECONDS, start: Start = subprocess.Popen) -> Output:
+    """Runs a command in this process's environment, without what that holds of a run.
+
+    Args:
+        call: the command.
+        seconds: how long it may take; then it is killed.
+        start: starts the process.
+
+    Raises:
+        CannotRun: there is no such program, or it cannot be executed.
+        NoAnswer: it took too long.
+    """
+    program = call.words[0]
+    try:
+        with start(call.words, **_options()) as process:
+            out, err = _communicate(process, call, seconds)
+    except FileNotFoundError:
+        raise CannotRun(f"there is no program {program!r} on PATH") from None
+    except OSError as error:
+        raise CannotRun(f"{program!r} cannot be run: {error.strerror}") from None
+    return Output(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+def _options() -> dict[str, Any]:
+    pipe = subprocess.PIPE
+    # A session of its own: an interrupt from the keyboard must not cut off a submission that is half done.
+    return {
+        "stdin": pipe,
+        "stdout": pipe,
+        "stderr": pipe,
+        "env": base_environment(os.environ),
+        "start_new_session": True,
+    }
+
+
+def _communicate(process: subprocess.Popen[bytes], call: Call, seconds: float) -> tuple[bytes, bytes]:
+    try:
+        return process.communicate(call.input.encode(), seconds)
+    except subprocess.TimeoutExpired:
+        raise NoAnswer(f"{call.words[0]} did not answer within {seconds:g} s") from None
+    finally:
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)

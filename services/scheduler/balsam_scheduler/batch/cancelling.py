@@ -1,0 +1,78 @@
+"""Ends launches on demand: the launcher is asked to stop first, so that its runs end as they should."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from balsam.client import Client
+from balsam.errors import BalsamError, NotAllowed
+from balsam.site import Site
+from balsam_scheduler.batch import calls, naming, records
+from balsam_scheduler.batch.answers import Answer, CannotTell, Known, System
+from balsam_scheduler.batch.records import LaunchRecord
+from balsam_scheduler.batch.systems import named
+
+log = logging.getLogger("balsam.batch")
+
+_STOP_SECONDS = 10.0
+"""What a launcher needs beside the grace of its runs."""
+_POLL_SECONDS = 0.5
+
+
+def cancel(
+    site: Site,
+    client: Client,
+    launch_id: int,
+    run: calls.Run = calls.run,
+    sleep: Callable[[float], None] = time.sleep,
+) -> LaunchRecord:
+    """Cancels a launch in the batch system, and records that; gives it as it is then.
+
+    Args:
+        site: the site.
+        client: the same, as a client.
+        launch_id: the launch.
+        run: runs the commands of the batch system.
+        sleep: waits.
+
+    Raises:
+        NotFound: there is no such launch.
+        NotAllowed: it is over.
+        BalsamError: the batch system did not do so, or cannot be asked.
+    """
+    launch = records.get(client, launch_id)
+    if launch.is_over:
+        raise NotAllowed(f"launch {launch_id} is over: it is {launch.state}")
+    if launch.batch_system:
+        _end(site, launch, named(launch.batch_system), run, sleep)
+    log.info("launch %d is cancelled", launch_id)
+    values = {"state": records.CANCELLED, "message": "cancelled with `balsam cancel`"}
+    return records.change(client, launch, lambda now: values)
+
+
+def _end(site: Site, launch: LaunchRecord, system: System, run: calls.Run, sleep: Callable[[float], None]) -> None:
+    answer = _ask(launch, system, run)
+    if isinstance(answer, CannotTell):
+        raise BalsamError(f"launch {launch.launch_id} is not cancelled: {answer.reason}; try again later")
+    if not isinstance(answer, Known):
+        return  # it was never accepted, or has ended just now
+    if answer.state == records.RUNNING and system.ask_to_stop(answer.job_id, run):
+        deadline = time.monotonic() + site.settings.kill_grace_seconds + _STOP_SECONDS
+        while _may_run(_ask(launch, system, run)) and time.monotonic() < deadline:
+            sleep(_POLL_SECONDS)
+    left = [answer.job_id] if _may_run(_ask(launch, system, run)) else []
+    for job_id in (*left, *answer.others):
+        system.cancel(job_id, run)
+
+
+def _ask(launch: LaunchRecord, system: System, run: calls.Run) -> Answer:
+    ticket = naming.ticket(launch, system)
+    return system.look([ticket], run)[ticket]
+
+
+def _may_run(answer: Answer) -> bool:
+    if isinstance(answer, Known):
+        return answer.state in (records.QUEUED, records.RUNNING)
+    return isinstance(answer, CannotTell)

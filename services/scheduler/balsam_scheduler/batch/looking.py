@@ -1,0 +1,132 @@
+"""Looks after launches that are not over: asks the batch system about all of them at once, and records what changed."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from balsam.client import Client
+from balsam.commands import read_tail
+from balsam.errors import BalsamError, Conflict, NotFound
+from balsam.site import Site
+from balsam_scheduler.batch import calls, naming, records
+from balsam_scheduler.batch.answers import Answer, CannotTell, Known, System
+from balsam_scheduler.batch.records import LaunchRecord
+from balsam_scheduler.batch.systems import named
+
+log = logging.getLogger("balsam.batch")
+log.addHandler(logging.NullHandler())  # who has no log hears of errors otherwise: they are raised
+
+PATIENCE_SECONDS = 300.0
+"""A submission may be under way for so long; a launch that the batch system does not know then was never accepted."""
+
+
+def refresh(site: Site, client: Client, run: calls.Run = calls.run) -> list[LaunchRecord]:
+    """Asks the batch system about the launches that are not over, and records what has changed.
+
+    Asks nobody where there are none. What cannot be told is UNKNOWN, never over.
+
+    Args:
+        site: the site.
+        client: the same, as a client.
+        run: runs the commands of the batch system.
+
+    Returns:
+        Those launches as they are then, oldest first.
+
+    Raises:
+        BalsamError: the job store is away, or refuses.
+    """
+    by_system: dict[str, list[LaunchRecord]] = defaultdict(list)
+    for launch in records.open_launches(client):
+        by_system[launch.batch_system].append(launch)
+    looked_at = []
+    for name, launches in by_system.items():
+        answers = _ask(named(name), launches, run)
+        for launch in launches:
+            looked_at.append(_take(site, client, launch, answers[launch.launch_id], run))
+    return sorted(looked_at, key=lambda launch: launch.launch_id)
+
+
+def look_at(site: Site, client: Client, launch: LaunchRecord, run: calls.Run = calls.run) -> LaunchRecord:
+    """The same for one launch. Raises BalsamError."""
+    answers = _ask(named(launch.batch_system), [launch], run)
+    return _take(site, client, launch, answers[launch.launch_id], run)
+
+
+def _ask(system: System, launches: list[LaunchRecord], run: calls.Run) -> dict[int, Answer]:
+    tickets = {launch.launch_id: naming.ticket(launch, system) for launch in launches}
+    answers = system.look(list(tickets.values()), run)
+    return {launch_id: answers[ticket] for launch_id, ticket in tickets.items()}
+
+
+def _take(site: Site, client: Client, launch: LaunchRecord, answer: Answer, run: calls.Run) -> LaunchRecord:
+    """Records an answer, unless the launch was changed since it was asked for: its launcher knows better."""
+    if isinstance(answer, Known) and answer.others:
+        _end_others(launch, answer, run)
+    tail = read_tail(naming.output_file(site, launch))
+    try:
+        decide = functools.partial(changes, answer=answer, tail=tail, now=time.time())
+        after = records.change(client, launch, decide, tries=1)
+    except Conflict:
+        return records.get(client, launch.launch_id)
+    except NotFound:
+        return launch  # deleted meanwhile
+    if after.state != launch.state:
+        log.info("launch %d: %s, was %s; %s", launch.launch_id, after.state, launch.state, after.message or "-")
+    return after
+
+
+def changes(launch: LaunchRecord, answer: Answer, tail: str, now: float) -> Mapping[str, Any]:
+    """What an answer changes in a launch. Pure.
+
+    Args:
+        launch: the launch as it was when the batch system was asked.
+        answer: what that said.
+        tail: the last lines of the script's output.
+        now: the time [s since 1970].
+    """
+    if isinstance(answer, CannotTell):
+        # While it is being submitted somebody is at it, who will say so.
+        waits = launch.state == records.PENDING and not _is_overdue(launch, now)
+        return {} if waits else {"state": records.UNKNOWN, "message": answer.reason}
+    if isinstance(answer, Known):
+        return _of_known(launch, answer, tail)
+    if launch.scheduler_id:
+        return {"state": records.ENDED, "message": _with_tail(answer.detail, tail)}
+    if not _is_overdue(launch, now):
+        return {}
+    return {"state": records.SUBMIT_FAILED, "message": "it was never accepted: the batch system has no such job"}
+
+
+def _of_known(launch: LaunchRecord, answer: Known, tail: str) -> Mapping[str, Any]:
+    if answer.state in (records.ENDED, records.CANCELLED):
+        message = _with_tail(answer.detail, tail)
+    elif answer.state == launch.state and not answer.detail:
+        message = launch.message  # what its launcher said
+    else:
+        message = answer.detail
+    return {"scheduler_id": answer.job_id, "state": answer.state, "message": message}
+
+
+def _is_overdue(launch: LaunchRecord, now: float) -> bool:
+    return now - launch.create_time.timestamp() > PATIENCE_SECONDS
+
+
+def _with_tail(detail: str, tail: str) -> str:
+    text = " | ".join(line.strip() for line in tail.splitlines())
+    return "; ".join(filter(None, (detail, f"its output ends with: {text}" if text else "")))
+
+
+def _end_others(launch: LaunchRecord, answer: Known, run: calls.Run) -> None:
+    """The batch system has accepted a launch more than once: one is enough."""
+    for job_id in answer.others:
+        try:
+            named(launch.batch_system).cancel(job_id, run)
+            log.warning("launch %d was accepted twice: job %s is cancelled", launch.launch_id, job_id)
+        except BalsamError as error:
+            log.warning("launch %d was accepted twice: %s", launch.launch_id, error)

@@ -1,0 +1,209 @@
+"""Submits launches: recorded first, then rendered, then given to the batch system, in the caller's own account.
+
+Whoever dies in between leaves a launch that is found again by the name of its job; see `looking`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from balsam.client import Client
+from balsam.commands import split
+from balsam.errors import BalsamError, ValidationError
+from balsam.fields import LAUNCH_FIELDS
+from balsam.site import Site
+from balsam_scheduler.batch import calls, naming, records, templates
+from balsam_scheduler.batch.answers import CannotTell, Gone, InDoubt, Known, Refused, Submission, System
+from balsam_scheduler.batch.looking import refresh as refresh
+from balsam_scheduler.batch.records import LaunchRecord
+from balsam_scheduler.batch.systems import choose, named
+
+log = logging.getLogger("balsam.batch")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class LaunchRequest:
+    """A launch that is wanted.
+
+    Attributes:
+        nodes: how many nodes, at least 1.
+        wall_minutes: time limit, at least 1 [minutes].
+        queue: queue or partition; empty: the default of the batch system.
+        project: project that is charged; empty: the default.
+        job_mode: of its launcher: ``auto``, ``mpi`` or ``serial``.
+        wf_filter: its launcher takes this workflow only (exact, or a glob); empty: all.
+        sched_flags: further options of the submission, as in a shell.
+        prescheduled_only: its launcher takes only the jobs that are bound to it.
+        request_id: client-made UUID: the same request again submits nothing more; empty: it is not remembered.
+    """
+
+    nodes: int
+    wall_minutes: int
+    queue: str = ""
+    project: str = ""
+    job_mode: str = "auto"
+    wf_filter: str = ""
+    sched_flags: str = ""
+    prescheduled_only: bool = False
+    request_id: str = ""
+
+
+class SubmitFailed(BalsamError):
+    """A launch was recorded and could not be submitted; the same reason is its message."""
+
+    reason = "SUBMIT_FAILED"
+
+    def __init__(self, launch_id: int, why: str) -> None:
+        super().__init__(f"launch {launch_id} was not submitted: {why}")
+        self.launch_id = launch_id
+
+
+def submit(site: Site, client: Client, wanted: LaunchRequest, run: calls.Run = calls.run) -> LaunchRecord:
+    """Records a launch, and submits it; gives it as it is then.
+
+    It is UNKNOWN where the batch system did not say whether it has it: then it is looked for by its name later on.
+
+    Args:
+        site: the site.
+        client: the same, as a client.
+        wanted: the launch.
+        run: runs the commands of the batch system.
+
+    Raises:
+        SubmitFailed: it was not accepted; the launch says why, too.
+        BalsamError: it was not recorded; says why.
+    """
+    values = check(wanted)
+    system = choose(site.settings.batch_system, run=run)
+    launch = records.create(client, values | {"batch_system": system.name}, wanted.request_id)
+    if launch.state == records.SUBMIT_FAILED:
+        raise SubmitFailed(launch.launch_id, launch.message)
+    if launch.state != records.PENDING:
+        return launch  # the request was heard before
+    system = named(launch.batch_system)
+    if wanted.request_id:
+        answer = _find(launch, system, run)
+        if not isinstance(answer, Gone):
+            return _record_answer(client, launch, answer)
+    try:
+        submission = prepare(site, launch, system)
+        launch = _record(client, launch, command=shlex.join(system.submission(submission)))
+        answer = _submit(launch, system, submission, run)
+    except (BalsamError, OSError) as error:
+        why = str(error)
+        log.error("launch %d was not submitted: %s", launch.launch_id, why)
+        _record(client, launch, state=records.SUBMIT_FAILED, message=why)
+        raise SubmitFailed(launch.launch_id, why) from None
+    return _record_answer(client, launch, answer)
+
+
+def check(wanted: LaunchRequest) -> dict[str, Any]:
+    """The values of a launch that is wanted.
+
+    Raises:
+        ValidationError: one of them is wrong.
+    """
+    names = [name for name in LaunchRequest.__dataclass_fields__ if name != "request_id"]
+    values = {name: LAUNCH_FIELDS[name].check(getattr(wanted, name)) for name in names}
+    split(wanted.sched_flags)
+    for name in ("queue", "project"):
+        # They stand in lines of a script that the batch system reads.
+        if not values[name].isprintable() or " " in values[name]:
+            raise ValidationError(f"{name} = {values[name]!r}: must hold no blanks or control characters", field=name)
+    return values
+
+
+def prepare(site: Site, launch: LaunchRecord, system: System) -> Submission:
+    """Renders the script of a launch into the site's qsubmit/.
+
+    Raises:
+        BalsamError: the template does not render.
+        OSError: the script cannot be written.
+    """
+    submission = describe(site, launch, system)
+    submission.script.parent.mkdir(exist_ok=True)
+    draft = submission.script.with_suffix(f".{os.getpid()}.tmp")
+    draft.write_text(submission.text)
+    draft.chmod(0o700)
+    draft.replace(submission.script)
+    return submission
+
+
+def describe(site: Site, launch: LaunchRecord, system: System) -> Submission:
+    """What would be submitted for a launch. Raises SiteError if the template does not render."""
+    name, output = naming.job_name(launch, system.longest_name), naming.output_file(site, launch)
+    values = templates.variables(site, launch, name, output)
+    return Submission(
+        name=name,
+        script=naming.script_file(site, launch),
+        output=output,
+        nodes=launch.nodes,
+        wall_minutes=launch.wall_minutes,
+        queue=launch.queue,
+        project=launch.project,
+        flags=tuple(split(launch.sched_flags)),
+        text=templates.render(templates.find(site, system.name), values),
+    )
+
+
+def rehearse(site: Site, wanted: LaunchRequest) -> tuple[Submission, tuple[str, ...]]:
+    """What `submit` would submit, and by which command; asks nobody and leaves nothing. Its launch has the number 0.
+
+    Raises:
+        ValidationError: a value is wrong.
+        SiteError: the template does not render.
+    """
+    system = choose(site.settings.batch_system)
+    values = check(wanted) | {"launch_id": 0, "create_time": _EPOCH, "batch_system": system.name}
+    submission = describe(site, records.of_values(values), system)
+    return submission, system.submission(submission)
+
+
+def _submit(launch: LaunchRecord, system: System, submission: Submission, run: calls.Run) -> Known | CannotTell:
+    """Submits; once more if it may have been accepted and is not there. Raises Refused."""
+    for _ in range(2):
+        try:
+            return Known(system.submit(submission, run), records.QUEUED)
+        except InDoubt as error:
+            doubt = str(error)
+        log.warning("launch %d: %s; looking for job %s", launch.launch_id, doubt, submission.name)
+        answer = _find(launch, system, run)
+        if isinstance(answer, Known):
+            return answer
+        if isinstance(answer, CannotTell):
+            return CannotTell(f"it may have been accepted: {doubt}; {answer.reason}")
+    raise Refused(f"{doubt} (twice, and the batch system has no job {submission.name})")
+
+
+def _find(launch: LaunchRecord, system: System, run: calls.Run) -> Known | Gone | CannotTell:
+    ticket = naming.ticket(launch, system)
+    return system.look([ticket], run)[ticket]
+
+
+def _record_answer(client: Client, launch: LaunchRecord, answer: Known | CannotTell) -> LaunchRecord:
+    if isinstance(answer, CannotTell):
+        log.warning("launch %d: %s", launch.launch_id, answer.reason)
+        return _record(client, launch, state=records.UNKNOWN, message=answer.reason)
+    state = records.RUNNING if answer.state == records.RUNNING else records.QUEUED
+    log.info("launch %d is %s job %s", launch.launch_id, launch.batch_system, answer.job_id)
+    return _record(client, launch, scheduler_id=answer.job_id, state=state, message="")
+
+
+def _record(client: Client, launch: LaunchRecord, **values: Any) -> LaunchRecord:
+    return records.change(client, launch, functools.partial(_unless_it_went_on, values))
+
+
+def _unless_it_went_on(values: Mapping[str, Any], now: LaunchRecord) -> Mapping[str, Any]:
+    """Its launcher may have come up, or somebody have cancelled it, before this process knew that it was accepted."""
+    if now.state in (records.PENDING, records.UNKNOWN, records.SUBMIT_FAILED):
+        return values
+    return {name: value for name, value in values.items() if name not in ("state", "message")}

@@ -1,0 +1,126 @@
+"""Slurm. Sources: the manual pages of sbatch, squeue, scontrol and scancel of Slurm 22.05 to 24.05."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, Submission, Ticket
+from balsam_scheduler.batch.calls import Call, CannotRun, Output, Run
+from balsam_scheduler.batch.systems.commanded import Commanded, answer_for
+
+_STATES = {
+    **dict.fromkeys(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD"), "QUEUED"),
+    **dict.fromkeys(("RESV_DEL_HOLD", "SPECIAL_EXIT"), "QUEUED"),
+    **dict.fromkeys(("RUNNING", "COMPLETING", "STAGE_OUT", "STOPPED", "SUSPENDED"), "RUNNING"),
+    **dict.fromkeys(("SIGNALING", "RESIZING"), "RUNNING"),
+    **dict.fromkeys(("COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"), "ENDED"),
+    **dict.fromkeys(("BOOT_FAIL", "DEADLINE", "PREEMPTED", "REVOKED", "LAUNCH_FAILED"), "ENDED"),
+    "CANCELLED": "CANCELLED",
+}
+"""Job state (JOB STATE CODES in squeue(1)) -> state of a launch."""
+
+_JOB_ID = re.compile(r"^(\d+)(?:;.*)?$", re.MULTILINE)
+_UNKNOWN = "Invalid job id specified"
+_OVER = (_UNKNOWN, "already completing or completed")
+
+
+_CONFIGURATIONS = ("/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf", "/etc/opt/slurm/slurm.conf")
+_NO_CLUSTER = "Could not establish a configuration source"
+
+
+def has_cluster(environ: Mapping[str, str], run: Run) -> bool:
+    """Whether the commands belong to a cluster: packages that are installed and configured for none are of no use.
+
+    They find their configuration in a file, or ask for it by DNS: they are asked only where no file is found.
+    """
+    named = environ.get("SLURM_CONF") or environ.get("SLURM_CONF_SERVER")
+    if named or any(os.path.exists(path) for path in _CONFIGURATIONS):
+        return True
+    try:
+        return _NO_CLUSTER not in run(Call(("squeue", "-h", "-t", "RUNNING", "-o", "%i"))).err
+    except CannotRun:
+        return True
+
+
+class Slurm(Commanded):
+    """Jobs are asked for by their names, which tells those apart that have got the id of another since."""
+
+    name = "slurm"
+
+    def submit_call(self, wanted: Submission) -> Call:
+        """The options here win over those in the script and over variables (SBATCH_...)."""
+        output = str(wanted.output).replace("%", "%%")
+        options = (f"--job-name={wanted.name}", f"--output={output}")
+        return Call(("sbatch", "--parsable", *wanted.flags, *options, str(wanted.script)))
+
+    def submitted(self, output: Output) -> str:
+        """``123``, or ``123;cluster``."""
+        found = _JOB_ID.search(output.out)
+        return found[1] if found else ""
+
+    def query_call(self, tickets: Sequence[Ticket]) -> Call:
+        """All states: those that have ended are there for MinJobAge (300 s)."""
+        names = ",".join(ticket.name for ticket in tickets)
+        return Call(("squeue", "-h", "-t", "all", "-o", "%i|%T|%r|%j", f"--name={names}"))
+
+    def read_query(self, tickets: Sequence[Ticket], output: Output) -> dict[Ticket, Answer]:
+        """Lines such as ``123|PENDING|Resources|balsam-7-0f3a9c1e``."""
+        if output.code:
+            return dict.fromkeys(tickets, CannotTell(output.complaint))
+        rows: dict[str, list[list[str]]] = {}
+        for line in output.out.splitlines():
+            parts = line.strip().split("|")
+            if len(parts) == 4:
+                rows.setdefault(parts[3], []).append(parts)
+        return {ticket: _chosen(ticket, rows.get(ticket.name, [])) for ticket in tickets}
+
+    def find_call(self, name: str) -> Call:
+        """The same question."""
+        return self.query_call([Ticket(name)])
+
+    def read_find(self, name: str, output: Output) -> Answer:
+        """The same answer."""
+        return self.read_query([Ticket(name)], output)[Ticket(name)]
+
+    def again_call(self, ticket: Ticket) -> Call:
+        """Variables (SQUEUE_PARTITION, ...) narrow what squeue shows, and not this."""
+        return Call(("scontrol", "-o", "show", "job", ticket.job_id))
+
+    def read_again(self, ticket: Ticket, output: Output) -> Answer:
+        """One line of NAME=VALUE."""
+        if output.code:
+            return Gone() if _UNKNOWN in output.err + output.out else CannotTell(output.complaint)
+        values = dict(word.partition("=")[::2] for word in output.out.split())
+        state, reason = values.get("JobState", ""), values.get("Reason", "")
+        return answer_for(ticket, values.get("JobName", ""), _STATES.get(state), state, _detail(state, reason))
+
+    def stop_call(self, job_id: str) -> Call:
+        """To the script alone, which the launcher has taken the place of: not to the runs."""
+        return Call(("scancel", "--batch", "--signal=TERM", job_id))
+
+    def cancel_call(self, job_id: str) -> Call:
+        """Ends a job, queued or running."""
+        return Call(("scancel", job_id))
+
+    def is_over(self, output: Output) -> bool:
+        """A job that has ended, or is not known any more."""
+        return any(text in output.err + output.out for text in _OVER)
+
+
+def _chosen(ticket: Ticket, rows: Sequence[Sequence[str]]) -> Answer:
+    """Of the jobs that have the name of a launch, the one with its id, else the first; the others are told."""
+    if not rows:
+        return Gone()
+    job_id, state, reason, name = next((row for row in rows if row[0] == ticket.job_id), rows[0])
+    answer = answer_for(Ticket(ticket.name, job_id), name, _STATES.get(state), state, _detail(state, reason))
+    others = tuple(row[0] for row in rows if row[0] != job_id and _STATES.get(row[1]) in ("QUEUED", "RUNNING"))
+    return Known(answer.job_id, answer.state, answer.detail, others) if isinstance(answer, Known) else answer
+
+
+def _detail(state: str, reason: str) -> str:
+    reason = "" if reason == "None" else reason
+    if _STATES.get(state) in ("QUEUED", "RUNNING"):
+        return reason if _STATES[state] == "QUEUED" else ""
+    return f"{state} ({reason})" if reason else state

@@ -1,0 +1,112 @@
+"""`balsam submit-launch`, `ls launches`, `cancel`, and what is said when jobs are added."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balsam.fields import LAUNCH_FIELDS
+from balsam.site import Site
+from balsam_scheduler.batch.systems import SYSTEMS
+from tests.cli.conftest import Balsam
+from tests.support.processes import services
+from tests.support.queues import StandIn
+
+LSF = pytest.mark.parametrize("stand_in", ["lsf"], indirect=True)
+
+
+@pytest.fixture(name="_job_store")
+def _running(site: Site, stand_in: StandIn) -> Iterator[None]:
+    with services(site, "jobstore"):
+        yield
+
+
+@LSF
+@pytest.mark.usefixtures("_job_store")
+def test_a_launch_is_submitted_listed_and_cancelled(stand_in: StandIn, balsam: Balsam) -> None:
+    words = "submit-launch -n 2 -t 30 -q debug -A climate --job-mode mpi --wf-filter scan --sched-flags=-U=x"
+    done = balsam(*words.split())
+    (job_id,) = stand_in.jobs()
+    assert (done.status, done.out) == (0, f"launch 1 (lsf job {job_id}) is QUEUED\n")
+    host = socket.gethostname()
+    assert done.err == (
+        f"note: the services of this site listen on a Unix socket of this host ({host}): "
+        "a launcher on another host does not reach them\n"
+    )
+    assert stand_in.calls()[0].startswith("bsub -U=x -J balsam-1-")
+    stand_in.change(job_id, state="running")
+    (row,) = balsam("ls", "launches", "--json").json
+    assert list(row) == list(LAUNCH_FIELDS)
+    assert (row["state"], row["queue"], row["project"], row["job_mode"]) == ("RUNNING", "debug", "climate", "mpi")
+    with stand_in.trouble("fail", "LSF is down. Please wait ..."):
+        table = balsam("ls", "launches").out.splitlines()
+    assert table[0].split()[-1] == "MESSAGE"
+    assert "UNKNOWN" in table[1]
+    assert table[1].endswith("LSF is down. Please wait ...")
+    done = balsam("cancel", "1")
+    assert (done.status, done.out, done.err) == (0, "cancelled 1 launch\n", "")
+    assert stand_in.jobs()[job_id]["state"] == "ended"
+    done = balsam("cancel", "1", "99")
+    assert (done.status, done.out) == (1, "cancelled 0 of 2 launches, skipped 2\n")
+    assert done.err.splitlines() == [
+        "balsam: launch 1 is over: it is CANCELLED",
+        "balsam: launch 99 does not exist; `balsam ls launches` shows those that do",
+    ]
+
+
+@LSF
+@pytest.mark.usefixtures("_job_store")
+def test_a_launch_that_is_refused_is_one_line_and_is_listed(stand_in: StandIn, balsam: Balsam, site: Site) -> None:
+    with stand_in.trouble("refuse", "nowhere: No such queue. Job not submitted."):
+        done = balsam("submit-launch", "-n", "1", "-t", "5", "-q", "nowhere")
+    assert (done.status, done.out) == (1, "")
+    assert done.err == ("balsam: launch 1 was not submitted: bsub: nowhere: No such queue. Job not submitted.\n")
+    assert "launch 1 was not submitted: bsub: nowhere: No such queue." in (site.log / "batch.log").read_text()
+    (row,) = balsam("ls", "launches", "--json").json
+    assert (row["state"], row["message"]) == ("SUBMIT_FAILED", "bsub: nowhere: No such queue. Job not submitted.")
+
+
+@LSF
+def test_a_dry_run_needs_no_services_and_leaves_nothing(stand_in: StandIn, balsam: Balsam, site: Site) -> None:
+    done = balsam("submit-launch", "-n", "2", "-t", "90", "--dry-run", "--sched-flags", "-U x")
+    assert done.status == 0
+    assert "#BSUB -n 2\n" in done.out
+    assert done.err.startswith("not submitted: bsub -U x -J balsam-0-")
+    assert stand_in.calls() == []
+    assert list(site.qsubmit.iterdir()) == []
+
+
+@LSF
+@pytest.mark.parametrize("words", ["-n 1", "-t 5", "-n 0 -t 5", "-n 1 -t 5 --job-mode both"])
+def test_wrong_usage(stand_in: StandIn, balsam: Balsam, words: str) -> None:
+    done = balsam("submit-launch", *words.split())
+    assert (done.status, done.err.count("\n")) == (2, 1)
+
+
+@LSF
+@pytest.mark.usefixtures("_job_store")
+def test_a_job_that_fits_no_launch_is_warned_about(stand_in: StandIn, balsam: Balsam) -> None:
+    def said(*options: str) -> str:
+        return balsam("job", "--name", "a", *options, "--yes", "--", "true").err
+
+    assert said() == (
+        "note: no launcher is at work; start one with `balsam launcher`, or submit one with `balsam submit-launch`\n"
+    )
+    balsam("submit-launch", "-n", "2", "-t", "30")
+    assert said("--num-nodes", "2", "--wall-time-minutes", "30") == ""
+    assert said("--num-nodes", "3") == (
+        "note: nothing at work or submitted can run this: launch 1 has 2 of the 3 nodes\n"
+    )
+    assert said("--wall-time-minutes", "31") == (
+        "note: nothing at work or submitted can run this: launch 1 has 30 of the 31 minutes\n"
+    )
+    balsam("cancel", "1")
+    assert said().startswith("note: no launcher is at work")
+
+
+def test_a_new_site_has_templates_of_its_own(balsam: Balsam, tmp_path: Path) -> None:
+    assert balsam("init", str(tmp_path / "new")).status == 0
+    assert sorted(path.stem for path in (tmp_path / "new" / "templates").iterdir()) == sorted(SYSTEMS)
