@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -36,12 +38,12 @@ def site(tmp_path: Path, slurm: Slurm, mpich: str) -> Iterator[Site]:
 
 
 def submit(slurm: Slurm, site: Site, nodes: int) -> str:
-    """Submits a launcher; gives the id of its batch job."""
-    script = site.path / "launch.sh"
-    script.write_text(f"#!/bin/sh\nexec {sys.executable} -P -m balsam_launcher --site {site.path}\n")
-    options = ["--parsable", f"--nodes={nodes}", "--exclusive", "--time=10", "--no-kill", "--no-requeue"]
-    output = f"--output={site.log}/batch.console"
-    return slurm.command("sbatch", *options, output, str(script)).strip()
+    """Submits a launch as a user does; gives the id of its batch job."""
+    words = [sys.executable, "-P", "-m", "balsam_cli", "submit-launch", "-n", f"{nodes}", "-t", "10", "--json"]
+    environ = slurm.environ | {"BALSAM_DB_PATH": str(site.path)}
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)["scheduler_id"])
 
 
 def wait_until_over(slurm: Slurm, site: Site, batch_job: str, timeout: float = 120) -> str:

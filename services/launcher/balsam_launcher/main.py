@@ -33,22 +33,26 @@ def run(site: Site, options: LauncherOptions) -> int:
     Raises:
         BalsamError: it cannot start (an option is wrong, the job store is not there or refuses), or cannot go on.
     """
-    nodes = _nodes(site, options)
-    command = mpi.of_settings(site.settings, os.environ)
-    left = _time_left(options)
     site.make_run()
     traces.tidy(site)
     open_log(site, f"launcher-{os.getpid()}")
+    with of_launch.recorded(site, options.launch):
+        _run(site, options)
+    return 0
+
+
+def _run(site: Site, options: LauncherOptions) -> None:
+    nodes = _nodes(site, options)
+    command = mpi.of_settings(site.settings, os.environ)
+    left = _time_left(options)
     log.info("nodes: %s; mode %s; MPI: %s", showing.nodes(nodes), options.job_mode, showing.mpi(command))
     margin = site.settings.stop_margin_seconds
     if left is not None:
         log.log(logging.WARNING if left.unknown else logging.INFO, "time left: %s", time_left.describe(left, margin))
         options = _limited(options, time_left.usable(left, margin))
+    starts = starting.starter(nodes, command, os.environ, site.settings.launcher_address, options.job_mode)
     collect_rarely()
-    with of_launch.recorded(site, options.launch):
-        starts = starting.starter(nodes, command, os.environ, site.settings.launcher_address, options.job_mode)
-        asyncio.run(_serve(site, options, nodes, command, starts))
-    return 0
+    asyncio.run(_serve(site, options, nodes, command, starts))
 
 
 def print_command(site: Site, options: LauncherOptions) -> str:
