@@ -86,15 +86,26 @@ def test_what_needs_more_than_there_is_is_left_with_the_reason(site: Site, servi
     jobs.add("gpu", args="true", gpus_per_rank=1)
     done = launcher(site, "--gpus-per-node", "0")
     assert states(site) == {"fits": "JOB_FINISHED", "gpu": "PREPROCESSED"}
-    assert "needs 1 GPU of a node (gpus_per_rank = 1), and this launcher has none; see --gpus-per-node" in done.stderr
+    assert (
+        "needs 1 GPU (gpus_per_rank = 1) on a node, and this launcher has no GPUs (see --gpus-per-node)" in done.stderr
+    )
     launcher(site, "--gpus-per-node", "1")
     assert states(site) == {"fits": "JOB_FINISHED", "gpu": "JOB_FINISHED"}
     jobs.add("wide", args="true", cpu_affinity=DEPTH, threads_per_rank=4096)
     done = launcher(site)
-    assert (
-        f"is bound to 4096 cores of a node (cpu_affinity = depth), and the largest node of this launcher has {CORES}"
-        in (done.stderr)
-    )
+    assert "needs 4096 cores to be bound to (cpu_affinity = depth) on a node" in done.stderr
+
+
+def test_what_fits_on_too_few_nodes_is_left_with_the_reason(
+    site: Site, services: Services, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
+    monkeypatch.setenv("SLURM_JOB_CPUS_PER_NODE", "1,64")
+    monkeypatch.setenv("SLURMD_NODENAME", "n1")
+    jobs.add("pair", args="true", num_nodes=2, cpu_affinity=DEPTH, threads_per_rank=16)
+    done = launcher(site)
+    assert states(site) == {"pair": "PREPROCESSED"}
+    assert "on each of 2 nodes, and this launcher has 1 such node" in done.stderr
 
 
 def test_bound_jobs_run_on_cores_of_their_own_and_others_anywhere(
@@ -116,7 +127,7 @@ def test_bound_jobs_run_on_cores_of_their_own_and_others_anywhere(
 # MPI
 
 
-RANK = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), sorted(os.sched_getaffinity(0)))"
+AFFINITY = r"import os; os.write(1, f'{sorted(os.sched_getaffinity(0))}\n'.encode())"  # a line in one piece
 
 
 @pytest.mark.mpi
@@ -131,12 +142,12 @@ def test_each_rank_has_its_own_gpu(site: Site, services: Services, jobs: Jobs, t
 @pytest.mark.mpi
 @pytest.mark.skipif(CORES < 2, reason="this host has one core")
 def test_ranks_are_bound_to_cores_of_their_own(site: Site, services: Services, jobs: Jobs) -> None:
-    bound = jobs.add("bound", args=python(RANK), ranks_per_node=2, cpu_affinity=DEPTH)
-    free = jobs.add("free", args=python(RANK), ranks_per_node=2)
+    bound = jobs.add("bound", args=python(AFFINITY), ranks_per_node=2, cpu_affinity=DEPTH)
+    free = jobs.add("free", args=python(AFFINITY), ranks_per_node=2)
     launcher(site)
-    first, second = (set(json.loads(line[5:])) for line in output(jobs, bound).splitlines())
+    first, second = (set(json.loads(line)) for line in output(jobs, bound).splitlines())
     assert first.isdisjoint(second)
-    assert [json.loads(line[5:]) for line in output(jobs, free).splitlines()] == [sorted(os.sched_getaffinity(0))] * 2
+    assert [json.loads(line) for line in output(jobs, free).splitlines()] == [sorted(os.sched_getaffinity(0))] * 2
 
 
 # What is shown

@@ -75,6 +75,15 @@ class Grant:
     parents: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class NodeKind:
+    """Nodes of a session that are alike: how many, and the cores and GPUs of each."""
+
+    count: int
+    cores: int
+    gpus: int
+
+
 @dataclass(slots=True)
 class Credit:
     """What a session could take on."""
@@ -85,8 +94,8 @@ class Credit:
     minutes: float | None = None
     serial_only: bool = False
     ranks_per_node: int = 0
-    cores: int | None = None
-    gpus: int | None = None
+    node_kinds: Sequence[NodeKind] = ()
+    """None: its nodes have any number of cores and GPUs."""
 
 
 @dataclass(slots=True)
@@ -314,38 +323,35 @@ def _fitting(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:
     if credit.minutes is not None:
         condition += " AND wall_time_minutes <= :minutes"
         parameters["minutes"] = credit.minutes
-    of_own, amounts = _of_own(credit)
-    return condition + of_own, parameters | amounts
+    return condition + _of_own(credit.node_kinds), parameters
 
 
-def _of_own(credit: Credit) -> tuple[str, dict[str, Any]]:
-    """The condition that a node of a launcher has the cores and GPUs that a job needs for itself.
+def _of_own(kinds: Sequence[NodeKind]) -> str:
+    """The condition that enough nodes of a launcher have the cores and GPUs that a job needs for itself.
 
-    Only a job with one of these bits is looked up in the wide table. The amounts are those of the launcher's placement:
-    ranks take whole GPUs, or so many neighbours share one as fit; threads_per_core threads find room on a core.
+    Only a job that needs some is looked up in the wide table. The amounts are those of the launcher's placement: ranks
+    take whole GPUs, or so many neighbours share one as fit; threads_per_core threads find room on a core.
     """
-    conditions, amounts = "", {}
-    if credit.gpus == 0:
-        conditions += f" AND (needs & {int(Needs.GPUS)}) = 0"
-    elif credit.gpus is not None:
-        conditions += f" AND ((needs & {int(Needs.GPUS)}) = 0 OR {_of_detail(_ENOUGH_GPUS)})"
-        amounts["gpus"] = credit.gpus
-    if credit.cores is not None:
-        conditions += f" AND ((needs & {int(Needs.BOUND_CORES)}) = 0 OR {_of_detail(_ENOUGH_CORES)})"
-        amounts["cores"] = credit.cores
-    return conditions, amounts
+    if not kinds:
+        return ""
+    able = " + ".join(f"CASE WHEN {_enough(kind)} THEN {kind.count} ELSE 0 END" for kind in kinds)
+    text = f"""(needs & {int(Needs.GPUS | Needs.BOUND_CORES)}) = 0 OR EXISTS
+        (SELECT 1 FROM job_detail AS detail WHERE detail.key = job.key AND job.num_nodes <= {able})"""
+    none_has_gpus = not any(kind.gpus for kind in kinds)
+    return f" AND ({text})" + (f" AND (needs & {int(Needs.GPUS)}) = 0" if none_has_gpus else "")
 
 
-def _of_detail(condition: str) -> str:
-    return f"EXISTS (SELECT 1 FROM job_detail AS detail WHERE detail.key = job.key AND ({condition}))"
-
-
-# Divisions are of whole numbers: they round down. No product leaves the range of the larger kind of them.
-_RANKS = "CAST(job.ranks_per_node AS BIGINT)"
-_CORES = "(CAST(detail.threads_per_rank AS BIGINT) + detail.threads_per_core - 1) / detail.threads_per_core"
-_ENOUGH_CORES = f"{_RANKS} * ({_CORES}) <= :cores"
-_ENOUGH_GPUS = f"""detail.gpus_per_rank <= :gpus / job.ranks_per_node
-    OR (detail.gpus_per_rank < 1 AND detail.gpus_per_rank * (({_RANKS} + :gpus - 1) / :gpus) <= 1.000000001)"""
+def _enough(kind: NodeKind) -> str:
+    """The condition that a node of this kind has what a job needs. Divisions are of whole numbers: they round down. No
+    product leaves the range of the larger kind of them, and a damaged 0 is no error."""
+    cores = f"""(detail.cpu_affinity <> 2 OR CAST(job.ranks_per_node AS BIGINT) *
+        ((CAST(detail.threads_per_rank AS BIGINT) + detail.threads_per_core - 1) / NULLIF(detail.threads_per_core, 0))
+        <= {kind.cores})"""
+    if not kind.gpus:
+        return f"detail.gpus_per_rank = 0 AND {cores}"
+    in_one = f"((CAST(job.ranks_per_node AS BIGINT) + {kind.gpus - 1}) / {kind.gpus})"
+    return f"""(detail.gpus_per_rank <= {kind.gpus} / NULLIF(job.ranks_per_node, 0)
+        OR (detail.gpus_per_rank < 1 AND detail.gpus_per_rank * {in_one} <= 1.000000001)) AND {cores}"""
 
 
 def _wanted(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:

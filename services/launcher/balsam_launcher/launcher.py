@@ -20,7 +20,7 @@ from balsam.commands import NOT_STARTED_CODE, base_environment
 from balsam.errors import ValidationError
 from balsam.ledger import Ledger
 from balsam.site import Site
-from balsam.v1 import lease_pb2, session_pb2
+from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
 from balsam.work import Credit, Response, Worker
 from balsam_launcher import reports
 from balsam_launcher.agent_keeper import AgentKeeper
@@ -30,6 +30,7 @@ from balsam_launcher.ensemble import Ensemble
 from balsam_launcher.fleet import HEAD, Fleet
 from balsam_launcher.frames import Notice, Order
 from balsam_launcher.leased import Ending, LeasedJob, need_of_job
+from balsam_launcher.leftover import lacking
 from balsam_launcher.mpi import Mpi, NoMpi
 from balsam_launcher.nodes import Node
 from balsam_launcher.options import LauncherOptions
@@ -41,13 +42,13 @@ from balsam_launcher.trust import TrustWatch
 
 log = logging.getLogger("balsam.launcher")
 
+_MOST_NODE_KINDS = 16  # as many as count
 _MOST_JOBS = 10_000  # held at once, and on many nodes more:
 _MOST_JOBS_A_NODE = 256
 _REFRESH_SECONDS = 15.0  # so often a credit with a time limit is said again
 _SECOND_GRACE_SECONDS = 1.0
 _STOP_PATIENCE_SECONDS = 10.0
 _QUEUE_SECONDS = 1.0
-_UNFIT_SECONDS = 60.0  # a job that fits no node is kept so long from those that would grant it again
 _ENDINGS_SECONDS = 0.5  # so often those that are kept back are looked at
 _STUCK_SECONDS = 3.0  # an agent that has not ended runs so long after their time hangs
 
@@ -87,6 +88,10 @@ class Launcher:
         self._grace = site.settings.kill_grace_seconds
         environ = base_environment(os.environ)
         self._around = Surroundings(site.path, environ, nodes, options.job_mode, mpi)
+        self._node_kinds = [
+            session_service_pb2.WorkRequest.NodeKind(count=count, cores=cores, gpus=gpus)
+            for count, cores, gpus in self.pool.placement.kinds(_MOST_NODE_KINDS)
+        ]
         self._appetite = Appetite(len(nodes))
         self._programs: dict[int, lease_pb2.Program] = {}
         self._run_ids = itertools.count(1)
@@ -248,21 +253,19 @@ class Launcher:
         if held is not None:
             self._let_go(held, Ending.REVOKED, "the job was granted anew", 0.0)
         need = need_of_job(job, self.options.job_mode)
-        if need is None or not self.pool.placement.could_hold(need):
-            # Credit tells of the largest node only. Given back at once, it would be granted again at once.
-            self._later(_UNFIT_SECONDS, lambda: self._give_back_unfit(lease))
+        if need is None or need.nodes > len(self.nodes):
+            self._reports.append(lease_pb2.Report(lease=lease, release=True))
             return
         program = self._programs.get(grant.program_id) if grant.program_id else None
         leased = LeasedJob(next(self._run_ids), lease, job, program, grant.token, need, after=held)
         if self._stopping or self.draining:
             self._reports.append(reports.given_back(leased))
-        else:
+        elif self.pool.placement.could_hold(need):
             self.pool.add(leased)
+        else:  # a job store of an earlier version heeds no node_kinds, and would grant it again and again
+            sizes = [(node.cores, len(node.gpus)) for node in self.nodes]
+            self._refused(leased, NOT_STARTED_CODE, time.time_ns() // 1000, f"the job {lacking(job, sizes)}")
         failpoints.hit("launcher.after-grant")
-
-    def _give_back_unfit(self, lease: lease_pb2.Lease) -> None:
-        self._reports.append(lease_pb2.Report(lease=lease, release=True))
-        self._settle()
 
     def _kill(self, lease: lease_pb2.Lease) -> None:
         leased = self.pool.find(lease.handle)
@@ -509,8 +512,7 @@ class Launcher:
             largest=placement.open_count(mpi=True),
             minutes=self.minutes_left,
             serial_only=serial_only,
-            cores=self.pool.placement.most_cores,
-            gpus=self.pool.placement.most_gpus,
+            node_kinds=self._node_kinds,
         )
 
     @property

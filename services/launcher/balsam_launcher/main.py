@@ -122,8 +122,7 @@ async def _serve(
         len(nodes),
         launcher.minutes_left,
         options.job_mode == "serial",
-        cores=max(node.cores for node in nodes),
-        gpus=max(len(node.gpus) for node in nodes),
+        [(node.cores, len(node.gpus)) for node in nodes],
     )
     for line in await asyncio.to_thread(leftover.find, site, options, limits):
         log.warning("%s", line)

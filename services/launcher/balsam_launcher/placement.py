@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -128,10 +129,6 @@ class Placement:
         # Nodes that are open for serial jobs, by what is used of them, in units; and those amounts in order.
         self._by_used = {0: self._open_serial} if nodes else {}
         self._amounts = list(self._by_used)
-        self.most_cores = max((node.cores for node in nodes), default=0)
-        """Cores of the largest node."""
-        self.most_gpus = max((len(node.gpus) for node in nodes), default=0)
-        """GPUs of the node with the most."""
         self._plain = [(Seat(number),) for number in range(len(nodes))]
         self._sizes = [(node.cores, len(node.gpus)) for node in nodes]
         self._able: dict[tuple[int, int], int] = {}
@@ -150,6 +147,17 @@ class Placement:
     def used(self) -> float:
         """Nodes in use, shares added up."""
         return self._total / UNITS
+
+    def kinds(self, most: int) -> list[tuple[int, int, int]]:
+        """Nodes that are alike: how many, their cores, and their GPUs; the most frequent first.
+
+        Where there are more kinds than `most`, the rarest are counted as one, with what all of them have.
+        """
+        found = [(count, *size) for size, count in Counter(self._sizes).most_common()]
+        if len(found) <= most:
+            return found
+        counts, cores, gpus = zip(*found[most - 1 :], strict=True)
+        return [*found[: most - 1], (sum(counts), min(cores), min(gpus))]
 
     # Open and closed
 

@@ -198,6 +198,12 @@ def test_what_never_fits_is_told_apart_from_what_has_to_wait() -> None:
     assert not any(placement.could_hold(need) for need in never)
 
 
+def test_nodes_that_are_alike_are_told_together() -> None:
+    placement = Placement([*nodes(3, cores=4), *nodes(2, cores=8, gpus=2), *nodes(1, cores=6, gpus=1)])
+    assert placement.kinds(3) == [(3, 4, 0), (2, 8, 2), (1, 6, 1)]
+    assert placement.kinds(2) == [(3, 4, 0), (3, 6, 1)]  # so many have this at least
+
+
 # Open and closed nodes
 
 
