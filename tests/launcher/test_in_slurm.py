@@ -11,6 +11,7 @@ import pytest
 
 from balsam.site import Site
 from balsam.states import State
+from tests.support.mpi import use_open_mpi
 from tests.support.processes import launcher_command
 from tests.support.processes import services as run_services
 from tests.support.scheduling import Jobs
@@ -18,6 +19,7 @@ from tests.support.sites import make_test_site, wait_until
 from tests.support.slurm import Slurm
 
 RANK = "import os; os.write(1, f\"rank: {os.environ['SLURMD_NODENAME']} {os.environ['BALSAM_NODES']}\\n\".encode())"
+GPU = "import os; os.write(1, 'rank: {CUDA_VISIBLE_DEVICES}\\n'.format(**os.environ).encode())"
 SPEAKING = """
 from mpi4py import MPI
 total = MPI.COMM_WORLD.allreduce(1)
@@ -55,17 +57,29 @@ def ranks(lines: list[str]) -> list[list[str]]:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(("command", "options"), [("mpich", ""), ("srun", "--mpi=pmi2")])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mpi_command": "mpich"},
+        {"mpi_command": "srun", "mpi_options": "--mpi=pmi2"},
+        {"mpi_program": "mpiexec.openmpi"},
+    ],
+    ids=["mpich", "srun", "openmpi"],
+)
 def test_ranks_of_an_mpi_job_are_on_the_nodes_that_it_was_given(
-    slurm: Slurm, tmp_path: Path, command: str, options: str
+    slurm: Slurm, tmp_path: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = make_test_site(tmp_path, mpi_command=command, mpi_options=options)
+    if "mpi_program" in settings:
+        use_open_mpi(monkeypatch)
+        monkeypatch.setenv("OMPI_MCA_btl", "tcp,self")  # emulated nodes have one memory, and it takes them for several
+    site = make_test_site(tmp_path, **settings)
     with run_services(site):
         jobs = Jobs(site)
         pair = jobs.add("pair", args=python(RANK), num_nodes=2, ranks_per_node=2)
         one = jobs.add("one", args=python(RANK), ranks_per_node=3)
         speaking = jobs.add("speaking", args=python(SPEAKING), num_nodes=2, ranks_per_node=2)
-        in_allocation(slurm, site, 3)
+        gpus = jobs.add("gpus", args=python(GPU), num_nodes=2, ranks_per_node=2, gpus_per_rank=1)
+        in_allocation(slurm, site, 3, "--gpus-per-node", "2")
         seen = ranks(output(jobs, pair))
         names = seen[0][1].split(",")
         assert len(names) == 2
@@ -74,6 +88,7 @@ def test_ranks_of_an_mpi_job_are_on_the_nodes_that_it_was_given(
         assert len(seen) == 3
         assert all(node == given for node, given in seen)
         assert "4" in output(jobs, speaking)
+        assert sorted(ranks(output(jobs, gpus))) == [["0"], ["0"], ["1"], ["1"]]
         jobs.close()
 
 

@@ -1,11 +1,10 @@
-"""MPI jobs under Open MPI, which Debian's `openmpi-bin` brings beside the MPICH of this environment."""
+"""MPI jobs under Open MPI, on this host."""
 
 from __future__ import annotations
 
 import json
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from balsam.site import Site
 from balsam.states import State
 from balsam_launcher.topology import cores_of_this_host
-from tests.support.components import missing
+from tests.support.mpi import use_open_mpi
 from tests.support.processes import launcher
 from tests.support.processes import services as run_services
 from tests.support.scheduling import Jobs
@@ -32,12 +31,7 @@ GPU_AND_CORES = (
 @pytest.fixture
 def open_mpi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site whose MPI runs are started by Open MPI, with its services; mpi4py uses its library."""
-    program = shutil.which("mpiexec.openmpi")
-    if program is None:
-        missing("Open MPI", "there is no mpiexec.openmpi; `make system` as root installs it")
-    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT", "1")
-    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-    site = make_test_site(tmp_path, mpi_program=program)
+    site = make_test_site(tmp_path, mpi_program=use_open_mpi(monkeypatch))
     with run_services(site):
         yield site
 
@@ -66,8 +60,7 @@ def test_ranks_speak_with_each_other(open_mpi: Site, jobs: Jobs) -> None:
         "total = world.allreduce(world.rank + 1)\n"
         "if world.rank == 0: print(MPI.Get_library_version().split(',')[0][:8], world.size, total)"
     )
-    environ = {"MPI4PY_MPIABI": "openmpi", "MPI4PY_LIBMPI": "libmpi.so.40"}
-    job_id = jobs.add("speak", args=python(program), ranks_per_node=2, environ_vars=environ)
+    job_id = jobs.add("speak", args=python(program), ranks_per_node=2)
     launcher(open_mpi)
     assert output(jobs, job_id) == ["Open MPI 2 3"]
 

@@ -223,7 +223,6 @@ def _flux(environ: Mapping[str, str]) -> tuple[Host, ...]:
 _SYSTEMS: tuple[tuple[str, Callable[[Mapping[str, str]], bool], Callable[[Mapping[str, str]], tuple[Host, ...]]], ...]
 _SYSTEMS = (
     ("slurm", _named("SLURM_JOB_NODELIST", "SLURM_NODELIST"), slurm),
-    # Cobalt sets PBS_NODEFILE too on some machines.
     ("cobalt", _named("COBALT_NODEFILE", "COBALT_PARTNAME"), _cobalt),
     ("pbs", _named("PBS_NODEFILE"), _pbs),
     ("lsf", _named("LSB_DJOB_HOSTFILE", "LSB_MCPU_HOSTS", "LSB_HOSTS"), _lsf),

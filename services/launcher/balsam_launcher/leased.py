@@ -6,7 +6,8 @@ import enum
 from dataclasses import dataclass
 
 from balsam.v1 import job_pb2, lease_pb2
-from balsam_launcher.placement import Need, Seats, need_of
+from balsam_launcher.needs import Need, need_of
+from balsam_launcher.placement import Seats
 from balsam_launcher.run_commands import cores_per_rank
 
 

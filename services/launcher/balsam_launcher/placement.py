@@ -9,67 +9,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from balsam_launcher.seats import UNITS, Cores, Gpus, Seat, gpu_share, gpus_of_ranks, units
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What a job needs.
-
-    Attributes:
-        nodes: how many nodes.
-        share: what it takes of each of them, more than 0 and at most 1.
-        mpi: started by the MPI run command, on whole nodes.
-        cores: how many cores it is bound to on each node; 0: it is not bound.
-        gpus: how many GPUs are assigned to it on each node; less than 1: a part of one, shared with others.
-    """
-
-    nodes: int
-    share: float
-    mpi: bool
-    cores: int = 0
-    gpus: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """In nodes, as credit is counted: a serial job is 1 / node_packing_count, an MPI job its nodes."""
-        return self.nodes * self.share
-
-    @property
-    def own(self) -> bool:
-        """It needs cores or GPUs of its own."""
-        return self.cores > 0 or self.gpus > 0
-
-
-def need_of(
-    num_nodes: int,
-    ranks_per_node: int,
-    node_packing_count: int,
-    job_mode: str,
-    *,
-    cores_per_rank: int = 0,
-    gpus_per_rank: float = 0.0,
-) -> Need | None:
-    """The need of a job under a launcher's mode; None: it cannot run there. Absent fields (0) count as 1.
-
-    Args:
-        num_nodes: nodes of the run.
-        ranks_per_node: ranks on each.
-        node_packing_count: how many serial jobs share a node.
-        job_mode: the launcher's: ``auto``, ``mpi`` or ``serial``.
-        cores_per_rank: cores that each rank is bound to; 0: none.
-        gpus_per_rank: GPUs of each rank, fractions share one.
-    """
-    nodes, ranks, packing = num_nodes or 1, ranks_per_node or 1, node_packing_count or 1
-    if nodes == 1 and ranks == 1 and job_mode != "mpi":
-        return Need(1, 1.0 / packing, False, cores_per_rank, gpu_share(gpus_per_rank))
-    if job_mode == "serial":
-        return None
-    return Need(nodes, 1.0, True, ranks * cores_per_rank, float(gpus_of_ranks(ranks, gpus_per_rank)))
+from balsam_launcher.needs import Need
+from balsam_launcher.node_sets import AtLeast, first, lowest
+from balsam_launcher.seats import UNITS, Cores, Gpus, Seat, units
 
 
 class NodeLike(Protocol):
@@ -96,24 +41,6 @@ class Seats(NamedTuple):
         return tuple([seat.node for seat in self.seats])
 
 
-class _AtLeast:
-    """Sets of nodes by how many of something they have left: at least one, at least two, ..."""
-
-    def __init__(self, counts: Sequence[int]) -> None:
-        self._sets = [0] * (max(counts, default=0) + 1)
-        for node, count in enumerate(counts):
-            self.change(1 << node, 0, count)
-
-    def nodes(self, count: int) -> int:
-        """The nodes with at least so many, more than 0."""
-        return self._sets[count] if count < len(self._sets) else 0
-
-    def change(self, bit: int, before: int, after: int) -> None:
-        """The node of this bit has another number of them left."""
-        for count in range(min(before, after) + 1, max(before, after) + 1):
-            self._sets[count] ^= bit
-
-
 class Placement:
     """What is taken of each node. Nodes are numbers, from 0.
 
@@ -134,8 +61,8 @@ class Placement:
         self._able: dict[tuple[int, int], int] = {}
         self._cores = [Cores(node.cores) for node in nodes]
         self._gpus = [Gpus(len(node.gpus)) for node in nodes]
-        self._free_cores = _AtLeast([cores for cores, _ in self._sizes])
-        self._free_gpus = _AtLeast([gpus for _, gpus in self._sizes])
+        self._free_cores = AtLeast([cores for cores, _ in self._sizes])
+        self._free_gpus = AtLeast([gpus for _, gpus in self._sizes])
         self._begun_gpus: dict[int, int] = {}  # fraction in units -> nodes with so much left of a GPU that is begun
 
     @property
@@ -223,12 +150,12 @@ class Placement:
         """The fullest node that has room: so whole nodes stay free for those who need them."""
         last = bisect_right(self._amounts, UNITS - units(need.share))
         if not need.own:
-            return _lowest(self._by_used[self._amounts[last - 1]]) if last else None
+            return lowest(self._by_used[self._amounts[last - 1]]) if last else None
         able = self._having(need)
         for position in range(last - 1, -1, -1) if able else ():
             fitting = self._by_used[self._amounts[position]] & able
             if fitting:
-                return _lowest(fitting)
+                return lowest(fitting)
         return None
 
     def _having(self, need: Need) -> int:
@@ -253,7 +180,7 @@ class Placement:
         if able.bit_count() < need.nodes:
             return None
         gpus = tuple(range(int(need.gpus)))
-        chosen = _first(able, need.nodes)
+        chosen = first(able, need.nodes)
         for node in chosen:
             self._change(node, UNITS)
         return Seats(need, tuple([Seat(node, (), gpus) for node in chosen]))
@@ -315,17 +242,3 @@ class Placement:
         self._free_gpus.change(bit, free_before, gpus.free)
         for fraction, nodes in self._begun_gpus.items():
             self._begun_gpus[fraction] = nodes | bit if gpus.most_left >= fraction else nodes & ~bit
-
-
-def _lowest(nodes: int) -> int:
-    return (nodes & -nodes).bit_length() - 1
-
-
-def _first(nodes: int, count: int) -> Iterable[int]:
-    """The lowest `count` nodes of a set."""
-    chosen = []
-    for _ in range(count):
-        lowest = nodes & -nodes
-        nodes ^= lowest
-        chosen.append(lowest.bit_length() - 1)
-    return chosen

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from balsam_launcher.needs import Need, need_of
 from balsam_launcher.nodes import Node
-from balsam_launcher.placement import Need, Placement, Seats, need_of
+from balsam_launcher.placement import Placement, Seats
 from balsam_launcher.seats import Room, Seat, gpus_of_ranks
 
 
