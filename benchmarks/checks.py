@@ -45,10 +45,15 @@ def ran(client: Client, workflow: str, wanted: Mapping[History, int]) -> None:
 
 def states(client: Client, expected: Mapping[str, int], workflow: str | None = None) -> None:
     """The jobs of a workflow (None: all jobs) are in these states. Raises WrongResult."""
-    jobs = client.BalsamJob.objects.all() if workflow is None else client.BalsamJob.objects.filter(workflow=workflow)
-    found = {row["state"]: row["n"] for row in jobs.values("state").annotate(n=balsam.Count("pk"))}
+    found = count_states(client, workflow)
     if found != dict(expected):
         raise WrongResult(f"jobs by state are {found}, not {dict(expected)}")
+
+
+def count_states(client: Client, workflow: str | None = None) -> dict[str, int]:
+    """State -> how many jobs of a workflow (None: of all jobs) are in it, without those that none is in."""
+    jobs = client.BalsamJob.objects.all() if workflow is None else client.BalsamJob.objects.filter(workflow=workflow)
+    return {row["state"]: row["n"] for row in jobs.values("state").annotate(n=balsam.Count("pk"))}
 
 
 def histories(client: Client, wanted: Mapping[History, int], workflow: str | None = None) -> None:

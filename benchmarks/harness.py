@@ -12,7 +12,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -103,16 +103,27 @@ class RunningSite:
 
     def start_launcher(self, *options: str) -> None:
         """Starts a launcher that stays, and returns when it has run a first job: everything is loaded and connected."""
+        self.spawn_launcher(*options)
+        run_until_seen(self.client, noop_jobs(self.client, 1, "warm-up"))
+
+    def spawn_launcher(self, *options: str, environ: Mapping[str, str] | None = None) -> None:
+        """Starts a launcher that stays, with variables beside those of all programs."""
         with (self.site.log / "launcher.console").open("ab") as console:
             self.launcher = subprocess.Popen(
                 [*BALSAM, "launcher", "--persistent", *options],
-                env=self.environ,
+                env={**self.environ, **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
                 start_new_session=True,
             )
-        run_until_seen(self.client, noop_jobs(self.client, 1, "warm-up"))
+
+    def kill_launcher(self) -> None:
+        """Ends it at once, with what it runs."""
+        if self.launcher is not None:
+            self.launcher.kill()
+            self.launcher.wait()
+            self.launcher = None
 
     def stop_launcher(self) -> None:
         """Stops the launcher, if there is one."""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balsam_launcher import mpi
+from balsam_launcher.run_commands import MpiRun
 from benchmarks import checks
 from benchmarks.campaigns import NOOP, run_until_seen
 from benchmarks.figures import Figure, Skipped, Workload, WrongResult
@@ -73,7 +74,7 @@ def _runs(running: RunningSite, words: Sequence[str], workflow: str, count: int)
 
 def _bare(directory: Path, command: mpi.Mpi, words: Sequence[str], count: int) -> float:
     """As many calls, each with a directory, an output file and a session of its own [s]."""
-    line = command.command(mpi.MpiRun(node_count=1, ranks_per_node=_RANKS), words)
+    line = command.command(MpiRun(node_count=1, ranks_per_node=_RANKS), words)
     directory.mkdir()
     began = time.perf_counter()
     for number in range(count):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import (
+    allocations,
     clients,
     commands,
     events,
@@ -30,6 +31,7 @@ WORKLOADS: tuple[Workload, ...] = (
     kills.WORKLOAD,
     events.WORKLOAD,
     mpi_runs.WORKLOAD,
+    allocations.WORKLOAD,
     queries.WORKLOAD,
 )
 

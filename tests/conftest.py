@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.support.components",
     "tests.support.databases",
     "tests.support.full_disks",
+    "tests.support.namespaces",
     "tests.support.postgres",
     "tests.support.sites",
     "tests.support.slurm",

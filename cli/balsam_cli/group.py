@@ -44,6 +44,7 @@ COMMANDS = {
         "launcher": "Run jobs, here and now.",
         "submit-launch": "Submit a launcher to the batch system.",
         "cancel": "Cancel batch launches.",
+        "service": "Submit launches for the work there is, by a policy.",
         "completion": "Print the completion script of a shell.",
     },
 }

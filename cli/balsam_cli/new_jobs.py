@@ -33,10 +33,14 @@ def launchers(store: Client) -> list[session_pb2.Session]:
 
 
 def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> None:
-    """Says on stderr when no launcher, at work or submitted, could ever run one of these jobs."""
+    """Says on stderr when nobody could ever run one of these jobs: at work, submitted, or to come by the policy."""
     needs, takers = [_need(job) for job in jobs], [_taker(one) for one in launchers(store)]
     # Who is at work is asked first: most often they can, and nobody else needs to be asked for.
     text = warning(needs, takers) and warning(needs, takers + _to_come(store, takers))
+    if text:
+        from balsam_cli.policy_note import with_policy
+
+        text = with_policy(text, store.site, jobs)
     if text:
         note(f"note: {text}")
 

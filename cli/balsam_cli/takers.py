@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from balsam.patterns import matches
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,6 @@ def why_not(need: Need, taker: Taker) -> str:
     if taker.minutes is not None and need.minutes > taker.minutes:
         return f"has {taker.minutes} of the {need.minutes} minutes"
     return ""
-
-
-def matches(workflow: str, pattern: str) -> bool:
-    """Whether a workflow is meant by a filter: the same text, or a glob of `*` and `?` that matches it."""
-    if "*" not in pattern and "?" not in pattern:
-        return workflow == pattern
-    # Only * and ? are special: [ stands for itself.
-    escaped = pattern.replace("[", "[[]")
-    return re.match(fnmatch.translate(escaped), workflow) is not None
 
 
 def warning(needs: Sequence[Need], takers: Sequence[Taker]) -> str:

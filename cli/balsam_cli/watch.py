@@ -16,11 +16,15 @@ _RETRY_SECONDS = 0.5
 
 
 class EventStream:
-    """Events of these jobs (none: of all) from now on, as they are committed; close it from any thread."""
+    """Events of these jobs (none: of all) that enter these states (none: any), from now on, as they are committed.
 
-    def __init__(self, store: Client, job_ids: Sequence[str] = ()) -> None:
+    Close it from any thread.
+    """
+
+    def __init__(self, store: Client, job_ids: Sequence[str] = (), states: Sequence[str] = ()) -> None:
         self._store = store
         self._job_ids = job_ids
+        self._states = states
         self._after: int | None = None
         self._closed = threading.Event()
         self._call: Any = None
@@ -53,7 +57,7 @@ class EventStream:
             self._closed.wait(_RETRY_SECONDS)
 
     def _answers(self) -> Iterator[Sequence[event_pb2.Event]]:
-        self._call = stream = self._store.events.watch(self._job_ids, (), self._after)
+        self._call = stream = self._store.events.watch(self._job_ids, self._states, self._after)
         try:
             for number, answer in enumerate(stream):
                 self._after = answer.sequence

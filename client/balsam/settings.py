@@ -61,6 +61,16 @@ class Settings:
         "How MPI runs are started: auto, mpich, openmpi, intelmpi, srun, aprun, jsrun or pals.",
         choices=MPI_COMMANDS,
     )
+    mpi_program: str = _setting("", "Path of the MPI run command; empty: the one that is found first on PATH.")
+    mpi_options: str = _setting("", "Further words of every MPI run command, before the job's own mpi_flags.")
+    cores_per_node: int = _setting(0, "Cores of each node that launchers use; 0: those that are found.", least=0)
+    gpus_per_node: int = _setting(0, "GPUs of each node that launchers assign; 0: those that are found.", least=0)
+    node_file: str = _setting(
+        "", "File with the names of the nodes, one a line, where no batch system tells; or empty."
+    )
+    launcher_address: str = _setting(
+        "", "Address at which other nodes of an allocation reach the launcher's host; empty: it is found."
+    )
     log_level: str = _setting("INFO", "What the services log.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     log_max_bytes: int = _setting(100_000_000, "A log file is rotated at this size [bytes].", least=10_000)
     log_backups: int = _setting(5, "Rotated log files that are kept.", least=0)
@@ -90,7 +100,26 @@ def check(values: dict[str, Any], where: str) -> Settings:
     Raises:
         SiteError: a key is unknown, or a value has the wrong type or is out of range.
     """
-    known = {field.name: field for field in dataclasses.fields(Settings)}
+    settings = Settings(**checked(Settings, values, where))
+    if settings.job_stores > 1 and settings.database.startswith("sqlite"):
+        raise SiteError(
+            f"{where}: job_stores = {settings.job_stores} needs a database that several processes can serve, and "
+            "SQLite has one: set job_stores = 1, or move the site with `balsam migrate-db postgres`"
+        )
+    return settings
+
+
+setting = _setting
+"""A field of a dataclass that `checked` can check: its default, what it does, and the values that it may have."""
+
+
+def checked(table: type[Any], values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Values for a dataclass of `setting` fields; `where` names their origin in errors.
+
+    Raises:
+        SiteError: a key is unknown, or a value has the wrong type or is out of range.
+    """
+    known = {field.name: field for field in dataclasses.fields(table) if "doc" in field.metadata}
     clean: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
@@ -110,13 +139,7 @@ def check(values: dict[str, Any], where: str) -> Settings:
         if choices and value not in choices:
             raise SiteError(f"{where}: {key} = {value!r} must be one of {', '.join(choices)}")
         clean[key] = value
-    settings = Settings(**clean)
-    if settings.job_stores > 1 and settings.database.startswith("sqlite"):
-        raise SiteError(
-            f"{where}: job_stores = {settings.job_stores} needs a database that several processes can serve, and "
-            "SQLite has one: set job_stores = 1, or move the site with `balsam migrate-db postgres`"
-        )
-    return settings
+    return clean
 
 
 _KINDS = {str: "a text", int: "a whole number", float: "a number"}

@@ -6,7 +6,7 @@ import pytest
 
 from balsam.errors import NotFound
 from balsam.states import Actor, State
-from balsam_jobstore.leases import Report, apply_reports
+from balsam_jobstore.leases import NodeKind, Report, apply_reports
 from balsam_jobstore.sessions import SCHEDULER
 from balsam_jobstore.tx import Tx
 from tests.support.store import RULE_SET, Bench, Worker, job
@@ -84,6 +84,86 @@ def test_a_job_that_never_fits_is_passed_over(bench: Bench) -> None:
     bench.add("fits", num_nodes=4, ranks_per_node=64, wall_time_minutes=10)
     launcher = bench.launcher(nodes=4.0, jobs=9, largest=4, ranks_per_node=64, minutes=10.5)
     assert launcher.names == ["fits"]
+
+
+def alike(*, cores: int = 64, gpus: int = 0) -> list[NodeKind]:
+    """The nodes of a launcher, all of them with these."""
+    return [NodeKind(9, cores, gpus)]
+
+
+GPU_JOBS = {
+    "one": {"gpus_per_rank": 1},
+    "half": {"gpus_per_rank": 0.5},
+    "three": {"gpus_per_rank": 2.5},
+    "four ranks": {"gpus_per_rank": 1, "ranks_per_node": 4},
+    "four that share": {"gpus_per_rank": 0.5, "ranks_per_node": 4},
+    "five that share": {"gpus_per_rank": 0.5, "ranks_per_node": 5},
+    "none": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "names"),
+    [
+        (0, {"none"}),
+        (1, {"none", "one", "half"}),
+        (2, {"none", "one", "half", "four that share"}),
+        (3, {"none", "one", "half", "three", "four that share", "five that share"}),
+        (4, set(GPU_JOBS)),
+        (1_000_000, set(GPU_JOBS)),
+        (None, set(GPU_JOBS)),
+    ],
+)
+def test_gpus_are_there_or_the_job_is_passed_over(bench: Bench, gpus: int | None, names: set[str]) -> None:
+    bench.create(*[job(name, **fields) for name, fields in GPU_JOBS.items()])
+    kinds = [] if gpus is None else alike(gpus=gpus)
+    assert set(bench.launcher(nodes=99.0, jobs=99, largest=9, node_kinds=kinds).names) == names
+
+
+def test_the_store_and_a_launchers_placement_count_gpus_in_the_same_way(bench: Bench) -> None:
+    from balsam_launcher.seats import gpus_of_ranks
+
+    shapes = [(ranks, g) for ranks in (1, 2, 3, 7) for g in (0.1, 0.25, 0.3, 1 / 3, 0.5, 0.7, 1, 1.5, 2)]
+    bench.create(*[job(f"{ranks} {g}", ranks_per_node=ranks, gpus_per_rank=g) for ranks, g in shapes])
+    for gpus in (1, 2, 3, 4):
+        fitting = {f"{ranks} {g}" for ranks, g in shapes if gpus_of_ranks(ranks, g) <= gpus}
+        worker = bench.launcher(nodes=999.0, jobs=999, largest=9, node_kinds=alike(gpus=gpus))
+        assert set(worker.names) == fitting
+        bench.end(worker)
+
+
+def test_a_job_that_is_bound_needs_a_node_with_so_many_cores(bench: Bench) -> None:
+    bench.add("unbound", threads_per_rank=64)
+    bench.add("four", threads_per_rank=4, cpu_affinity="depth")
+    bench.add("two by two", threads_per_rank=8, threads_per_core=2, cpu_affinity="depth")
+    bench.add("five", threads_per_rank=9, threads_per_core=2, cpu_affinity="depth")
+    bench.add("ranks", ranks_per_node=3, threads_per_rank=2, cpu_affinity="depth")
+    bench.add("absurd", ranks_per_node=2**31 - 1, threads_per_rank=2**31 - 1, cpu_affinity="depth")
+    worker = bench.launcher(nodes=99.0, jobs=99, largest=9, node_kinds=alike(cores=4))
+    assert set(worker.names) == {"unbound", "four", "two by two"}
+    worker.give(nodes=99.0, jobs=99, largest=9, node_kinds=alike(cores=6))
+    assert set(worker.names) == {"unbound", "four", "two by two", "five", "ranks"}
+
+
+def test_a_job_of_several_nodes_needs_enough_that_have_what_it_needs(bench: Bench) -> None:
+    bench.add("two with gpus", num_nodes=2, gpus_per_rank=1)
+    bench.add("three with gpus", num_nodes=3, gpus_per_rank=1)
+    bench.add("two with many", num_nodes=2, gpus_per_rank=4)
+    bench.add("two with cores", num_nodes=2, cpu_affinity="depth", threads_per_rank=64)
+    bench.add("gpu and cores", gpus_per_rank=1, cpu_affinity="depth", threads_per_rank=64)
+    bench.add("five", num_nodes=5)
+    kinds = [NodeKind(3, 64, 0), NodeKind(1, 32, 1), NodeKind(1, 32, 4)]
+    worker = bench.launcher(nodes=99.0, jobs=99, largest=5, node_kinds=kinds)
+    assert set(worker.names) == {"two with gpus", "two with cores", "five"}
+
+
+def test_a_job_that_is_changed_counts_as_it_is_now(bench: Bench) -> None:
+    job_id = bench.add("a", gpus_per_rank=1)
+    bench.update(job_id, gpus_per_rank=0.0, cpu_affinity="depth", threads_per_rank=4)
+    worker = bench.launcher(jobs=9, node_kinds=alike(cores=2))
+    assert worker.names == []
+    bench.update(job_id, cpu_affinity="none")
+    assert worker.names == ["a"]
 
 
 def test_thirds_of_a_node_fill_it(bench: Bench) -> None:
@@ -702,11 +782,19 @@ def test_a_job_that_can_run_here_holds_a_launcher(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"num_nodes": 101}, {"wall_time_minutes": 20}, {"ranks_per_node": 9}, {"workflow": "other"}]
+    "fields",
+    [
+        {"num_nodes": 101},
+        {"wall_time_minutes": 20},
+        {"ranks_per_node": 9},
+        {"workflow": "other"},
+        {"gpus_per_rank": 2},
+        {"threads_per_rank": 9, "cpu_affinity": "depth"},
+    ],
 )
 def test_a_job_that_cannot_run_here_does_not_hold_a_launcher(bench: Bench, fields: dict[str, object]) -> None:
     bench.add("a", **({"workflow": "mine"} | fields))
-    assert drained(bench, "mine", minutes=10.0, ranks_per_node=8)
+    assert drained(bench, "mine", minutes=10.0, ranks_per_node=8, node_kinds=alike(cores=8, gpus=1))
 
 
 def test_a_job_that_runs_elsewhere_holds_a_launcher(bench: Bench) -> None:

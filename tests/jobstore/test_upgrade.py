@@ -63,6 +63,19 @@ def test_a_site_of_each_revision_finishes_its_jobs(
     assert all(name.startswith(f"balsam-{revision}-") for name in copies)
 
 
+def test_what_jobs_need_for_themselves_is_seen_in_their_rows_afterwards(database: Database) -> None:
+    make_database(database, "0006")
+    with database.writer() as connection, connection.begin():
+        keys = connection.exec_driver_sql("SELECT key FROM job ORDER BY key").scalars().all()[:3]
+        connection.exec_driver_sql("UPDATE job SET needs = 1")
+        connection.exec_driver_sql(f"UPDATE job_detail SET gpus_per_rank = 0.5 WHERE key IN ({keys[0]}, {keys[1]})")
+        connection.exec_driver_sql(f"UPDATE job_detail SET cpu_affinity = 2 WHERE key IN ({keys[1]}, {keys[2]})")
+    migrate.migrate(database)
+    assert [needs for _, needs in rows(database, "SELECT key, needs FROM job ORDER BY key")][:4] == [
+        1 + 2048, 1 + 2048 + 4096, 1 + 4096, 1,
+    ]  # fmt: skip
+
+
 def test_the_copy_is_the_database_as_it_was(database: Database, tmp_path: Path) -> None:
     make_database(database, "0001")
     before = rows(database)

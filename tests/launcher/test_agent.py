@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from balsam_launcher.agent import ANNOUNCE_SECONDS
 from balsam_launcher.frames import Notice
+from balsam_launcher.topology import cores_of_this_host
 from tests.support.agents import AgentHost, alive, clean_environ, wait_for_text, wait_gone
 from tests.support.sites import wait_until
 
@@ -52,6 +54,37 @@ def test_nothing_of_an_outer_run_reaches_a_run(agent: AgentHost) -> None:
     run = agent.shell("echo token=$BALSAM_JOB_TOKEN")
     agent.wait_end(run)
     assert agent.output(run) == "token=\n"
+
+
+SHOW_AFFINITY = (sys.executable, "-c", "import os; print(sorted(os.sched_getaffinity(0)))")
+
+
+def test_a_bound_run_has_its_cores_alone_and_the_next_one_has_all(agent: AgentHost) -> None:
+    cores = cores_of_this_host()
+    for run_cores in ((0,), tuple(range(len(cores))), (len(cores) - 1,)):
+        run = agent.start(*SHOW_AFFINITY, cores=run_cores, threads_per_core=1)
+        assert agent.wait_end(run) == (0, "")
+        assert agent.output(run) == f"{[cores[number][0] for number in run_cores]}\n"
+    run = agent.start(*SHOW_AFFINITY)
+    agent.wait_end(run)
+    assert agent.output(run) == f"{sorted(os.sched_getaffinity(0))}\n"
+
+
+def test_a_bound_run_that_cannot_be_started_leaves_the_agent_as_it_was(agent: AgentHost) -> None:
+    run = agent.start("no-such-command", cores=(0,))
+    assert agent.wait_refused(run)[0] == 127
+    run = agent.start(*SHOW_AFFINITY)
+    agent.wait_end(run)
+    assert agent.output(run) == f"{sorted(os.sched_getaffinity(0))}\n"
+
+
+def test_a_core_that_is_not_there_is_refused_with_the_reason(agent: AgentHost) -> None:
+    there = len(cores_of_this_host())
+    code, why = agent.wait_refused(agent.start("true", cores=(0, 4095)))
+    assert code == 126
+    assert why == (
+        f"cannot bind it to cores 0,4095: this node has {there}, numbered from 0; set cores_per_node in settings.toml"
+    )
 
 
 def test_what_does_not_fit_starts_by_itself_when_there_is_room(agent: AgentHost, tmp_path: Path) -> None:

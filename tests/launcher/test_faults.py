@@ -162,7 +162,7 @@ def test_when_the_agent_is_killed_its_runs_end_and_the_launcher_goes_on(
     witness.let_go()
     assert jobs.wait(job_id, State.JOB_FINISHED).attempt == 2
     assert not witness.overlapped
-    assert "1 runs were lost with the node agent" in launcher_log(site)
+    assert "1 runs were lost: the node agent on " in launcher_log(site)
 
 
 def test_when_no_agent_stays_up_it_gives_up_and_says_so(

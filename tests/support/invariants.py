@@ -168,6 +168,8 @@ def _needs(detail: dict[str, Any], application: dict[str, Any] | None) -> int:
         (Needs.STAGE_IN_URL, detail["stage_in_url"]),
         (Needs.INPUT_FILES, detail["input_files"]),
         (Needs.STAGE_OUT, detail["stage_out_url"] and detail["stage_out_files"]),
+        (Needs.GPUS, detail["gpus_per_rank"]),
+        (Needs.BOUND_CORES, detail["cpu_affinity"] == 2),
         (Needs.PREPROCESS, application and application["preprocess"]),
         (Needs.POSTPROCESS, application and application["postprocess"]),
     ):

@@ -21,18 +21,19 @@ from balsam_cli.output import Lines, printer
 @click.option("--db", metavar="DB", default="sqlite", help="sqlite (default), postgres, or the URL of a PostgreSQL.")
 @options.as_json
 def command(path: str, db: str, as_json: bool) -> None:
-    """Make a site at PATH: settings, database, job templates, data/, log/, qsubmit/, credentials.
+    """Make a site at PATH: settings, policy, database, job templates, data/, log/, qsubmit/, credentials.
 
     The default database is an embedded SQLite; `postgres` makes a private
     PostgreSQL in the site; a URL names a server that exists.
     """
-    from balsam_scheduler.batch import templates
+    from balsam_scheduler.batch import policy, templates
 
     if not path:
         raise ValidationError("PATH is empty", field="path")
     settings = dataclasses.replace(Settings(), database=check_database(db, "--db"))
     site = make_site(path, settings)
     templates.copy_to(site)
+    (site.path / policy.POLICY_FILE).write_text(policy.render())
     known_sites.remember(site)
     where = shlex.quote(str(site.path))
     printer(as_json).one(

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 )
 @click.option("--limit-nodes", type=click.IntRange(1), metavar="N", help="Use at most N nodes.")
 @click.option("--offset-nodes", type=click.IntRange(0), default=0, metavar="N", help="Leave out the first N nodes.")
-@click.option("--gpus-per-node", type=click.IntRange(0), metavar="G", help="GPUs of each node.")
+@click.option(
+    "--gpus-per-node", type=click.IntRange(0), metavar="G", help="GPUs of each node; default: those that are found."
+)
 @click.option("--persistent", is_flag=True, help="Stay when there is nothing to do.")
-@click.option("--print-command", is_flag=True, help="Print the MPI run command that would be used, and exit.")
+@click.option("--print-command", is_flag=True, help="Print nodes, time left and commands, and exit.")
 def command(
     consume_all: bool,
     wf_filter: str,
@@ -71,7 +73,7 @@ def command(
         "--offset-nodes": offset_nodes,
         "--gpus-per-node": gpus_per_node,
     }
-    words = [f"{name}={value}" for name, value in options.items() if value not in (None, "", 0)]
+    words = [f"{name}={value}" for name, value in options.items() if value not in (None, "")]
     flags = {"--persistent": persistent, "--print-command": print_command}
     words += [flag for flag, given in flags.items() if given]
     # The launcher takes the place of this process: signals and the exit status are its own.

@@ -48,15 +48,15 @@ BATCH_SYSTEMS = (
 def check_mpi(patient: Patient) -> Iterator[Finding]:
     """Which MPI run command there is, and whether it runs two ranks."""
     from balsam_launcher import mpi
+    from balsam_launcher.run_commands import MpiRun
 
-    setting = patient.settings.mpi_command
-    command = mpi.find(setting, os.environ.get("PATH", os.defpath))
+    command = mpi.of_settings(patient.settings, os.environ)
     if isinstance(command, mpi.NoMpi):
-        level = note if setting == "auto" else problem
+        level = note if (patient.settings.mpi_command, patient.settings.mpi_program) == ("auto", "") else problem
         yield level("mpi", f"{command.reason}; serial jobs run without", "pip install mpi4py mpich")
         return
     text = f"{command.name}: {command.program}"
-    run = mpi.MpiRun(node_count=1, ranks_per_node=2)
+    run = MpiRun(node_count=1, ranks_per_node=2)
     words = command.command(run, [sys.executable, "-I", "-S", "-c", "print('rank')"])
     answer = ask(words, _TRIAL_SECONDS, keep_sigpipe=command.ignore_sigpipe)
     if answer.late:

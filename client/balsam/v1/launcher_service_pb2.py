@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n balsam/v1/launcher_service.proto\x12\tbalsam.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1a\n\x18GetLauncherStatusRequest\"\x80\x01\n\x03Run\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05nodes\x18\x05 \x03(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x05\"\xfd\x01\n\x19GetLauncherStatusResponse\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\r\n\x05nodes\x18\x04 \x03(\t\x12\x1c\n\x04runs\x18\x05 \x03(\x0b\x32\x0e.balsam.v1.Run\x12\x0f\n\x07waiting\x18\x06 \x01(\x05\x12\r\n\x05\x65nded\x18\x07 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x08 \x01(\x03\x12\x13\n\x0butilization\x18\t \x01(\x01\x12\x19\n\x0cseconds_left\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x64raining\x18\x0b \x01(\x08\x42\x0f\n\r_seconds_left\" \n\x0eStopRunRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x11\n\x0fStopRunResponse\"\x0e\n\x0c\x44rainRequest\"\x1d\n\rDrainResponse\x12\x0c\n\x04runs\x18\x01 \x01(\x05\"C\n\x11TailOutputRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"2\n\x12TailOutputResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x32\xbc\x02\n\x0fLauncherService\x12^\n\x11GetLauncherStatus\x12#.balsam.v1.GetLauncherStatusRequest\x1a$.balsam.v1.GetLauncherStatusResponse\x12@\n\x07StopRun\x12\x19.balsam.v1.StopRunRequest\x1a\x1a.balsam.v1.StopRunResponse\x12:\n\x05\x44rain\x12\x17.balsam.v1.DrainRequest\x1a\x18.balsam.v1.DrainResponse\x12K\n\nTailOutput\x12\x1c.balsam.v1.TailOutputRequest\x1a\x1d.balsam.v1.TailOutputResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n balsam/v1/launcher_service.proto\x12\tbalsam.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1a\n\x18GetLauncherStatusRequest\"\x80\x01\n\x03Run\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05nodes\x18\x05 \x03(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x05\",\n\x0cSetAsideNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xa9\x02\n\x19GetLauncherStatusResponse\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\r\n\x05nodes\x18\x04 \x03(\t\x12\x1c\n\x04runs\x18\x05 \x03(\x0b\x32\x0e.balsam.v1.Run\x12\x0f\n\x07waiting\x18\x06 \x01(\x05\x12\r\n\x05\x65nded\x18\x07 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x08 \x01(\x03\x12\x13\n\x0butilization\x18\t \x01(\x01\x12\x19\n\x0cseconds_left\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x64raining\x18\x0b \x01(\x08\x12*\n\tset_aside\x18\x0c \x03(\x0b\x32\x17.balsam.v1.SetAsideNodeB\x0f\n\r_seconds_left\" \n\x0eStopRunRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x11\n\x0fStopRunResponse\"\x0e\n\x0c\x44rainRequest\"\x1d\n\rDrainResponse\x12\x0c\n\x04runs\x18\x01 \x01(\x05\"C\n\x11TailOutputRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"2\n\x12TailOutputResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x32\xbc\x02\n\x0fLauncherService\x12^\n\x11GetLauncherStatus\x12#.balsam.v1.GetLauncherStatusRequest\x1a$.balsam.v1.GetLauncherStatusResponse\x12@\n\x07StopRun\x12\x19.balsam.v1.StopRunRequest\x1a\x1a.balsam.v1.StopRunResponse\x12:\n\x05\x44rain\x12\x17.balsam.v1.DrainRequest\x1a\x18.balsam.v1.DrainResponse\x12K\n\nTailOutput\x12\x1c.balsam.v1.TailOutputRequest\x1a\x1d.balsam.v1.TailOutputResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -26,20 +26,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETLAUNCHERSTATUSREQUEST']._serialized_end=106
   _globals['_RUN']._serialized_start=109
   _globals['_RUN']._serialized_end=237
-  _globals['_GETLAUNCHERSTATUSRESPONSE']._serialized_start=240
-  _globals['_GETLAUNCHERSTATUSRESPONSE']._serialized_end=493
-  _globals['_STOPRUNREQUEST']._serialized_start=495
-  _globals['_STOPRUNREQUEST']._serialized_end=527
-  _globals['_STOPRUNRESPONSE']._serialized_start=529
-  _globals['_STOPRUNRESPONSE']._serialized_end=546
-  _globals['_DRAINREQUEST']._serialized_start=548
-  _globals['_DRAINREQUEST']._serialized_end=562
-  _globals['_DRAINRESPONSE']._serialized_start=564
-  _globals['_DRAINRESPONSE']._serialized_end=593
-  _globals['_TAILOUTPUTREQUEST']._serialized_start=595
-  _globals['_TAILOUTPUTREQUEST']._serialized_end=662
-  _globals['_TAILOUTPUTRESPONSE']._serialized_start=664
-  _globals['_TAILOUTPUTRESPONSE']._serialized_end=714
-  _globals['_LAUNCHERSERVICE']._serialized_start=717
-  _globals['_LAUNCHERSERVICE']._serialized_end=1033
+  _globals['_SETASIDENODE']._serialized_start=239
+  _globals['_SETASIDENODE']._serialized_end=283
+  _globals['_GETLAUNCHERSTATUSRESPONSE']._serialized_start=286
+  _globals['_GETLAUNCHERSTATUSRESPONSE']._serialized_end=583
+  _globals['_STOPRUNREQUEST']._serialized_start=585
+  _globals['_STOPRUNREQUEST']._serialized_end=617
+  _globals['_STOPRUNRESPONSE']._serialized_start=619
+  _globals['_STOPRUNRESPONSE']._serialized_end=636
+  _globals['_DRAINREQUEST']._serialized_start=638
+  _globals['_DRAINREQUEST']._serialized_end=652
+  _globals['_DRAINRESPONSE']._serialized_start=654
+  _globals['_DRAINRESPONSE']._serialized_end=683
+  _globals['_TAILOUTPUTREQUEST']._serialized_start=685
+  _globals['_TAILOUTPUTREQUEST']._serialized_end=752
+  _globals['_TAILOUTPUTRESPONSE']._serialized_start=754
+  _globals['_TAILOUTPUTRESPONSE']._serialized_end=804
+  _globals['_LAUNCHERSERVICE']._serialized_start=807
+  _globals['_LAUNCHERSERVICE']._serialized_end=1123
 # @@protoc_insertion_point(module_scope)

@@ -69,6 +69,28 @@ class Run(google.protobuf.message.Message):
 global___Run = Run
 
 @typing.final
+class SetAsideNode(google.protobuf.message.Message):
+    """A node that gets no more work."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    reason: builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "reason", b"reason"]) -> None: ...
+
+global___SetAsideNode = SetAsideNode
+
+@typing.final
 class GetLauncherStatusResponse(google.protobuf.message.Message):
     """A launcher's state."""
 
@@ -85,6 +107,7 @@ class GetLauncherStatusResponse(google.protobuf.message.Message):
     UTILIZATION_FIELD_NUMBER: builtins.int
     SECONDS_LEFT_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
+    SET_ASIDE_FIELD_NUMBER: builtins.int
     pid: builtins.int
     """Its process id."""
     version: builtins.str
@@ -111,6 +134,10 @@ class GetLauncherStatusResponse(google.protobuf.message.Message):
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Run]:
         """What runs now."""
 
+    @property
+    def set_aside(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SetAsideNode]:
+        """Nodes that failed every run at once, and get nothing more."""
+
     def __init__(
         self,
         *,
@@ -125,9 +152,10 @@ class GetLauncherStatusResponse(google.protobuf.message.Message):
         utilization: builtins.float = ...,
         seconds_left: builtins.float | None = ...,
         draining: builtins.bool = ...,
+        set_aside: collections.abc.Iterable[global___SetAsideNode] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_seconds_left", b"_seconds_left", "seconds_left", b"seconds_left"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seconds_left", b"_seconds_left", "draining", b"draining", "ended", b"ended", "errors", b"errors", "nodes", b"nodes", "pid", b"pid", "runs", b"runs", "seconds_left", b"seconds_left", "session_id", b"session_id", "utilization", b"utilization", "version", b"version", "waiting", b"waiting"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_seconds_left", b"_seconds_left", "draining", b"draining", "ended", b"ended", "errors", b"errors", "nodes", b"nodes", "pid", b"pid", "runs", b"runs", "seconds_left", b"seconds_left", "session_id", b"session_id", "set_aside", b"set_aside", "utilization", b"utilization", "version", b"version", "waiting", b"waiting"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_seconds_left", b"_seconds_left"]) -> typing.Literal["seconds_left"] | None: ...
 
 global___GetLauncherStatusResponse = GetLauncherStatusResponse

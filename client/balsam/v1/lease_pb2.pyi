@@ -157,12 +157,17 @@ class Report(google.protobuf.message.Message):
     EXIT_CODE_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     RELEASE_FIELD_NUMBER: builtins.int
+    SPARED_FIELD_NUMBER: builtins.int
     exit_code: builtins.int
     """Exit code of the run or script that ended."""
     message: builtins.str
     """For people: why. Belongs to the last passage."""
     release: builtins.bool
     """The lease ends: nothing of the job runs any more."""
+    spared: builtins.bool
+    """Where the lease ends in RUNNING, since something broke under the run: it was
+    not its node's fault either, and uses up none of `max_restarts`.
+    """
     @property
     def lease(self) -> global___Lease:
         """The lease."""
@@ -181,9 +186,10 @@ class Report(google.protobuf.message.Message):
         exit_code: builtins.int | None = ...,
         message: builtins.str = ...,
         release: builtins.bool = ...,
+        spared: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "lease", b"lease"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "lease", b"lease", "message", b"message", "passages", b"passages", "release", b"release"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "lease", b"lease", "message", b"message", "passages", b"passages", "release", b"release", "spared", b"spared"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_exit_code", b"_exit_code"]) -> typing.Literal["exit_code"] | None: ...
 
 global___Report = Report

@@ -381,6 +381,30 @@ class WorkRequest(google.protobuf.message.Message):
         def ClearField(self, field_name: typing.Literal["held", b"held", "session_id", b"session_id", "states", b"states"]) -> None: ...
 
     @typing.final
+    class NodeKind(google.protobuf.message.Message):
+        """Nodes of a session that are alike."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        COUNT_FIELD_NUMBER: builtins.int
+        CORES_FIELD_NUMBER: builtins.int
+        GPUS_FIELD_NUMBER: builtins.int
+        count: builtins.int
+        """How many there are."""
+        cores: builtins.int
+        """Cores of each."""
+        gpus: builtins.int
+        """GPUs of each."""
+        def __init__(
+            self,
+            *,
+            count: builtins.int = ...,
+            cores: builtins.int = ...,
+            gpus: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["cores", b"cores", "count", b"count", "gpus", b"gpus"]) -> None: ...
+
+    @typing.final
     class Credit(google.protobuf.message.Message):
         """What the session could take on, from now, beside what it holds. Replaces
         what was said before.
@@ -395,6 +419,7 @@ class WorkRequest(google.protobuf.message.Message):
         SERIAL_ONLY_FIELD_NUMBER: builtins.int
         GRANTS_SEEN_FIELD_NUMBER: builtins.int
         RANKS_PER_NODE_FIELD_NUMBER: builtins.int
+        NODE_KINDS_FIELD_NUMBER: builtins.int
         nodes: builtins.float
         """How much more it takes, in nodes: a serial job counts
         1 / node_packing_count, an MPI job its num_nodes.
@@ -413,6 +438,13 @@ class WorkRequest(google.protobuf.message.Message):
         """
         ranks_per_node: builtins.int
         """MPI ranks that fit on one of its nodes; 0: any number."""
+        @property
+        def node_kinds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WorkRequest.NodeKind]:
+            """What its nodes have, those that are alike together; at most 16 count.
+            Jobs that need cores to be bound to, or GPUs, are granted only where
+            enough nodes have so many. None: any number.
+            """
+
         def __init__(
             self,
             *,
@@ -423,9 +455,10 @@ class WorkRequest(google.protobuf.message.Message):
             serial_only: builtins.bool = ...,
             grants_seen: builtins.int = ...,
             ranks_per_node: builtins.int = ...,
+            node_kinds: collections.abc.Iterable[global___WorkRequest.NodeKind] | None = ...,
         ) -> None: ...
         def HasField(self, field_name: typing.Literal["_minutes", b"_minutes", "minutes", b"minutes"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["_minutes", b"_minutes", "grants_seen", b"grants_seen", "jobs", b"jobs", "largest", b"largest", "minutes", b"minutes", "nodes", b"nodes", "ranks_per_node", b"ranks_per_node", "serial_only", b"serial_only"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["_minutes", b"_minutes", "grants_seen", b"grants_seen", "jobs", b"jobs", "largest", b"largest", "minutes", b"minutes", "node_kinds", b"node_kinds", "nodes", b"nodes", "ranks_per_node", b"ranks_per_node", "serial_only", b"serial_only"]) -> None: ...
         def WhichOneof(self, oneof_group: typing.Literal["_minutes", b"_minutes"]) -> typing.Literal["minutes"] | None: ...
 
     @typing.final

@@ -10,7 +10,7 @@ from balsam.errors import BalsamError, ValidationError
 from balsam.fields import JOB_FIELDS
 from balsam.states import Actor, State
 from balsam_jobstore.applications import application_needs, find_needs
-from balsam_jobstore.columns import HOT_FIELDS, NEEDS_BY_FLAG, encode
+from balsam_jobstore.columns import HOT_FIELDS, NEEDS_BY_FLAG, bit_of_flag, encode
 from balsam_jobstore.database import Sql
 from balsam_jobstore.history import EventRecord
 from balsam_jobstore.launches import bindable, launch_to_bind
@@ -182,9 +182,7 @@ def _make(
 ) -> _Fresh:
     values = job.values
     for name in values.keys() & NEEDS_BY_FLAG.keys():
-        bit, when = NEEDS_BY_FLAG[name]
-        if bool(values[name]) is when:
-            needs |= bit
+        needs |= bit_of_flag(name, values[name])
     if values.get("stage_out_url") and values.get("stage_out_files"):
         needs |= _STAGE_OUT
     unmet = 0

@@ -11,7 +11,7 @@ from balsam.fields import JOB_FIELDS, Phase
 from balsam.states import END, RUNNABLE, WAITING, Actor, State
 from balsam_jobstore import edges
 from balsam_jobstore.applications import SCRIPTS, application_needs, find_needs
-from balsam_jobstore.columns import HOT_FIELDS, NEEDS_BY_FLAG, encode
+from balsam_jobstore.columns import HOT_FIELDS, NEEDS_BY_FLAG, bit_of_flag, encode
 from balsam_jobstore.history import EventRecord
 from balsam_jobstore.launches import bindable, launch_to_bind
 from balsam_jobstore.records import check_revision
@@ -85,8 +85,7 @@ def _change_fields(tx: Tx, row: Row, changes: Mapping[str, Any]) -> None:
         else:
             detail[name] = encode(name, value)
         if name in NEEDS_BY_FLAG:
-            bit, when = NEEDS_BY_FLAG[name]
-            row.needs = row.needs & ~int(bit) | (int(bit) if bool(value) is when else 0)
+            row.needs = row.needs & ~NEEDS_BY_FLAG[name][0] | bit_of_flag(name, value)
     if detail:
         tx.change_detail(row, detail)
     if changes.get("user_workdir"):

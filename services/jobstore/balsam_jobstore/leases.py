@@ -75,6 +75,15 @@ class Grant:
     parents: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class NodeKind:
+    """Nodes of a session that are alike: how many, and the cores and GPUs of each."""
+
+    count: int
+    cores: int
+    gpus: int
+
+
 @dataclass(slots=True)
 class Credit:
     """What a session could take on."""
@@ -85,6 +94,8 @@ class Credit:
     minutes: float | None = None
     serial_only: bool = False
     ranks_per_node: int = 0
+    node_kinds: Sequence[NodeKind] = ()
+    """None: its nodes have any number of cores and GPUs."""
 
 
 @dataclass(slots=True)
@@ -97,6 +108,8 @@ class Report:
     exit_code: int | None
     message: str
     release: bool
+    spared: bool = False
+    """Where the run was lost: that uses up no restart."""
 
 
 @dataclass(slots=True)
@@ -310,7 +323,35 @@ def _fitting(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:
     if credit.minutes is not None:
         condition += " AND wall_time_minutes <= :minutes"
         parameters["minutes"] = credit.minutes
-    return condition, parameters
+    return condition + _of_own(credit.node_kinds), parameters
+
+
+def _of_own(kinds: Sequence[NodeKind]) -> str:
+    """The condition that enough nodes of a launcher have the cores and GPUs that a job needs for itself.
+
+    Only a job that needs some is looked up in the wide table. The amounts are those of the launcher's placement: ranks
+    take whole GPUs, or so many neighbours share one as fit; threads_per_core threads find room on a core.
+    """
+    if not kinds:
+        return ""
+    able = " + ".join(f"CASE WHEN {_enough(kind)} THEN {kind.count} ELSE 0 END" for kind in kinds)
+    text = f"""(needs & {int(Needs.GPUS | Needs.BOUND_CORES)}) = 0 OR EXISTS
+        (SELECT 1 FROM job_detail AS detail WHERE detail.key = job.key AND job.num_nodes <= {able})"""
+    none_has_gpus = not any(kind.gpus for kind in kinds)
+    return f" AND ({text})" + (f" AND (needs & {int(Needs.GPUS)}) = 0" if none_has_gpus else "")
+
+
+def _enough(kind: NodeKind) -> str:
+    """The condition that a node of this kind has what a job needs. Divisions are of whole numbers: they round down. No
+    product leaves the range of the larger kind of them, and a damaged 0 is no error."""
+    cores = f"""(detail.cpu_affinity <> 2 OR CAST(job.ranks_per_node AS BIGINT) *
+        ((CAST(detail.threads_per_rank AS BIGINT) + detail.threads_per_core - 1) / NULLIF(detail.threads_per_core, 0))
+        <= {kind.cores})"""
+    if not kind.gpus:
+        return f"detail.gpus_per_rank = 0 AND {cores}"
+    in_one = f"((CAST(job.ranks_per_node AS BIGINT) + {kind.gpus - 1}) / {kind.gpus})"
+    return f"""(detail.gpus_per_rank <= {kind.gpus} / NULLIF(job.ranks_per_node, 0)
+        OR (detail.gpus_per_rank < 1 AND detail.gpus_per_rank * {in_one} <= 1.000000001)) AND {cores}"""
 
 
 def _wanted(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:
@@ -523,7 +564,7 @@ def _give_back(tx: Tx, row: Row, report: Report) -> None:
     """A launcher ends a lease: a run that never started was no attempt; one that was stopped under us goes on."""
     if row.state == _RUNNING:
         row.lost = 1
-        row.restarts += 1
+        row.restarts += not report.spared
         tx.move(row, (int(State.RUN_TIMEOUT),), Actor.LAUNCHER, report.message or "the run was stopped")
     elif row.tries != 0 and row.state in RUNNABLE and not report.passages:
         row.attempt -= 1

@@ -28,6 +28,8 @@ class Needs(enum.IntFlag):
     NO_WAIT = 256
     PARENTS = 512
     CHILDREN = 1024
+    GPUS = 2048
+    BOUND_CORES = 4096
 
 
 class Condition(enum.IntEnum):

@@ -12,8 +12,8 @@ from balsam.errors import BalsamError
 from balsam.fields import JOB_MODES
 from balsam.site import open_site
 from balsam_launcher.main import print_command, run
-from balsam_launcher.mpi import TEMPLATES
 from balsam_launcher.options import ENV_LAUNCH_ID, LauncherOptions, launch_of
+from balsam_launcher.run_commands import TEMPLATES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balsam launcher",
-        description="Runs jobs on this host, until there is nothing more to do.",
+        description="Runs jobs on the nodes of this allocation, or on this host, until there is nothing more to do.",
         epilog=f"The setting mpi_command may be auto, {', '.join(TEMPLATES)}. "
         f"{ENV_LAUNCH_ID} in the environment names the batch launch that it belongs to.",
     )
@@ -57,9 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--time-limit-minutes", type=float, metavar="M", help="stop after so long [minutes]")
     parser.add_argument("--limit-nodes", type=int, metavar="N", help="use at most so many nodes")
     parser.add_argument("--offset-nodes", type=int, default=0, metavar="N", help="leave out the first so many nodes")
-    parser.add_argument("--gpus-per-node", type=int, metavar="G", help="GPUs of each node")
+    parser.add_argument(
+        "--gpus-per-node", type=int, metavar="G", help="GPUs of each node (default: those that are found)"
+    )
     parser.add_argument("--persistent", action="store_true", help="stay when there is nothing to do")
-    parser.add_argument("--print-command", action="store_true", help="show how runs would be started, and exit")
+    parser.add_argument("--print-command", action="store_true", help="show nodes, time and commands, and exit")
     return parser
 
 

@@ -22,8 +22,8 @@ from balsam import failpoints
 from balsam.commands import ENV_ATTEMPT, ENV_JOB_ID, NOT_STARTED_CODE, describe_exit, rank_signal, read_tail
 from balsam.processes import become_subreaper, oom_kills
 from balsam_launcher.frames import Decoder, Notice, Order, Start, encode
-from balsam_launcher.placement import Room
 from balsam_launcher.reaping import Reaper, Run
+from balsam_launcher.seats import Room
 from balsam_launcher.spawning import Refused, Shortage, Spawner
 
 ANNOUNCE_SECONDS = 0.05

@@ -25,6 +25,10 @@ class Order:
     all its processes share). After it nothing is started, and what runs is stopped with that grace."""
     DROP = 3
     """run id: not to be started, if it has not been yet."""
+    KILL = 4
+    """The agent hangs: it is to be killed, with all that it runs. For who keeps it on another node."""
+    LEAVE = 5
+    """The launcher ends: so must the agent, and who keeps it on another node."""
 
 
 class Notice:
@@ -40,6 +44,10 @@ class Notice:
     """run id: it was stopped or dropped before it was started."""
     LOG = 4
     """A sentence for the launcher's log."""
+    BEAT = 5
+    """time [s] by the monotonic clock of the agent's host: a sign of life."""
+    RUNS_LOST = 6
+    """The agent has died, and another serves in its place: of the runs that it was told of nothing is left."""
 
 
 class Start(NamedTuple):
@@ -61,6 +69,10 @@ class Start(NamedTuple):
     share: float = 0.0
     """What it takes of the agent's node, more than 0 and at most 1: it starts when there is room, after those that were
     ordered before. 0: at once, the launcher keeps the books."""
+    cores: tuple[int, ...] = ()
+    """Numbers of the cores that it is bound to, of those that the agent may use, from 0; empty: it is not bound."""
+    threads_per_core: int = 1
+    """So many hardware threads of each of these."""
 
 
 def encode(messages: Sequence[tuple[Any, ...]]) -> bytes:

@@ -20,28 +20,36 @@ from balsam.commands import NOT_STARTED_CODE, base_environment
 from balsam.errors import ValidationError
 from balsam.ledger import Ledger
 from balsam.site import Site
-from balsam.v1 import lease_pb2, session_pb2
+from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
 from balsam.work import Credit, Response, Worker
 from balsam_launcher import reports
 from balsam_launcher.agent_keeper import AgentKeeper
 from balsam_launcher.appetite import Appetite
+from balsam_launcher.endings import Endings
+from balsam_launcher.ensemble import Ensemble
+from balsam_launcher.fleet import HEAD, Fleet
 from balsam_launcher.frames import Notice, Order
-from balsam_launcher.leased import Ending, LeasedJob
+from balsam_launcher.leased import Ending, LeasedJob, need_of_job
+from balsam_launcher.leftover import lacking
 from balsam_launcher.mpi import Mpi, NoMpi
 from balsam_launcher.nodes import Node
 from balsam_launcher.options import LauncherOptions
-from balsam_launcher.placement import need_of
 from balsam_launcher.pool import Pool
 from balsam_launcher.prepare import Surroundings, make_start
+from balsam_launcher.quarantine import QUICK_SECONDS
+from balsam_launcher.starting import Starter, in_allocation
 from balsam_launcher.trust import TrustWatch
 
 log = logging.getLogger("balsam.launcher")
 
-_MOST_JOBS = 10_000  # held at once
+_MOST_NODE_KINDS = 16  # as many as count
+_MOST_JOBS = 10_000  # held at once, and on many nodes more:
+_MOST_JOBS_A_NODE = 256
 _REFRESH_SECONDS = 15.0  # so often a credit with a time limit is said again
 _SECOND_GRACE_SECONDS = 1.0
 _STOP_PATIENCE_SECONDS = 10.0
 _QUEUE_SECONDS = 1.0
+_ENDINGS_SECONDS = 0.5  # so often those that are kept back are looked at
 _STUCK_SECONDS = 3.0  # an agent that has not ended runs so long after their time hangs
 
 
@@ -53,18 +61,25 @@ class Launcher:
         options: how it was started.
         nodes: the nodes that it uses.
         mpi: the MPI run command.
+        starter: what starts agents on other nodes; None: this host is the only node.
         address: gRPC address of its own server.
     """
 
     def __init__(
-        self, site: Site, options: LauncherOptions, nodes: Sequence[Node], mpi: Mpi | NoMpi, address: str = ""
+        self,
+        site: Site,
+        options: LauncherOptions,
+        nodes: Sequence[Node],
+        mpi: Mpi | NoMpi,
+        starter: Starter | None = None,
+        address: str = "",
     ) -> None:
         self.site = site
         self.options = options
         self.nodes = list(nodes)
         self.done = asyncio.Event()
         """Nothing runs any more and nothing more is wanted: time to `close`."""
-        self.pool = Pool(len(nodes))
+        self.pool = Pool(nodes)
         self.ended = 0
         self.errors = 0
         self.draining = False
@@ -72,7 +87,11 @@ class Launcher:
         """Why it cannot go on, once it cannot."""
         self._grace = site.settings.kill_grace_seconds
         environ = base_environment(os.environ)
-        self._around = Surroundings(site.path, environ, [n.name for n in nodes], options.job_mode, mpi)
+        self._around = Surroundings(site.path, environ, nodes, options.job_mode, mpi)
+        self._node_kinds = [
+            session_service_pb2.WorkRequest.NodeKind(count=count, cores=cores, gpus=gpus)
+            for count, cores, gpus in self.pool.placement.kinds(_MOST_NODE_KINDS)
+        ]
         self._appetite = Appetite(len(nodes))
         self._programs: dict[int, lease_pb2.Program] = {}
         self._run_ids = itertools.count(1)
@@ -81,17 +100,47 @@ class Launcher:
         self._asked_drained = False
         self._last_end = -_QUEUE_SECONDS
         self._watches_queue = False
+        self._watches_endings = False
         self._reports: list[lease_pb2.Report] = []
         self._credit_said: Credit | None = None
         self._timers: list[asyncio.TimerHandle] = []
-        self._agent = AgentKeeper(
-            environ,
-            site.log / f"launcher-{os.getpid()}.log",
-            on_notices=self._on_notices,
-            on_lost=self._on_agent_lost,
-            on_back=self._settle,
-            on_hopeless=self._on_hopeless,
+        self.set_aside: dict[int, str] = {}
+        """Nodes that get nothing more, by number, and why."""
+        self._suspended: set[int] = set()
+        self._endings = Endings(
+            several_nodes=len(nodes) > 1,
+            in_allocation=in_allocation(os.environ),
+            report=lambda leased, report: self._reports.append(report),
+            set_aside=self._on_set_aside,
         )
+        log_file = site.log / f"launcher-{os.getpid()}.log"
+        head = AgentKeeper(
+            environ,
+            log_file,
+            on_notices=self._on_notices,
+            on_lost=lambda: self._on_agent_lost(HEAD, f"the node agent on {socket.gethostname()} was lost"),
+            on_back=self._settle,
+            on_hopeless=lambda: self._give_up(f"the node agent does not stay up; see {log_file}"),
+        )
+        self._ensemble = (
+            None
+            if starter is None
+            else Ensemble(
+                [node.name for node in nodes],
+                starter.command,
+                environ,
+                starter.address,
+                log_file,
+                on_notices=self._on_notices,
+                on_change=self._on_node,
+                on_lost=self._on_agent_lost,
+                on_hopeless=self._give_up,
+            )
+        )
+        if self._ensemble is not None:
+            for number in range(len(nodes)):  # until its agent is there
+                self.pool.placement.close(number, serial=True, mpi=False)
+        self._agents = Fleet(head, self._ensemble)
         self.worker = Worker(
             site,
             session_pb2.Session(
@@ -120,8 +169,10 @@ class Launcher:
         Raises:
             BalsamError: the job store refuses, or is not there.
         """
-        await self._agent.start()
+        await self._agents.start()
         await self.worker.start()
+        if self._ensemble is not None:
+            self._ensemble.lease(self.worker.lease_seconds)
         limit = self.options.time_limit_minutes
         if limit is not None:
             self._later(limit * 60, lambda: self.stop("the launcher's time limit is reached"))
@@ -135,13 +186,14 @@ class Launcher:
             timer.cancel()
         self._trust.stop()
         await self.worker.close()
-        await self._agent.close()
+        await self._agents.close()
 
     def stop(self, reason: str) -> None:
         """Stops all runs, gives back the rest; `done` follows. A second call shortens the grace."""
         grace = min(self._grace, _SECOND_GRACE_SECONDS) if self._stopping else self._grace
         log.info("stopping: %s (%d runs)", reason, len(self.pool.running))
         self._stopping = self._stopping or reason
+        self._endings.stopping(f"stopped: {self._stopping}")
         self._give_back_waiting()
         for leased in self.pool.handed_over:
             self._stop_run(leased, Ending.TIMED_OUT, f"stopped: {self._stopping}", grace)
@@ -155,7 +207,7 @@ class Launcher:
         self.draining = True
         self._give_back_waiting()
         for leased in self.pool.queued.values():
-            self._agent.order(Order.DROP, leased.run_id)
+            self._agents.order(leased.agent, Order.DROP, leased.run_id)
         self._settle()
 
     def stop_job(self, leased: LeasedJob) -> None:
@@ -188,7 +240,7 @@ class Launcher:
             self._credit_said = None  # it counts against what we said, and what is not sent yet knows nothing of it
         if response.drained:
             self._asked_drained = False
-            if not self.pool and not self.options.persistent:
+            if not self.pool and not self._endings.keeps and not self.options.persistent:
                 log.info("nothing more to do")
                 self.draining = True  # what is granted from now on goes back at once
         self._settle()
@@ -200,7 +252,7 @@ class Launcher:
             return  # said twice
         if held is not None:
             self._let_go(held, Ending.REVOKED, "the job was granted anew", 0.0)
-        need = need_of(job.num_nodes, job.ranks_per_node, job.node_packing_count, self.options.job_mode)
+        need = need_of_job(job, self.options.job_mode)
         if need is None or need.nodes > len(self.nodes):
             self._reports.append(lease_pb2.Report(lease=lease, release=True))
             return
@@ -208,8 +260,11 @@ class Launcher:
         leased = LeasedJob(next(self._run_ids), lease, job, program, grant.token, need, after=held)
         if self._stopping or self.draining:
             self._reports.append(reports.given_back(leased))
-        else:
+        elif self.pool.placement.could_hold(need):
             self.pool.add(leased)
+        else:  # a job store of an earlier version heeds no node_kinds, and would grant it again and again
+            sizes = [(node.cores, len(node.gpus)) for node in self.nodes]
+            self._refused(leased, NOT_STARTED_CODE, time.time_ns() // 1000, f"the job {lacking(job, sizes)}")
         failpoints.hit("launcher.after-grant")
 
     def _kill(self, lease: lease_pb2.Lease) -> None:
@@ -230,10 +285,12 @@ class Launcher:
     def _on_renewed(self) -> None:
         """The leases live longer: so may the runs."""
         until, margin = self.worker.trusted_until, self.worker.margin_seconds
-        self._agent.trust(until, min(self._grace, margin / 2), until + 0.75 * margin)
+        self._agents.trust(until, min(self._grace, margin / 2), until + 0.75 * margin)
 
     def _on_lost(self) -> None:
         """The session has ended: others may run our jobs already."""
+        for _, report in self._endings.take_all():
+            self.worker.report_late(report)
         log.warning("the session has ended: stopping %d runs", len(self.pool.running))
         handed_over = self.pool.handed_over
         for leased in [*self.pool.waiting, *handed_over]:
@@ -247,8 +304,8 @@ class Launcher:
         """These runs must be gone now, even if the agent hangs: then it is killed, and all runs with it."""
 
         def look() -> None:
-            if any(self.pool.run(leased.run_id) for leased in handed_over):
-                self._agent.kill()
+            for agent in {leased.agent for leased in handed_over if self.pool.run(leased.run_id)}:
+                self._agents.kill(agent)
 
         if handed_over:
             self._later(_STUCK_SECONDS, look)
@@ -265,7 +322,7 @@ class Launcher:
         # A kill stays a kill, and what is not ours any more stays so.
         if leased.ending not in (Ending.KILLED, Ending.REVOKED) or ending is Ending.REVOKED:
             leased.ending, leased.reason = ending, reason
-        self._agent.order(Order.STOP, leased.run_id, grace)
+        self._agents.order(leased.agent, Order.STOP, leased.run_id, grace)
 
     def _give_back_waiting(self) -> None:
         for leased in list(self.pool.waiting):
@@ -312,7 +369,10 @@ class Launcher:
         report = reports.ended(leased, returncode, start_us, end_us, message, stopped=stopped)
         if leased.ending is Ending.REVOKED and not stopped:
             self.worker.report_late(report)  # it ended by itself: nobody else may have begun yet
-        self._finish(leased, report)
+        if stopped or leased.ending in (Ending.KILLED, Ending.REVOKED, Ending.LOST):
+            self._finish(leased, report)
+        else:
+            self._finish_by_itself(leased, report, returncode, (end_us - start_us) / 1e6)
 
     def _dropped(self, leased: LeasedJob) -> None:
         if leased.ending is None and not self._stopping and not self.draining:
@@ -323,24 +383,64 @@ class Launcher:
     def _refused(self, leased: LeasedJob, code: int, time_us: int, message: str) -> None:
         self.ended += 1
         self.errors += 1
-        self._finish(leased, reports.refused(leased, code, time_us, message))
+        self._finish_by_itself(leased, reports.refused(leased, code, time_us, message), code, 0.0)
 
     def _finish(self, leased: LeasedJob, report: lease_pb2.Report) -> None:
         self.pool.remove(leased)
         if leased.ending is not Ending.REVOKED:
             self._reports.append(report)
 
+    def _finish_by_itself(self, leased: LeasedJob, report: lease_pb2.Report, code: int, seconds: float) -> None:
+        self.pool.remove(leased)
+        self._endings.ended(leased, report, code, seconds, time.monotonic())
+        self._suspend(leased.nodes)
+        if self._endings.keeps and not self._watches_endings:
+            self._watches_endings = True
+            self._later(_ENDINGS_SECONDS, self._look_at_endings)
+
+    def _suspend(self, nodes: Sequence[int]) -> None:
+        """A node that may be to blame for many failures gets nothing more until that is known."""
+        for node in nodes:
+            if self._endings.is_suspect(node) and node not in self._suspended:
+                self._suspended.add(node)
+                self.pool.placement.close(node)
+
+    def _look_at_suspended(self) -> None:
+        for node in [node for node in self._suspended if not self._endings.is_suspect(node)]:
+            self._suspended.discard(node)
+            if node not in self.set_aside and self._is_reached(node):
+                self.pool.placement.open(node)
+
+    def _is_reached(self, node: int) -> bool:
+        return self._ensemble is None or self._agents.serves(node)
+
+    def _look_at_endings(self) -> None:
+        """What was kept back for a moment, since it may not have been the job's own failure."""
+        self._watches_endings = self._endings.keeps or bool(self._suspended)
+        if not self._watches_endings:
+            return
+        before = (time.time() - QUICK_SECONDS) * 1e6
+        for leased in self.pool.running.values():
+            if 0 < leased.start_us < before:
+                self._endings.lasts(leased)
+        self._endings.look(time.monotonic())
+        self._look_at_suspended()
+        self._later(_ENDINGS_SECONDS, self._look_at_endings)
+        self._settle()
+
     # What follows from either
 
     def _settle(self) -> None:
         """After whatever happened: fills the nodes, says what more is wanted, and sends it all."""
-        if self._agent.serves and not self._stopping and not self.draining and self._trust.holds:
+        if self._agents.serves(HEAD) and not self._stopping and not self.draining and self._trust.holds:
             self._fill()
-        self._agent.flush()
+        self._agents.flush()
         self._say()
-        if (self._stopping or self.draining) and not self.pool:
+        if self.pool or self._endings.keeps:
+            return
+        if self._stopping or self.draining:
             self.done.set()
-        elif not self.pool and not self._asked_drained and not self.options.persistent:
+        elif not self._asked_drained and not self.options.persistent:
             self._asked_drained = True
             self.worker.ask_drained()
 
@@ -352,7 +452,8 @@ class Launcher:
                 self._finish(leased, reports.given_back(leased))
                 continue
             try:
-                self._agent.order(*make_start(leased, self._around))
+                leased.agent = self._agents.agent_for(leased.need, leased.nodes)
+                self._agents.order(leased.agent, *make_start(leased, self._around))
             except ValidationError as error:
                 self._refused(leased, NOT_STARTED_CODE, time.time_ns() // 1000, str(error))
             except Exception:  # one odd job must not stop the others
@@ -380,8 +481,8 @@ class Launcher:
             self._watch_queue()
             return
         for leased in reversed(self.pool.queued.values()):  # each goes before those that came back before
-            self._agent.order(Order.DROP, leased.run_id)
-        self._agent.flush()
+            self._agents.order(leased.agent, Order.DROP, leased.run_id)
+        self._agents.flush()
 
     def _say(self) -> None:
         """Sends reports and new credit; they travel together."""
@@ -396,15 +497,22 @@ class Launcher:
             self._reports.clear()
 
     def _credit(self) -> Credit:
-        if self._stopping or self.draining or not self._agent.serves:
+        if self._stopping or self.draining or not self._agents.serves(HEAD):
             return Credit()
-        nodes = max(0.0, len(self.nodes) + self._appetite.nodes - self.pool.held_nodes)
-        jobs = _MOST_JOBS - len(self.pool)
+        placement = self.pool.placement
+        usable = max(placement.open_count(mpi=True), placement.open_count(mpi=False))
+        nodes = max(0.0, usable + self._appetite.nodes - self.pool.held_nodes)
+        jobs = max(_MOST_JOBS, _MOST_JOBS_A_NODE * usable) - len(self.pool)
         if self.options.job_mode == "mpi":
             jobs = int(nodes)  # the job store counts a share for a serial job: here it takes a node
         serial_only = self.options.job_mode == "serial"
         return Credit(
-            nodes=nodes, jobs=jobs, largest=len(self.nodes), minutes=self.minutes_left, serial_only=serial_only
+            nodes=nodes,
+            jobs=jobs,
+            largest=placement.open_count(mpi=True),
+            minutes=self.minutes_left,
+            serial_only=serial_only,
+            node_kinds=self._node_kinds,
         )
 
     @property
@@ -423,21 +531,45 @@ class Launcher:
         """The agent stops the runs now, or else its warden does."""
         log.warning("no word from the job store for a lease time: %d runs are stopped", len(self.pool.running))
 
-    def _on_agent_lost(self) -> None:
-        lost = self.pool.handed_over  # of those that were queued, it may have started some
-        log.error("%d runs were lost with the node agent", len(lost))
+    def _on_node(self, node: int) -> None:
+        """The agent of another node has come within reach, or gone out of it."""
+        if node in self.set_aside or node in self._suspended:
+            return
+        if self._agents.serves(node):
+            self.pool.placement.open(node)
+        else:
+            log.warning("the node %s is out of reach", self.nodes[node].name)
+            self._close_node(node)
+        self._settle()
+
+    def _close_node(self, node: int) -> None:
+        """It gets nothing more. What waits for more nodes than are left goes back: it would hold up all others."""
+        self.pool.placement.close(node)
+        left = self.pool.placement.open_count(mpi=True)
+        for leased in [leased for leased in self.pool.waiting if leased.need.mpi and leased.need.nodes > left]:
+            self._finish(leased, reports.given_back(leased))
+
+    def _on_set_aside(self, node: int, reason: str) -> None:
+        log.error("%s is set aside: %s", self.nodes[node].name, reason)
+        self.set_aside[node] = reason
+        self._close_node(node)
+
+    def _on_agent_lost(self, agent: int, reason: str, blamed: bool = True) -> None:
+        # Of those that were queued, it may have started some.
+        lost = [leased for leased in self.pool.handed_over if leased.agent == agent]
+        log.error("%d runs were lost: %s", len(lost), reason)
         now_us = time.time_ns() // 1000
         for leased in lost:
             if leased.ending is Ending.KILLED:
                 self._finish(leased, reports.given_back(leased))
             else:
-                leased.reason = f"the node agent on {self.nodes[0].name} was lost"
-                self._finish(leased, reports.lost(leased, now_us))
+                leased.reason = reason
+                self._finish(leased, reports.lost(leased, now_us, blamed=blamed))
         self._settle()
 
-    def _on_hopeless(self) -> None:
-        self.failure = f"the node agent does not stay up; see {self.site.log}/launcher-{os.getpid()}.log"
-        self.stop(self.failure)
+    def _give_up(self, reason: str) -> None:
+        self.failure = reason
+        self.stop(reason)
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()

@@ -6,7 +6,8 @@ import enum
 from dataclasses import dataclass
 
 from balsam.v1 import job_pb2, lease_pb2
-from balsam_launcher.placement import Need
+from balsam_launcher.placement import Need, Seats, need_of
+from balsam_launcher.run_commands import cores_per_rank
 
 
 class Ending(enum.Enum):
@@ -42,6 +43,10 @@ class LeasedJob:
     need: Need
     nodes: tuple[int, ...] = ()
     """Where it runs; empty: it waits."""
+    seats: Seats | None = None
+    """What it has there; None: it waits, here or at an agent."""
+    agent: int = -1
+    """Whose it is to start it; see `fleet`."""
     announced: bool = False
     """RUNNING has been reported."""
     pid: int = 0
@@ -56,3 +61,16 @@ class LeasedJob:
     def minutes(self) -> int:
         """Its expected length [minutes]."""
         return self.job.wall_time_minutes if self.job.HasField("wall_time_minutes") else 1
+
+
+def need_of_job(job: job_pb2.Job, job_mode: str) -> Need | None:
+    """The need of a job under a launcher's mode; None: it cannot run there."""
+    binds = job.cpu_affinity == job_pb2.Job.DEPTH
+    return need_of(
+        job.num_nodes,
+        job.ranks_per_node,
+        job.node_packing_count,
+        job_mode,
+        cores_per_rank=cores_per_rank(job.threads_per_rank or 1, job.threads_per_core or 1) if binds else 0,
+        gpus_per_rank=job.gpus_per_rank,
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from balsam.errors import BalsamError, NotFound
@@ -14,18 +15,24 @@ from balsam.states import RUNNABLE, State
 from balsam.v1 import job_pb2, job_service_pb2, launch_service_pb2
 from balsam.v1.job_service_pb2_grpc import JobServiceStub
 from balsam.v1.launch_service_pb2_grpc import LaunchServiceStub
+from balsam_launcher.leased import need_of_job
 from balsam_launcher.options import LauncherOptions
 
-_FIELDS = ("name", "num_nodes", "ranks_per_node", "wall_time_minutes", "queued_launch")
+_FIELDS = (
+    *("name", "num_nodes", "ranks_per_node", "wall_time_minutes", "queued_launch"),
+    *("cpu_affinity", "threads_per_rank", "threads_per_core", "gpus_per_rank"),
+)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a launcher can run: nodes, minutes that are left (None: no limit), serial jobs only."""
+    """What a launcher can run: nodes, minutes that are left (None: no limit), serial jobs only, and the cores and GPUs
+    of each node."""
 
     nodes: int
     minutes: int | None
     serial_only: bool
+    sizes: Sequence[tuple[int, int]] = ()
 
 
 def find(site: Site, options: LauncherOptions, limits: Limits) -> list[str]:
@@ -86,9 +93,35 @@ def why(job: job_pb2.Job, limits: Limits) -> str:
         return f"{label} is an MPI job, and this launcher runs serial jobs only (--job-mode serial)"
     if nodes > limits.nodes:
         return f"{label} needs {nodes} nodes, and this launcher has {limits.nodes}"
+    if missing := lacking(job, limits.sizes):
+        return f"{label} {missing}"
     if limits.minutes is not None and minutes > limits.minutes:
         return f"{label} may take {minutes} minutes, and {limits.minutes} are left"
     return f"{label} became runnable just now"
+
+
+def lacking(job: job_pb2.Job, sizes: Sequence[tuple[int, int]]) -> str:
+    """What a job needs more of than there is on enough nodes, of these cores and GPUs; empty: nothing."""
+    need = need_of_job(job, "auto")
+    assert need is not None
+    cores, gpus = need.cores, math.ceil(need.gpus)
+    able = sum(cores <= there and gpus <= others for there, others in sizes)
+    if not need.own or need.nodes <= able:
+        return ""
+    wanted = [_counted(gpus, "GPU") + f" (gpus_per_rank = {job.gpus_per_rank:g})"] if gpus else []
+    wanted += [_counted(cores, "core") + " to be bound to (cpu_affinity = depth)"] if cores else []
+    what = f"needs {' and '.join(wanted)} on {'a node' if need.nodes == 1 else f'each of {need.nodes} nodes'}"
+    if able:
+        return f"{what}, and this launcher has {_counted(able, 'such node')}"
+    most_cores, most_gpus = (max((size[part] for size in sizes), default=0) for part in (0, 1))
+    if gpus and not most_gpus:
+        return f"{what}, and this launcher has no GPUs (see --gpus-per-node)"
+    most = _counted(most_gpus, "GPU") if gpus > most_gpus else _counted(most_cores, "core")
+    return f"{what}, and no node of this launcher has more than {most}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("s" if count != 1 else "")
 
 
 @dataclass(frozen=True)

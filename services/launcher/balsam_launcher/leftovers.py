@@ -37,3 +37,31 @@ def kill_leftovers(keep: Collection[int]) -> int:
                 os.waitpid(pid, os.WNOHANG)
         time.sleep(0.002)
     return len(killed)
+
+
+def kill_marked(variable: str, value: str) -> int:
+    """Kills every process of ours on this host that was started with a variable of this value; returns how many.
+
+    For what a process that is gone has left, where nobody above it is there to see it. Blocks until they are gone, at
+    most two seconds.
+    """
+    killed: set[int] = set()
+    give_up = time.monotonic() + _KILL_SECONDS
+    while (found := _marked(f"{variable}={value}".encode())) and time.monotonic() < give_up:
+        killed.update(found)
+        send(found, signal.SIGKILL)
+        time.sleep(0.01)
+    return len(killed)
+
+
+def _marked(mark: bytes) -> list[int]:
+    table = process_table()
+    return [pid for pid in table.by_pid if table.alive(pid) and mark in _environment(pid)]
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:  # it has ended, or is somebody else's
+        return []

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 
 from balsam.collector import collect_rarely
 from balsam.errors import BalsamError
@@ -15,9 +16,9 @@ from balsam.logs import open_log
 from balsam.serving import Service, owner_only
 from balsam.site import Site
 from balsam.v1.launcher_service_pb2_grpc import add_LauncherServiceServicer_to_server
-from balsam_launcher import leftover, mpi, of_launch, traces
+from balsam_launcher import leftover, mpi, of_launch, showing, starting, time_left, traces
 from balsam_launcher.launcher import Launcher
-from balsam_launcher.nodes import Node, find_nodes, select
+from balsam_launcher.nodes import Node, Wanted, find_nodes, select
 from balsam_launcher.options import LauncherOptions
 from balsam_launcher.server import LauncherService
 
@@ -32,18 +33,26 @@ def run(site: Site, options: LauncherOptions) -> int:
     Raises:
         BalsamError: it cannot start (an option is wrong, the job store is not there or refuses), or cannot go on.
     """
-    nodes = _nodes(options)
-    command = _mpi(site)
     site.make_run()
     traces.tidy(site)
     open_log(site, f"launcher-{os.getpid()}")
-    log.info(
-        "nodes: %s; mode %s; MPI: %s", ", ".join(node.name for node in nodes), options.job_mode, _mpi_text(command)
-    )
-    collect_rarely()
     with of_launch.recorded(site, options.launch):
-        asyncio.run(_serve(site, options, nodes, command))
+        _run(site, options)
     return 0
+
+
+def _run(site: Site, options: LauncherOptions) -> None:
+    nodes = _nodes(site, options)
+    command = mpi.of_settings(site.settings, os.environ)
+    left = _time_left(options)
+    log.info("nodes: %s; mode %s; MPI: %s", showing.nodes(nodes), options.job_mode, showing.mpi(command))
+    margin = site.settings.stop_margin_seconds
+    if left is not None:
+        log.log(logging.WARNING if left.unknown else logging.INFO, "time left: %s", time_left.describe(left, margin))
+        options = _limited(options, time_left.usable(left, margin))
+    starts = starting.starter(nodes, command, os.environ, site.settings.launcher_address, options.job_mode)
+    collect_rarely()
+    asyncio.run(_serve(site, options, nodes, command, starts))
 
 
 def print_command(site: Site, options: LauncherOptions) -> str:
@@ -52,38 +61,43 @@ def print_command(site: Site, options: LauncherOptions) -> str:
     Raises:
         BalsamError: an option or a setting is wrong.
     """
-    nodes = _nodes(options)
-    command = _mpi(site)
-    lines = [
-        f"nodes:  {', '.join(f'{node.name} ({node.cores} cores)' for node in nodes)}",
-        f"mode:   {options.job_mode}",
-    ]
-    if options.job_mode != "mpi":
-        lines.append("serial: COMMAND")
-    if options.job_mode == "serial":
-        return "\n".join(lines)
-    if isinstance(command, mpi.NoMpi):
-        return "\n".join([*lines, f"MPI:    none: {command.reason}"])
-    words = command.command(mpi.MpiRun(node_count=len(nodes), ranks_per_node=2), ["COMMAND"])
-    return "\n".join([*lines, f"MPI:    {' '.join(words)}    ({command.name}; here with ranks_per_node = 2)"])
+    nodes = _nodes(site, options)
+    left = _time_left(options)
+    if left is None:
+        time = f"{options.time_limit_minutes:g} minutes (--time-limit-minutes)"
+    else:
+        time = time_left.describe(left, site.settings.stop_margin_seconds)
+    lines = [f"nodes:  {showing.nodes(nodes)}", f"time:   {time}", f"mode:   {options.job_mode}"]
+    command = mpi.of_settings(site.settings, os.environ)
+    return "\n".join([*lines, *showing.commands(site, nodes, options.job_mode, command)])
 
 
-def _nodes(options: LauncherOptions) -> list[Node]:
-    found = find_nodes(gpus_per_node=options.gpus_per_node)
+def _nodes(site: Site, options: LauncherOptions) -> list[Node]:
+    settings = site.settings
+    gpus = options.gpus_per_node if options.gpus_per_node is not None else settings.gpus_per_node or None
+    wanted = Wanted(settings.cores_per_node, gpus)
+    found = find_nodes(os.environ, wanted, node_file=settings.node_file)
     return select(found, limit=options.limit_nodes, offset=options.offset_nodes)
 
 
-def _mpi(site: Site) -> mpi.Mpi | mpi.NoMpi:
-    return mpi.find(site.settings.mpi_command, os.environ.get("PATH", os.defpath))
+def _time_left(options: LauncherOptions) -> time_left.TimeLeft | None:
+    """What the batch system leaves; None: the time limit was given, and it is not asked."""
+    return time_left.find(os.environ) if options.time_limit_minutes is None else None
 
 
-def _mpi_text(command: mpi.Mpi | mpi.NoMpi) -> str:
-    return f"none ({command.reason})" if isinstance(command, mpi.NoMpi) else f"{command.name} ({command.program})"
+def _limited(options: LauncherOptions, seconds: float | None) -> LauncherOptions:
+    return options if seconds is None else replace(options, time_limit_minutes=seconds / 60)
 
 
-async def _serve(site: Site, options: LauncherOptions, nodes: list[Node], command: mpi.Mpi | mpi.NoMpi) -> None:
+async def _serve(
+    site: Site,
+    options: LauncherOptions,
+    nodes: list[Node],
+    command: mpi.Mpi | mpi.NoMpi,
+    starts: starting.Starter | None,
+) -> None:
     name = f"launcher-{os.getpid()}"
-    launcher = Launcher(site, options, nodes, command, address=site.address(name))
+    launcher = Launcher(site, options, nodes, command, starts, address=site.address(name))
     loop = asyncio.get_running_loop()
     for number in _STOP_SIGNALS:
         # What was ignored stays so: `nohup`, and Ctrl-C for what runs in the background of a script.
@@ -100,9 +114,16 @@ async def _serve(site: Site, options: LauncherOptions, nodes: list[Node], comman
         await launcher.close()
         await service.stop()
     log.info("%d runs ended, %d with errors", launcher.ended, launcher.errors)
+    for node, reason in launcher.set_aside.items():
+        print(f"balsam launcher: {nodes[node].name} was set aside: {reason}", file=sys.stderr)
     if launcher.failure:
         raise BalsamError(launcher.failure)
-    limits = leftover.Limits(len(nodes), launcher.minutes_left, options.job_mode == "serial")
+    limits = leftover.Limits(
+        len(nodes),
+        launcher.minutes_left,
+        options.job_mode == "serial",
+        [(node.cores, len(node.gpus)) for node in nodes],
+    )
     for line in await asyncio.to_thread(leftover.find, site, options, limits):
         log.warning("%s", line)
         print(f"balsam launcher: {line}", file=sys.stderr)

@@ -19,10 +19,10 @@ class LauncherOptions:
     Attributes:
         job_mode: ``auto``, ``mpi`` or ``serial``.
         workflow_filter: takes jobs of this workflow only (exact, or a glob); empty: of all.
-        time_limit_minutes: stops by itself after so long [minutes]; None: no limit.
+        time_limit_minutes: stops by itself after so long [minutes]; None: what the batch system leaves, else never.
         limit_nodes: uses at most so many nodes; None: all.
         offset_nodes: leaves out so many nodes at the beginning of the list.
-        gpus_per_node: GPUs of each node; None: none are assigned.
+        gpus_per_node: GPUs of each node; None: what the settings say, else what is found.
         persistent: stays when there is nothing more to do.
         progress: shows a live line on the terminal.
         launch: id of the batch launch that it belongs to; None: none.
@@ -47,7 +47,7 @@ class LauncherOptions:
         )
         _require(self.offset_nodes >= 0, "offset_nodes", self.offset_nodes, "must be at least 0")
         gpus = self.gpus_per_node
-        _require(not gpus, "gpus_per_node", gpus, "this version assigns no GPUs yet; leave it out")
+        _require(gpus is None or gpus >= 0, "gpus_per_node", gpus, "must be at least 0")
 
 
 def launch_of(environ: Mapping[str, str]) -> int | None:

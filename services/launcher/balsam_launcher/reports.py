@@ -53,10 +53,41 @@ def given_back(leased: LeasedJob) -> Report:
     return Report(lease=leased.lease, release=True)
 
 
-def lost(leased: LeasedJob, time_us: int) -> Report:
-    """Something broke under it: it ends its lease in RUNNING, which the job store takes for lost."""
+def lost(leased: LeasedJob, time_us: int, *, blamed: bool = True) -> Report:
+    """Something broke under it: it ends its lease in RUNNING, which the job store takes for lost.
+
+    Args:
+        leased: the job; its `reason` says what it was.
+        time_us: when it began, if that is not known better, microseconds since 1970.
+        blamed: it uses up a restart.
+    """
     passages = [] if leased.announced else [_passage(_RUNNING, time_us)]
-    return Report(lease=leased.lease, passages=passages, message=leased.reason, release=True)
+    return Report(lease=leased.lease, passages=passages, message=leased.reason, release=True, spared=not blamed)
+
+
+def spared(leased: LeasedJob, report: Report) -> Report:
+    """It failed, or was lost, by no fault of its own or of its node's: as `lost`, and uses up no restart.
+
+    Args:
+        leased: the job; its `reason` says what it was.
+        report: what would have been told of it; tells when it began.
+    """
+    passages = [] if leased.announced else list(report.passages)[:1]
+    return Report(lease=leased.lease, passages=passages, message=leased.reason, release=True, spared=True)
+
+
+def cut_off(leased: LeasedJob, report: Report) -> Report:
+    """It was ended from outside while its launcher was being stopped: RUN_TIMEOUT, whatever signal it was.
+
+    Args:
+        leased: the job; its `reason` says why the launcher stops.
+        report: what would have been told of it.
+    """
+    begun, over = report.passages
+    passages = [_passage(begun.state, begun.time_us), _passage(_RUN_TIMEOUT, over.time_us)]
+    return Report(
+        lease=leased.lease, passages=passages, exit_code=report.exit_code, message=leased.reason, release=True
+    )
 
 
 def _passage(state: int, time_us: int) -> Passage:

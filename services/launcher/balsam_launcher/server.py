@@ -45,6 +45,10 @@ class LauncherService(LauncherServiceServicer):
             utilization=launcher.utilization,
             seconds_left=launcher.seconds_left,
             draining=launcher.draining,
+            set_aside=[
+                pb.SetAsideNode(name=launcher.nodes[node].name, reason=reason)
+                for node, reason in launcher.set_aside.items()
+            ],
         )
 
     async def StopRun(self, request: pb.StopRunRequest, context: Any) -> pb.StopRunResponse:

@@ -6,10 +6,12 @@ import errno
 import os
 import signal
 import stat
+from collections.abc import Callable, Iterable
 
 from balsam import failpoints
 from balsam.commands import NOT_FOUND_CODE, NOT_STARTED_CODE, base_environment, find_executable
 from balsam_launcher.frames import Start
+from balsam_launcher.topology import cores_of_this_host, threads_of
 
 _SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
@@ -34,6 +36,7 @@ class Spawner:
         self.path = base["PATH"]
         self._base = {os.fsencode(name): os.fsencode(value) for name, value in base.items()}
         self._found: dict[tuple[str, str], str] = {}
+        self._cores: list[tuple[int, ...]] | None = None
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         # Children start with default signal handling, whatever this process was started with.
         ignored = [n for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN]
@@ -74,6 +77,34 @@ class Spawner:
         for name, value in start.variables.items():
             environment[name.encode()] = value.encode()
         failpoints.hit("agent.before-spawn")
+        if start.cores:
+            return self._bound(start, lambda: self._posix_spawn(path, start, environment, output))
+        return self._posix_spawn(path, start, environment, output)
+
+    def _bound(self, start: Start, spawn: Callable[[], int]) -> int:
+        """Spawns with the affinity of the run: a child inherits it, and there is no other way to give it one."""
+        ours = os.sched_getaffinity(0)
+        try:
+            os.sched_setaffinity(0, self._threads(start))
+        except OSError as error:
+            raise Refused(f"cannot bind it to cores {_listed(start.cores)}: {error.strerror}") from None
+        try:
+            return spawn()
+        finally:
+            os.sched_setaffinity(0, ours)
+
+    def _threads(self, start: Start) -> set[int]:
+        if self._cores is None:
+            self._cores = cores_of_this_host()
+        try:
+            return threads_of(self._cores, start.cores, start.threads_per_core)
+        except IndexError:
+            raise Refused(
+                f"cannot bind it to cores {_listed(start.cores)}: this node has {len(self._cores)}, numbered from 0; "
+                "set cores_per_node in settings.toml"
+            ) from None
+
+    def _posix_spawn(self, path: str, start: Start, environment: dict[bytes, bytes], output: int) -> int:
         return os.posix_spawn(
             path,
             start.argv,
@@ -104,6 +135,10 @@ class Spawner:
         if not os.access(path, os.X_OK):
             reason = errno.ENOENT if not os.path.exists(path) else errno.EACCES
             raise _refusal(word, path, OSError(reason, os.strerror(reason)))
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ",".join(map(str, numbers))
 
 
 def _enter(directory: str) -> None:

@@ -87,7 +87,7 @@ def test_an_unknown_command_lists_the_valid_ones() -> None:
         ),
         *("kill", "show", "rm jobs", "rm jobs --all --name x", "rm apps --all --kill", "modify jobs 1234 --attr a"),
         *("dep 1234", "run", "make-dummies 0", "completion tcsh", "launcher --consume-all --wf-filter w"),
-        *("launcher --job-mode fast", "app --name a --update", "job --ra"),
+        *("launcher --job-mode fast", "app --name a --update", "job --ra", "service --json"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(argv: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +98,7 @@ def test_wrong_usage_is_one_line_and_status_2(argv: str, capfd: pytest.CaptureFi
 
 
 def test_no_site_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    for argv in (["ls"], ["status"], ["up"], ["launcher"], ["job", "--name", "a"]):
+    for argv in (["ls"], ["status"], ["up"], ["launcher"], ["service"], ["job", "--name", "a"]):
         done = balsam(*argv, BALSAM_DB_PATH=str(tmp_path))
         assert (done.returncode, done.stdout) == (1, "")
         assert f"{tmp_path} is not a Balsam site; make one with `balsam init" in done.stderr

@@ -1,4 +1,4 @@
-"""What a launcher can be told, and which nodes it then has."""
+"""What a launcher can be told."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import Any
 import pytest
 
 from balsam.errors import ValidationError
-from balsam_launcher.nodes import Node, find_nodes, select
 from balsam_launcher.options import LauncherOptions, launch_of
-
-NODES = [Node(f"n{number}", 4) for number in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -28,22 +25,6 @@ def test_a_wrong_option_is_named_with_its_value(wrong: dict[str, Any]) -> None:
     ((name, value),) = wrong.items()
     with pytest.raises(ValidationError, match=f"{name} = {value!r}"):
         LauncherOptions(**wrong)
-
-
-def test_nodes_are_cut_to_what_was_asked_for() -> None:
-    assert select(NODES) == NODES
-    assert [node.name for node in select(NODES, offset=1, limit=2)] == ["n1", "n2"]
-
-
-def test_no_node_left_is_an_error() -> None:
-    with pytest.raises(ValidationError, match="leaves no node: there are 4"):
-        select(NODES, offset=4)
-
-
-def test_this_host_is_a_node() -> None:
-    (node,) = find_nodes(gpus_per_node=2)
-    assert node.cores >= 1
-    assert node.gpus == 2
 
 
 def test_the_environment_names_the_launch() -> None:

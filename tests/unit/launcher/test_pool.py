@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from balsam.v1 import job_pb2, lease_pb2
-from balsam_launcher.leased import LeasedJob
-from balsam_launcher.placement import need_of
+from balsam_launcher.leased import LeasedJob, need_of_job
+from balsam_launcher.nodes import Node
 from balsam_launcher.pool import Pool
 
 numbers = itertools.count(1)
 
 
-def job(*, nodes: int = 1, ranks: int = 1, packing: int = 1, handle: int = 0) -> LeasedJob:
-    need = need_of(nodes, ranks, packing, "auto")
-    assert need is not None
+def job(*, nodes: int = 1, ranks: int = 1, packing: int = 1, handle: int = 0, **fields: Any) -> LeasedJob:
     number = next(numbers)
-    lease = lease_pb2.Lease(handle=handle or number, token=number)
-    return LeasedJob(number, lease, job_pb2.Job(job_id=f"job-{number}"), None, "", need)
+    message = job_pb2.Job(
+        job_id=f"job-{number}", num_nodes=nodes, ranks_per_node=ranks, node_packing_count=packing, **fields
+    )
+    need = need_of_job(message, "auto")
+    assert need is not None
+    return LeasedJob(number, lease_pb2.Lease(handle=handle or number, token=number), message, None, "", need)
 
 
 def pool_of(nodes: int, *jobs: LeasedJob) -> Pool:
-    pool = Pool(nodes)
+    pool = Pool([Node(f"n{number}", 4, 1, ("0", "1")) for number in range(nodes)])
     for leased in jobs:
         pool.add(leased)
     return pool
@@ -124,3 +127,43 @@ def test_jobs_are_found_by_id() -> None:
     pool = pool_of(1, leased)
     assert pool.by_id(leased.job.job_id) is leased
     assert pool.by_id("none") is None
+
+
+def test_a_run_that_is_bound_or_has_gpus_is_not_queued_at_the_agent() -> None:
+    for fields in ({"cpu_affinity": job_pb2.Job.DEPTH, "threads_per_rank": 3}, {"gpus_per_rank": 2.0}):
+        jobs = [job(packing=4, **fields) for _ in range(2)]
+        later = job(packing=4)
+        pool = pool_of(1, *jobs, later)
+        assert list(pool.startable(ahead=5)) == jobs[:1]  # the agent knows nothing of cores and GPUs
+        assert list(pool.waiting) == [jobs[1], later]
+        pool.remove(jobs[0])
+        assert list(pool.startable(ahead=5)) == [jobs[1], later]
+        assert pool.queued == {}
+
+
+def test_a_job_has_its_cores_and_gpus_until_it_ends() -> None:
+    first = job(packing=4, gpus_per_rank=1, cpu_affinity=job_pb2.Job.DEPTH, threads_per_rank=4, threads_per_core=2)
+    pool = pool_of(1, first)
+    list(pool.startable())
+    assert first.seats is not None
+    assert (first.seats.seats[0].cores, first.seats.seats[0].gpus) == ((0, 1), (0,))
+    pool.put_back(first)
+    assert (first.seats, pool.placement.used) == (None, 0.0)
+
+
+def test_nothing_is_queued_at_the_agent_of_a_node_that_is_closed() -> None:
+    jobs = [job(packing=2) for _ in range(2)]
+    pool = pool_of(1, *jobs)
+    pool.placement.close(0, mpi=False)
+    assert list(pool.startable(ahead=5)) == []
+    pool.placement.open(0)
+    assert list(pool.startable(ahead=5)) == jobs
+
+
+def test_any_of_many_waiting_jobs_may_go() -> None:
+    jobs = [job() for _ in range(5)]
+    pool = pool_of(1, *jobs)
+    for leased in (jobs[2], jobs[4], jobs[0]):
+        pool.remove(leased)
+    assert list(pool.waiting) == [jobs[1], jobs[3]]
+    assert (pool.held_nodes, len(pool)) == (2.0, 2)

@@ -8,7 +8,7 @@ from typing import Any
 from balsam.fields import LAUNCH_OVER
 from balsam.states import END, WAITING, Actor, State
 from balsam_jobstore.applications import find_needs
-from balsam_jobstore.columns import NEEDS_BY_FLAG, encode
+from balsam_jobstore.columns import NEEDS_BY_FLAG, bit_of_flag, encode
 from balsam_jobstore.history import EventRecord
 from balsam_jobstore.moving.records import NARROW, WIDE, Record, time_us
 from balsam_jobstore.rows import Row, has_failed, is_met
@@ -102,9 +102,8 @@ def _go_on(tx: Tx, keys: Sequence[int]) -> None:
 
 def _needs(record: Record) -> int:
     needs = int(Needs.CHILDREN if record["has_children"] else 0) | int(Needs.PARENTS if record["parents"] else 0)
-    for name, (bit, when) in NEEDS_BY_FLAG.items():
-        if bool(record[name]) is when:
-            needs |= int(bit)
+    for name in NEEDS_BY_FLAG:
+        needs |= bit_of_flag(name, record[name])
     return needs | int(Needs.STAGE_OUT if record["stage_out_url"] and record["stage_out_files"] else 0)
 
 

@@ -21,7 +21,7 @@ from balsam.version import VERSION
 from balsam_jobstore import applications, leases, sessions
 from balsam_jobstore.clocks import ClockOffset
 from balsam_jobstore.database import as_database_error, now_us
-from balsam_jobstore.leases import Credit, Delivery, Grant, Report, Stream
+from balsam_jobstore.leases import Credit, Delivery, Grant, NodeKind, Report, Stream
 from balsam_jobstore.rules import Condition, Rule
 from balsam_jobstore.server import convert
 from balsam_jobstore.server.calls import Call
@@ -32,6 +32,8 @@ from balsam_jobstore.tx import Tx
 pb = session_service_pb2
 
 MAX_RULES = 500
+_MOST_NODE_KINDS = 16
+_MOST_OF_A_KIND = 1_000_000
 _WORKDIR = leases.DETAIL_COLUMNS.index("workdir")
 _FLAGS = frozenset({"post_error_handler", "post_timeout_handler"})
 
@@ -347,7 +349,7 @@ def _merge(response: pb.WorkResponse, delivery: Delivery) -> None:
 
 
 def _fit(credit: Credit) -> tuple[Any, ...]:
-    return (credit.largest, credit.minutes, credit.serial_only, credit.ranks_per_node)
+    return (credit.largest, credit.minutes, credit.serial_only, credit.ranks_per_node, credit.node_kinds)
 
 
 def _report(message: lease_pb2.Report, offset_us: int = 0) -> Report:
@@ -358,6 +360,7 @@ def _report(message: lease_pb2.Report, offset_us: int = 0) -> Report:
         message.exit_code if message.HasField("exit_code") else None,
         message.message.replace("\0", "")[: convert.MAX_MESSAGE],
         message.release,
+        message.spared,
     )
 
 
@@ -372,6 +375,10 @@ def _credit(message: pb.WorkRequest.Credit) -> Credit:
         minutes=message.minutes if message.HasField("minutes") else None,
         serial_only=message.serial_only,
         ranks_per_node=message.ranks_per_node,
+        node_kinds=[
+            NodeKind(*(min(max(0, number), _MOST_OF_A_KIND) for number in (kind.count, kind.cores, kind.gpus)))
+            for kind in message.node_kinds[:_MOST_NODE_KINDS]
+        ],
     )
 
 

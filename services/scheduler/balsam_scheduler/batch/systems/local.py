@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from balsam_scheduler.batch.calls import Call, CannotRun, Run
 
 ENV_NAME = "BALSAM_BATCH_NAME"
 _START = 'setsid /bin/bash "$1" < /dev/null >> "$2" 2>&1 & echo $!'
+_EXEC_SECONDS, _EXEC_POLL_SECONDS = 0.5, 0.005
 _ENDED = Gone("its process is not there any more")
 
 
@@ -60,7 +62,8 @@ class Local:
         pid, _, host = ticket.job_id.partition("@")
         if host != socket.gethostname():
             return CannotTell(f"it is a process of {host}, and this is {socket.gethostname()}")
-        return Known(ticket.job_id, "RUNNING") if pid.isdigit() and _is_it(int(pid), ticket.name) else _ENDED
+        lives = pid.isdigit() and _is_it(int(pid), ticket.name, _EXEC_SECONDS)
+        return Known(ticket.job_id, "RUNNING") if lives else _ENDED
 
     def ask_to_stop(self, job_id: str, run: Run) -> bool:
         """SIGTERM, which the launcher obeys."""
@@ -93,15 +96,24 @@ def _above(table: ProcessTable, pid: int) -> set[int]:
     return above
 
 
-def _is_it(pid: int, name: str) -> bool:
-    process = read_process(pid)
-    if process is None or process.zombie:
-        return False
+def _is_it(pid: int, name: str, patience_seconds: float = 0.0) -> bool:
+    """Whether a process lives and has the variable with this name."""
+    deadline = time.monotonic() + patience_seconds
+    while (process := read_process(pid)) is not None and not process.zombie:
+        if f"{ENV_NAME}={name}".encode() in _variables(pid):
+            return True
+        # While a process becomes another program, as `exec` does, its variables cannot be read, or not all of them.
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_EXEC_POLL_SECONDS)
+    return False
+
+
+def _variables(pid: int) -> list[bytes]:
     try:
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
-        return False
-    return f"{ENV_NAME}={name}".encode() in variables
+        return []
 
 
 def _send(job_id: str, number: signal.Signals) -> bool:

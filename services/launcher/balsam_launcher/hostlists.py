@@ -1,0 +1,85 @@
+"""Lists of hosts as batch systems write them: ``n[01-03,7],login``, ``4(x3),2``, one name a line. Pure.
+
+Sources: the section HOSTLIST EXPRESSIONS of sinfo(1) and scontrol(1), and SLURM_JOB_CPUS_PER_NODE in sbatch(1), Slurm
+22.05; RFC 29 of Flux, "Hostlist Format".
+"""
+
+from __future__ import annotations
+
+import re
+
+from balsam.errors import ValidationError
+
+_ALLOWED = re.compile(r"[A-Za-z0-9_.,\[\]-]+")
+_BETWEEN = re.compile(r",(?![^\[]*\])")  # commas that are in no brackets
+_REPEATED = re.compile(r"(\d{1,9})(?:\(x(\d{1,6})\))?")
+HINT = "unset it, or name the nodes in a file and that in settings.toml (node_file)"
+
+
+def expand(variable: str, text: str) -> list[str]:
+    """The names in a list of hosts, in its order; within brackets, by number.
+
+    Args:
+        variable: where it comes from, for errors.
+        text: the list.
+
+    Raises:
+        ValidationError: it is empty or damaged, or names a host twice.
+    """
+    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException  # 40 ms, which only allocations pay
+
+    if not text.strip():
+        raise ValidationError(f"{variable} is empty: it names no node; {HINT}", field=variable)
+    parts = _BETWEEN.split(text)
+    if not _ALLOWED.fullmatch(text) or not all(parts):
+        raise _damaged(variable, text)
+    try:
+        names = [name for part in parts for name in NodeSet(part, resolver=RESOLVER_NOGROUP)]
+    except NodeSetException:
+        raise _damaged(variable, text) from None
+    if not names or len(set(names)) < len(names):
+        raise _damaged(variable, text)
+    return names
+
+
+def repeated(variable: str, text: str) -> list[int]:
+    """The numbers in ``4(x3),2``: 4, 4, 4, 2.
+
+    Raises:
+        ValidationError: it is damaged.
+    """
+    counts: list[int] = []
+    for part in text.split(","):
+        found = _REPEATED.fullmatch(part)
+        if found is None or not int(found[1]):
+            raise ValidationError(
+                f"{variable} = {text!r}: is no list of numbers like 4(x3),2; unset it, or set cores_per_node in "
+                "settings.toml",
+                field=variable,
+            )
+        counts += [int(found[1])] * int(found[2] or 1)
+    return counts
+
+
+def lines(origin: str, text: str) -> dict[str, int]:
+    """The names in a file of one name a line, in order, and how often each is there. Blank lines and what follows a
+    ``#`` count for nothing.
+
+    Raises:
+        ValidationError: there is none, or a line is no name.
+    """
+    counts: dict[str, int] = {}
+    for line in text.splitlines():
+        name = line.partition("#")[0].strip()
+        if name and (not _ALLOWED.fullmatch(name) or "," in name):
+            raise ValidationError(f"{origin}: {name!r} is no name of a node; {HINT}", field=origin)
+        if name:
+            counts[name] = counts.get(name, 0) + 1
+    if not counts:
+        raise ValidationError(f"{origin}: the file names no node; {HINT}", field=origin)
+    return counts
+
+
+def _damaged(variable: str, text: str) -> ValidationError:
+    shown = text if len(text) <= 100 else f"{text[:100]}..."
+    return ValidationError(f"{variable} = {shown!r}: is no list of nodes like n[1-3,7]; {HINT}", field=variable)

@@ -1,0 +1,185 @@
+"""The agent of another node, as the launcher sees it: orders go out, notices come in, and connections come and go.
+
+The node may be out of reach while its runs go on. They are lost for certain only when the time has passed until which
+the agent was told that it may let them run: then it has ended them, or its warden has, or the node is gone.
+
+Times go to the agent by its own clock. The difference is taken from its signs of life, which tell its time: when one
+arrives, that clock shows at least as much. So an end of trust is never later there than it is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from balsam_launcher.frames import Notice, Order
+from balsam_launcher.handshake import ACCEPTED, STALE, Hello, verdict
+from balsam_launcher.line import Garbled, Line
+
+log = logging.getLogger("balsam.launcher")
+
+_READ_BYTES = 1 << 18
+_SILENT_BEATS = 3
+_SLACK_SECONDS = 0.5
+"""After the end of its time, an agent and its runs are given so long to be gone."""
+
+
+class RemoteAgent:
+    """One node's agent, whichever process and connection it has at the moment.
+
+    Args:
+        node: its number.
+        name: its name, for people.
+        on_notices: called with what it tells.
+        on_change: called when it has come within reach, or has gone out of it.
+        on_lost: called with why, when the runs that it had are certainly gone.
+    """
+
+    def __init__(
+        self,
+        node: int,
+        name: str,
+        *,
+        on_notices: Callable[[list[tuple[Any, ...]]], None],
+        on_change: Callable[[RemoteAgent], None],
+        on_lost: Callable[[RemoteAgent, str], None],
+    ) -> None:
+        self.node = node
+        self.name = name
+        self.ever_came = False
+        """It has been within reach at some time."""
+        self._on_notices = on_notices
+        self._on_change = on_change
+        self._on_lost = on_lost
+        self._incarnation = b""
+        self._line = Line()
+        self._orders: list[tuple[Any, ...]] = []
+        self._writer: asyncio.StreamWriter | None = None
+        self._clock_ahead = 0.0
+        self._trust: tuple[float, float, float] | None = None
+        self._deadline = 0.0
+        self._given_up: asyncio.TimerHandle | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is within reach now."""
+        return self._writer is not None
+
+    def order(self, *order: Any) -> None:
+        """Something for it to do, sent by `flush`. Out of reach it starts nothing; stops wait until it is back."""
+        self._orders.append(order)
+
+    def flush(self) -> None:
+        """Sends the orders there are."""
+        if not self._orders:
+            return
+        if self._incarnation:
+            self._write(self._line.frame(self._orders))
+        self._orders.clear()
+
+    def trust(self, until: float, grace: float, deadline: float) -> None:
+        """Until when it may start runs and let them run, and when all of them must be gone; by our monotonic clock."""
+        self._trust = (until, grace, deadline)
+        self._tell_trust()
+
+    def kill(self) -> None:
+        """Has an agent that does not do as it is told ended, with its runs."""
+        self.order(Order.KILL)
+        self.flush()
+
+    def close(self) -> None:
+        """Lets it go: it ends what it still runs."""
+        if self._given_up is not None:
+            self._given_up.cancel()
+        if self._writer is not None:
+            self._write(self._line.passing([(Order.LEAVE,)]))
+            self._writer.close()
+
+    # Connections
+
+    async def serve(
+        self, hello: Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, beat_seconds: float
+    ) -> None:
+        """Speaks with it until the connection breaks, is silent for too long, or another takes its place."""
+        self.ever_came = True
+        if hello.incarnation != self._incarnation:
+            if hello.received:  # we have given it up meanwhile
+                writer.write(verdict(STALE, 0, beat_seconds))
+                return
+            self._give_up(f"the node agent on {self.name} ended")
+            self._incarnation, self._line = hello.incarnation, Line()
+        if self._writer is not None:
+            self._writer.close()
+        missed = self._line.resume(hello.received)
+        writer.write(verdict(ACCEPTED, self._line.received, beat_seconds) + missed)
+        self._clock_ahead = 0.0
+        self._writer = writer
+        if self._given_up is not None:
+            self._given_up.cancel()
+        try:
+            await self._listen(reader, writer, beat_seconds * _SILENT_BEATS)
+        finally:
+            if self._writer is writer:
+                self._writer = None
+                self._watch()
+                self._on_change(self)
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: float) -> None:
+        while self._writer is writer:
+            data = await asyncio.wait_for(reader.read(_READ_BYTES), patience)
+            if not data:
+                return
+            notices = []
+            for message in self._line.feed(data):
+                if message[0] == Notice.BEAT:
+                    self._beat(message[1])
+                elif message[0] == Notice.RUNS_LOST:
+                    self._on_lost(self, f"the node agent on {self.name} was lost")
+                else:
+                    notices.append(message)
+            if notices:
+                self._on_notices(notices)
+                self._write(self._line.passing([]))  # it need not keep them any longer
+
+    def _beat(self, its_time: float) -> None:
+        first = not self._clock_ahead
+        self._clock_ahead = its_time - time.monotonic()
+        self._tell_trust()
+        if first:
+            self._on_change(self)
+
+    def _tell_trust(self) -> None:
+        if self._trust is None or self._writer is None or not self._clock_ahead:
+            return
+        until, grace, deadline = self._trust
+        ahead = self._clock_ahead
+        self._deadline = max(self._deadline, deadline)
+        self._write(self._line.passing([(Order.TRUST, until + ahead, grace, deadline + ahead)]))
+
+    def _write(self, data: bytes) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            with contextlib.suppress(OSError):
+                self._writer.write(data)
+
+    # What is out of reach
+
+    def _watch(self) -> None:
+        left = max(0.0, self._deadline + _SLACK_SECONDS - time.monotonic())
+        reason = f"the node {self.name} was lost: nothing was heard of it for a lease time"
+        self._given_up = asyncio.get_running_loop().call_later(left, self._give_up, reason)
+
+    def _give_up(self, reason: str) -> None:
+        if self._given_up is not None:
+            self._given_up.cancel()
+        self._given_up = None
+        if self._incarnation:
+            self._incarnation = b""
+            self._on_lost(self, reason)
+
+
+SPEAKS_BADLY = (Garbled, EOFError, OSError, TimeoutError, ValueError, TypeError)
+"""What ends a connection, and nothing else."""

@@ -1,0 +1,57 @@
+"""Which waiting jobs need no new launch: an idle launcher could take them, or an open launch has room. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from balsam_scheduler.batch.packing import Packing
+from balsam_scheduler.batch.scene import Launch, Scene
+from balsam_scheduler.batch.waiting import Waiting
+from balsam_scheduler.batch.work import Work
+
+
+def cover_by_idle_launchers(scene: Scene, waiting: Waiting, idle_minutes: float) -> dict[str, float]:
+    """Leaves to idle launchers what they could take, each for so long.
+
+    Returns:
+        Session of a launcher that could take something -> since when it has left that [s since 1970].
+    """
+    idle_since: dict[str, float] = {}
+    for launcher in scene.launchers:
+        works = [work for work in waiting.kinds(lambda work: not work.waits) if launcher.takes(work)]
+        if launcher.holds or not works:
+            continue
+        since = scene.memory.idle_since.get(launcher.session_id, scene.now)
+        idle_since[launcher.session_id] = since
+        if scene.now < since + 60 * idle_minutes:
+            for work in works:
+                waiting.settle(work, f"launcher {launcher.label} is idle and could take it", covered=True)
+    return idle_since
+
+
+def cover_by_launches(scene: Scene, waiting: Waiting) -> None:
+    """Fills the open launches, those that run first, with what they may take."""
+    rooms = [(launch, _room(scene, launch)) for launch in scene.launches if launch.open and launch.from_balsam]
+    rooms.sort(key=lambda pair: (pair[0].state != "RUNNING", pair[0].launch_id))
+    _place_what_runs(scene.running, [room for launch, room in rooms if launch.state == "RUNNING"])
+    # Those that are bound come first, and children last: they cannot start yet.
+    for work in sorted(waiting.left, key=lambda work: (work.waits, work.launch is None)):
+        for launch, room in rooms:
+            placed = room.put(work.shape, waiting.left[work]) if launch.takes(work) else 0
+            if placed:
+                waiting.settle(work, f"launch {launch.launch_id} ({launch.state}) has room", placed, covered=True)
+
+
+def _room(scene: Scene, launch: Launch) -> Packing:
+    # A launcher that is up has done its start already.
+    spare = scene.spare_minutes - (launch.start_time is not None)
+    return Packing(launch.nodes, launch.minutes_left(scene.now) - spare, launch.job_mode)
+
+
+def _place_what_runs(running: Sequence[Work], rooms: Sequence[Packing]) -> None:
+    for work in running:
+        left = work.count
+        for room in rooms:
+            # A run may go on for all of its estimate, but not for longer than its launch.
+            shape = work.shape._replace(minutes=max(1, min(work.shape.minutes, room.minutes)))
+            left -= room.put(shape, left)

@@ -1,0 +1,161 @@
+"""One round of the automatic submitter: look, plan, submit.
+
+A submission is written down before it begins, with the request id under which the launch is recorded. Whoever is killed
+in between finishes it in the next round under the same id, which neither records nor submits a second launch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from balsam.errors import BalsamError, SiteError, Unavailable
+from balsam_scheduler.batch import policy as policies
+from balsam_scheduler.batch import remembering
+from balsam_scheduler.batch.observing import observe
+from balsam_scheduler.batch.planning import Plan, Planned, plan
+from balsam_scheduler.batch.policy import POLICY_FILE, Policy
+from balsam_scheduler.batch.records import LaunchRecord
+from balsam_scheduler.batch.scene import Memory
+from balsam_scheduler.batch.submitting import LaunchRequest, refresh, submit
+from balsam_scheduler.batch.work import counted
+
+if TYPE_CHECKING:
+    from balsam.client import Client
+
+Tell = Callable[[str], None]
+"""Takes a line for people."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round did.
+
+    Attributes:
+        plan: what it found right.
+        submitted: how many launches the batch system has accepted.
+        failure: why it stopped before all that was planned was submitted; empty: it did not.
+        seconds: how long the job store took to say what there is [s].
+    """
+
+    plan: Plan
+    submitted: int = 0
+    failure: str = ""
+    seconds: float = 0.0
+
+
+def policy_of(client: Client) -> Policy:
+    """The policy of the site, with a queue at least.
+
+    Raises:
+        SiteError: there is none, or it is not valid.
+    """
+    policy = policies.load(client.site.path)
+    file = client.site.path / POLICY_FILE
+    if policy is None:
+        raise SiteError(f"there is no {file}, which says what may be submitted; docs/service.md shows one")
+    if not policy.queues:
+        raise SiteError(f"{file} has no [[queue]], so nothing may be submitted: write one, as docs/service.md shows")
+    return policy
+
+
+def dry_round(client: Client, now: float) -> Plan:
+    """What a round would do now. Changes nothing.
+
+    Raises:
+        BalsamError: the policy is not valid, or the job store is away.
+    """
+    policy = policy_of(client)
+    return plan(policy, observe(client, policy, remembering.load(client.site), now))
+
+
+def do_round(client: Client, now: float, tell: Tell, *, ask_batch: bool = True) -> Round:
+    """Finishes what was begun, asks the batch system how launches stand, and submits what is needed.
+
+    Args:
+        client: the site.
+        now: the time [s since 1970].
+        tell: hears of each submission and its reason.
+        ask_batch: False: believe what is recorded of launches.
+
+    Raises:
+        BalsamError: the policy is not valid, or the job store is away.
+    """
+    policy = policy_of(client)
+    memory = remembering.load(client.site)
+    if memory.pending is not None:
+        memory = _finish(client, memory, tell)
+    if ask_batch:
+        _refresh(client, tell)
+    began = time.monotonic()
+    scene = observe(client, policy, memory, now)
+    seconds = time.monotonic() - began
+    found = plan(policy, scene)
+    remembering.save(client.site, found.memory)
+    return replace(_submit_all(client, found, tell), seconds=seconds)
+
+
+def _finish(client: Client, memory: Memory, tell: Tell) -> Memory:
+    """Submits what a process began that was killed."""
+    try:
+        launch = submit(client.site, client, LaunchRequest(**dict(memory.pending or {})))
+        tell(f"{_named(launch)}, which was begun before, is {launch.state}")
+    except Unavailable:
+        raise  # it stays begun
+    except (BalsamError, TypeError) as error:
+        tell(f"what was begun before could not be submitted: {error}")
+    memory = replace(memory, pending=None)
+    remembering.save(client.site, memory)
+    return memory
+
+
+def _refresh(client: Client, tell: Tell) -> None:
+    try:
+        refresh(client.site, client)
+    except Unavailable:
+        raise
+    except BalsamError as error:
+        tell(f"the batch system does not say how launches stand: {error}")
+
+
+def _submit_all(client: Client, found: Plan, tell: Tell) -> Round:
+    for number, planned in enumerate(found.launches):
+        wanted = request(planned, str(uuid.uuid4()))
+        remembering.save(client.site, replace(found.memory, pending=dataclasses.asdict(wanted)))
+        try:
+            launch = submit(client.site, client, wanted)
+        except Unavailable:
+            raise  # it stays begun
+        except BalsamError as error:
+            remembering.save(client.site, found.memory)
+            return Round(found, number, f"no launch of {_size(planned)}: {error}")
+        remembering.save(client.site, found.memory)
+        tell(f"{_named(launch)} is submitted: {_size(planned)}; {planned.why}")
+    return Round(found, len(found.launches))
+
+
+def _named(launch: LaunchRecord) -> str:
+    return f"launch {launch.launch_id}" + (f" ({launch.scheduler_id})" if launch.scheduler_id else "")
+
+
+def _size(planned: Planned) -> str:
+    return f"{counted(planned.nodes, 'node')} for {counted(planned.minutes, 'minute')} in {planned.queue.label}"
+
+
+def request(planned: Planned, request_id: str) -> LaunchRequest:
+    """The request for a planned launch."""
+    queue = planned.queue
+    return LaunchRequest(
+        nodes=planned.nodes,
+        wall_minutes=planned.minutes,
+        queue=queue.name,
+        project=queue.project,
+        job_mode=queue.job_mode,
+        wf_filter=queue.wf_filter,
+        sched_flags=queue.sched_flags,
+        request_id=request_id,
+    )

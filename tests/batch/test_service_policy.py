@@ -1,0 +1,179 @@
+"""The policy file, what work is, and what the automatic submitter remembers."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from balsam.errors import SiteError
+from balsam.site import Site
+from balsam_cli.main import main
+from balsam_scheduler.batch import remembering
+from balsam_scheduler.batch.observing import launch_of, spare_minutes
+from balsam_scheduler.batch.planning import plan
+from balsam_scheduler.batch.policy import POLICY_FILE, Band, Policy, Queue, check, load, render, settings_of
+from balsam_scheduler.batch.reasons import why_never
+from balsam_scheduler.batch.scene import Memory, Scene
+from balsam_scheduler.batch.work import Shape, Work, shape_of, work_of
+from scripts.check_imports import ROOT
+
+PAGE = (ROOT / "docs" / "service.md").read_text()
+
+
+def uncommented(text: str) -> str:
+    """A policy file with the queue of its end."""
+    head, queue = text.split("# [[queue]]\n")
+    return head + "[[queue]]\n" + re.sub(r"^# ?", "", queue, flags=re.MULTILINE)
+
+
+# The file
+
+
+def test_init_writes_a_policy_of_defaults_that_submits_nothing(tmp_path: Path) -> None:
+    assert main(["init", str(tmp_path / "s")]) == 0
+    assert load(tmp_path / "s") == Policy()
+
+
+def test_a_site_may_have_none(tmp_path: Path) -> None:
+    assert load(tmp_path) is None
+
+
+def test_the_queue_in_the_comment_is_one_of_defaults() -> None:
+    assert check(tomllib.loads(uncommented(render())), "x") == Policy(queues=(Queue(bands=(Band(),)),))
+
+
+def test_queues_and_bands_are_read_in_order() -> None:
+    text = """
+        max_launches = 5
+        node_hours_per_day = 100
+        [[queue]]
+        name = "debug"
+        [[queue.band]]
+        max_nodes = 2
+        [[queue]]
+        name = "prod"
+        [[queue.band]]
+        [[queue.band]]
+        min_nodes = 128
+        max_nodes = 256
+    """
+    found = check(tomllib.loads(text), "x")
+    assert (found.max_launches, found.node_hours_per_day) == (5, 100.0)
+    assert [(queue.name, len(queue.bands)) for queue in found.queues] == [("debug", 1), ("prod", 2)]
+    assert found.queues[1].bands[1] == Band(min_nodes=128, max_nodes=256)
+
+
+BAND = "[[queue]]\n[[queue.band]]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("max_launch = 1", "x: unknown setting 'max_launch'; did you mean 'max_launches'?"),
+        ("queues = []", "x: unknown setting 'queues'; did you mean"),
+        ("max_launches = '2'", "x: max_launches = '2' must be a whole number"),
+        ("children_share = 1.5", "x: children_share = 1.5 must be at most 1"),
+        ("queue = 3", "x: queue must be tables, each under a line [[queue]]"),
+        ("[[queue]]\nname = 'a'", "x, [[queue]] 1: has no [[queue.band]]"),
+        (f"{BAND}max_node = 4", "x, [[queue]] 1, band 1: unknown setting 'max_node'; did you mean 'max_nodes'?"),
+        (f"{BAND}min_nodes = 4", "x, [[queue]] 1, band 1: min_nodes = 4 is more than max_nodes = 1"),
+        (f"{BAND}min_minutes = 90", "x, [[queue]] 1, band 1: min_minutes = 90 is more than max_minutes = 60"),
+        ("[[queue]]\njob_mode = 'x'\n[[queue.band]]", "x, [[queue]] 1: job_mode = 'x' must be one of auto, mpi"),
+        (BAND * 2, "x: [[queue]] name = '' is there 2 times; join them"),
+    ],
+)
+def test_mistakes_are_named(text: str, said: str) -> None:
+    with pytest.raises(SiteError) as raised:
+        check(tomllib.loads(text), "x")
+    assert str(raised.value).startswith(said)
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    (tmp_path / POLICY_FILE).write_text("max_launches = ")
+    with pytest.raises(SiteError, match=r"policy\.toml is not valid TOML"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("table", [Policy, Queue, Band])
+def test_every_key_is_documented_with_its_default(table: type[object]) -> None:
+    for field in settings_of(table):
+        default = f'"{field.default}"' if isinstance(field.default, str) else f"{field.default:g}"
+        assert re.search(rf"^\| `{field.name}` \| `{re.escape(default)}` \|", PAGE, re.MULTILINE), field.name
+
+
+def test_the_example_of_the_documentation_does_what_it_says() -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    policy = check(tomllib.loads(example), "x")
+
+    def launches(count: int, shape: Shape) -> list[tuple[str, int, int]]:
+        found = plan(policy, Scene(now=0.0, spare_minutes=spare_minutes(60), work=(Work(shape, count),)))
+        return [(one.queue.name, one.nodes, one.minutes) for one in found.launches]
+
+    assert launches(100, Shape(1, 20)) == [("default", 50, 60)]
+    assert launches(1, Shape(4, 50, 1, False)) == [("debug", 4, 52)]
+    assert launches(1, Shape(200, 400, 1, False)) == []
+    assert "lasts at most 360" in why_never(policy, Shape(200, 400, 1, False), "", spare_minutes(60))
+
+
+# Work
+
+
+@pytest.mark.parametrize(
+    ("job", "shape"),
+    [
+        ({}, Shape(1, 1)),
+        ({"node_packing_count": 8, "wall_time_minutes": 5}, Shape(1, 5, 8)),
+        ({"ranks_per_node": 2, "node_packing_count": 8}, Shape(1, 1, 1, False)),
+        ({"num_nodes": 2}, Shape(2, 1, 1, False)),
+        ({"coschedule_num_nodes": 3, "node_packing_count": 8}, Shape(4, 1)),
+        ({"wall_time_minutes": 0}, Shape(1, 1)),
+    ],
+)
+def test_what_a_job_asks_of_a_launch(job: dict[str, int], shape: Shape) -> None:
+    assert shape_of(job) == shape
+
+
+def test_groups_of_one_shape_are_one_kind_of_work_and_the_largest_comes_first() -> None:
+    groups = [
+        (("CREATED", 1, 0, 1, 1, 5, None, "a"), 2),
+        (("RESTART_READY", 1, 0, 1, 1, 5, None, "b"), 3),
+        (("AWAITING_PARENTS", 1, 0, 1, 1, 5, None, "a"), 4),
+        (("READY", 2, 0, 1, 1, 5, 7, "a"), 1),
+    ]
+    large = Work(Shape(2, 5, 1, False), 1, launch=7)
+    plain = [(values[:-1], count) for values, count in groups]
+    assert work_of(plain, workflows=False) == (large, Work(Shape(1, 5), 5), Work(Shape(1, 5), 4, waits=True))
+    assert [one.workflow for one in work_of(groups, workflows=True)] == ["a", "a", "a", "b"]
+
+
+def test_minutes_in_which_no_job_starts() -> None:
+    assert [spare_minutes(seconds) for seconds in (0, 30, 60, 90)] == [1, 2, 2, 3]
+
+
+def test_a_launch_of_absent_values_has_the_defaults() -> None:
+    import datetime
+
+    made = datetime.datetime.fromtimestamp(5, datetime.UTC)
+    launch = launch_of({"launch_id": 3, "create_time": made}, {3: 9.0})
+    assert (launch.nodes, launch.wall_minutes, launch.state, launch.start_time) == (1, 60, "PENDING_SUBMISSION", 9.0)
+    assert launch.create_time == 5.0
+
+
+# Memory
+
+
+def test_what_is_remembered_is_read_again(site: Site) -> None:
+    site.make_run()
+    memory = Memory(5, (1, 2), {3: 4.5}, {"s": 1.0}, 7.0, {"nodes": 1, "request_id": "x"})
+    remembering.save(site, memory)
+    assert remembering.load(site) == memory
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sequence": "x"}', '{"sequence": 1, "fruitful": 3}'])
+def test_of_a_damaged_file_nothing_is_remembered(site: Site, text: str) -> None:
+    site.make_run()
+    remembering.memory_file(site).write_text(text)
+    assert remembering.load(site) == Memory()

@@ -1,0 +1,237 @@
+"""The line between a launcher and the agent of another node: real processes, and connections that break."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from balsam.processes import process_table
+from balsam_launcher.ensemble import Ensemble
+from balsam_launcher.frames import Notice, Order, Start
+
+PATIENCE_SECONDS = 30.0
+TRUST_SECONDS = 15.0
+
+
+class Cable:
+    """Passes bytes on between members and the launcher, until it is pulled; then members may connect anew."""
+
+    def __init__(self) -> None:
+        self.target = ""
+        self._silent = False
+        self._ends: set[asyncio.StreamWriter] = set()
+        self.connections = 0
+
+    async def open(self) -> str:
+        """Where members connect to."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def pull(self) -> None:
+        """Breaks every connection; what is on the way is lost."""
+        for end in self._ends:
+            end.transport.abort()
+
+    def cut(self) -> None:
+        """From now on nothing comes through, and nobody is told."""
+        self._silent = True
+
+    def close(self) -> None:
+        """Breaks them, and takes no more."""
+        self._server.close()
+        self.pull()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        host, _, port = self.target.rpartition(":")
+        behind, back = await asyncio.open_connection(host, int(port))
+        self._ends |= {writer, back}
+        await asyncio.gather(self._pass_on(reader, back), self._pass_on(behind, writer))
+        self._ends -= {writer, back}
+
+    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(1 << 16):
+                if not self._silent:
+                    target.write(data)
+        target.transport.abort()
+
+
+class Launcher:
+    """What an ensemble tells a launcher; and orders for its only node."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.notices: list[tuple[Any, ...]] = []
+        self.lost: list[tuple[int, str, bool]] = []
+        self.cable = Cable()
+        self._ids = itertools.count(1)
+        self.ensemble = Ensemble(
+            ["here"],
+            self._command,
+            dict(os.environ),
+            "127.0.0.1",
+            directory / "log",
+            on_notices=self.notices.extend,
+            on_change=lambda node: None,
+            on_lost=lambda node, reason, blamed: self.lost.append((node, reason, blamed)),
+            on_hopeless=pytest.fail,
+        )
+        self.ensemble.lease(3.0)
+        self._address = ""
+
+    def _command(self, names: object) -> list[str]:
+        where = ["env", f"BALSAM_MEMBER_OF={self._address}"]
+        return [*where, sys.executable, "-P", "-m", "balsam_launcher.member"]
+
+    async def start(self) -> None:
+        """Returns when the agent is there and trusted."""
+        self._address = await self.cable.open()
+        await self.ensemble.start()
+        self.cable.target = self.ensemble.address
+        self.trust(TRUST_SECONDS)
+        await self.until(lambda: self.agent.serves)
+
+    @property
+    def agent(self) -> Any:
+        """The only node's."""
+        return self.ensemble.agents[0]
+
+    def trust(self, seconds: float) -> None:
+        """Until when the agent may let runs run."""
+        until = time.monotonic() + seconds
+        self.agent.trust(until, 0.5, until + 1.0)
+
+    def run(self, *words: str) -> int:
+        """Orders a run; gives its id."""
+        run_id = next(self._ids)
+        directory = str(self.directory / f"run-{run_id}")
+        variables = {"BALSAM_JOB_ID": f"job-{run_id}", "BALSAM_ATTEMPT": "1"}
+        self.agent.order(*Start(Order.START, run_id, list(words), variables, directory, "job.out", "", False))
+        self.agent.flush()
+        return run_id
+
+    def ended(self) -> Counter[int]:
+        """Run id -> how often its end was told."""
+        return Counter(notice[1] for notice in self.notices if notice[0] == Notice.ENDED)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Waits for it."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def launcher(directory: Path) -> AsyncIterator[Launcher]:
+    """One with an agent."""
+    one = Launcher(directory)
+    await one.start()
+    try:
+        yield one
+    except TimeoutError:
+        pytest.fail(f"waited in vain; {one.notices[-5:]}, {one.lost}\n{(directory / 'log').read_text()}")
+    finally:
+        await one.ensemble.close()
+        one.cable.close()
+
+
+def drive(directory: Path, story: Callable[[Launcher], Awaitable[None]]) -> None:
+    """Tells a story to a launcher with an agent."""
+
+    async def run() -> None:
+        async with launcher(directory) as one:
+            await story(one)
+
+    asyncio.run(run())
+
+
+def processes_of_members() -> dict[str, int]:
+    """Module -> pid, of what runs below this process."""
+    table = process_table()
+    found = {}
+    for pid in table.descendants([os.getpid()]):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            found.update({word: pid for word in words if word.startswith("balsam_launcher.")})
+    return found
+
+
+def test_every_end_is_told_once_however_often_the_connection_breaks(tmp_path: Path) -> None:
+    async def story(one: Launcher) -> None:
+        runs = []
+        for number in range(120):
+            runs.append(one.run("true"))
+            if number % 20 == 10:
+                one.cable.pull()
+            await asyncio.sleep(0.005)
+        await one.until(lambda: len(one.ended()) == len(runs))
+        assert one.ended() == dict.fromkeys(runs, 1)
+        assert one.cable.connections > 3
+        assert one.lost == []
+
+    drive(tmp_path, story)
+
+
+def test_runs_go_on_while_the_launcher_is_out_of_reach(tmp_path: Path) -> None:
+    async def story(one: Launcher) -> None:
+        gate = tmp_path / "gate"
+        run = one.run("sh", "-c", f"while [ ! -e {gate} ]; do sleep 0.01; done; exit 7")
+        await one.until(lambda: any(notice[0] == Notice.STARTED for notice in one.notices))
+        one.cable.pull()
+        await one.until(lambda: not one.agent.serves)
+        gate.touch()
+        await one.until(lambda: one.ended())
+        (end,) = [notice for notice in one.notices if notice[0] == Notice.ENDED]
+        assert (end[1], end[2], end[-1]) == (run, 7, False)
+
+    drive(tmp_path, story)
+
+
+def test_when_trust_ends_the_runs_end_though_nobody_says_so(tmp_path: Path) -> None:
+    async def story(one: Launcher) -> None:
+        pid_file = tmp_path / "pid"
+        one.run("sh", "-c", f"echo $$ > {pid_file}; exec sleep 1000")
+        await one.until(lambda: pid_file.exists() and pid_file.read_text())
+        pid = int(pid_file.read_text())
+        one.cable.cut()
+        await one.until(lambda: not process_table().alive(pid))
+        await one.until(lambda: one.lost)
+        node, reason, blamed = one.lost[0]
+        assert (node, blamed) == (0, True)
+        assert "here was lost" in reason
+
+    drive(tmp_path, story)
+
+
+def test_when_the_agent_dies_its_runs_are_lost_and_another_serves(tmp_path: Path) -> None:
+    async def story(one: Launcher) -> None:
+        one.run("sleep", "1000")
+        await one.until(lambda: any(notice[0] == Notice.STARTED for notice in one.notices))
+        os.kill(processes_of_members()["balsam_launcher.agent"], signal.SIGKILL)
+        await one.until(lambda: one.lost)
+        assert one.lost == [(0, "the node agent on here was lost", True)]
+        run = one.run("true")
+        await one.until(lambda: one.ended()[run] == 1)
+
+    drive(tmp_path, story)
+
+
+def test_a_member_ends_with_its_launcher(tmp_path: Path) -> None:
+    async def story(one: Launcher) -> None:
+        one.run("sleep", "1000")
+        await one.until(lambda: any(notice[0] == Notice.STARTED for notice in one.notices))
+
+    drive(tmp_path, story)
+    assert processes_of_members() == {}

@@ -1,0 +1,134 @@
+"""A launcher in an allocation of a real Slurm of four nodes, which is cancelled, and which loses a node."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balsam.site import Site
+from balsam.states import State
+from tests.support.processes import log_tails, services
+from tests.support.scheduling import Jobs
+from tests.support.sites import jobs as all_jobs
+from tests.support.sites import make_test_site, states, wait_until
+from tests.support.slurm import Slurm
+
+pytestmark = [pytest.mark.mpi, pytest.mark.timeout(240)]
+
+RANKS = """
+import os
+from mpi4py import MPI
+world, there, given = MPI.COMM_WORLD, os.environ["SLURMD_NODENAME"], os.environ["BALSAM_NODES"]
+os.write(1, f"rank {world.rank} of {world.size} on {there} given {given}\\n".encode())  # in one piece
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, slurm: Slurm, mpich: str) -> Iterator[Site]:
+    """A site with services; its launchers are started by `submit`."""
+    site = make_test_site(tmp_path, lease_seconds=6.0, launcher_address="127.0.0.1")
+    with services(site):
+        yield site
+
+
+def submit(slurm: Slurm, site: Site, nodes: int) -> str:
+    """Submits a launch as a user does; gives the id of its batch job."""
+    words = [sys.executable, "-P", "-m", "balsam_cli", "submit-launch", "-n", f"{nodes}", "-t", "10", "--json"]
+    environ = slurm.environ | {"BALSAM_DB_PATH": str(site.path)}
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)["scheduler_id"])
+
+
+def wait_until_over(slurm: Slurm, site: Site, batch_job: str, timeout: float = 120) -> str:
+    """Waits until a batch job is over; gives its last state."""
+
+    def over() -> str:
+        state = slurm.state(batch_job)
+        return "" if state in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING") else state or "gone"
+
+    try:
+        return wait_until(over, timeout, f"batch job {batch_job} is over", site=site)
+    except BaseException:
+        print(slurm.story())
+        raise
+
+
+def test_serial_and_mpi_jobs_in_one_allocation_of_four_nodes(
+    slurm: Slurm, site: Site, jobs: Jobs, tmp_path: Path
+) -> None:
+    serial, ranks = tmp_path / "serial.sh", tmp_path / "ranks.py"
+    serial.write_text("sleep 0.1; echo $SLURMD_NODENAME $BALSAM_NODES")
+    ranks.write_text(RANKS)
+    for number in range(200):
+        jobs.add(f"serial{number}", args=f"bash {serial}", node_packing_count=4)
+    for number in range(20):
+        jobs.add(f"mpi{number}", args=f"{sys.executable} {ranks}", num_nodes=2, ranks_per_node=2)
+    batch_job = submit(slurm, site, 4)
+    assert wait_until_over(slurm, site, batch_job) == "COMPLETED", log_tails(site)
+    assert Counter(states(site).values()) == {"JOB_FINISHED": 220}
+    used: Counter[str] = Counter()
+    for job in all_jobs(site):
+        lines = (Path(job.working_directory) / f"{job.name}.out").read_text().splitlines()
+        if job.name.startswith("serial"):
+            ((there, given),) = [line.split() for line in lines]
+            assert there == given
+            used[there] += 1
+        else:
+            assert len(lines) == 4
+            given = lines[0].rpartition(" ")[2]
+            places = Counter(line.split()[5] for line in lines)
+            assert places == dict.fromkeys(given.split(","), 2)
+            used.update(places)
+    assert set(used) == set(slurm.nodes)
+
+
+def test_what_is_cancelled_goes_on_in_the_next_allocation(slurm: Slurm, site: Site, jobs: Jobs, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    script = tmp_path / "wait.sh"
+    script.write_text(f"while [ ! -e {gate} ]; do sleep 0.05; done")
+    ids = [jobs.add(f"job{number}", args=f"bash {script}") for number in range(4)]
+    first = submit(slurm, site, 4)
+    for job_id in ids:
+        jobs.wait(job_id, State.RUNNING, timeout=60)
+    slurm.command("scancel", first)
+    assert wait_until_over(slurm, site, first) == "CANCELLED"
+    for job_id in ids:
+        wait_until(lambda one=job_id: "RUN_TIMEOUT" in jobs.history(one), what="it is cut off", site=site)  # type: ignore[misc]
+        assert "RUN_ERROR" not in jobs.history(job_id)
+    gate.touch()
+    assert wait_until_over(slurm, site, submit(slurm, site, 4)) == "COMPLETED", log_tails(site)
+    assert set(states(site).values()) == {"JOB_FINISHED"}
+
+
+def test_the_jobs_of_a_lost_node_run_elsewhere_and_the_others_go_on(
+    slurm: Slurm, site: Site, jobs: Jobs, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    script = tmp_path / "wait.sh"
+    script.write_text(f"echo $SLURMD_NODENAME; while [ ! -e {gate} ]; do sleep 0.05; done")
+    ids = [jobs.add(f"job{number}", args=f"bash {script}") for number in range(3)]
+    batch_job = submit(slurm, site, 3)
+
+    def where(job_id: str) -> str:
+        job = jobs.get(job_id)
+        output = Path(job.working_directory) / f"{job.name}.out"
+        return output.read_text().split()[-1] if output.exists() and output.read_text() else ""
+
+    wait_until(lambda: all(where(job_id) for job_id in ids), timeout=60, what="all run", site=site)
+    # The first node has the launcher.
+    lost = next(job_id for job_id in ids if where(job_id) == "node2")
+    others = [job_id for job_id in ids if job_id != lost]
+    slurm.kill_node("node2")
+    wait_until(lambda: jobs.get(lost).restarts == 1, timeout=90, what="its job is given up", site=site)
+    gate.touch()
+    assert wait_until_over(slurm, site, batch_job, timeout=120) in ("COMPLETED", "NODE_FAIL"), log_tails(site)
+    assert set(states(site).values()) == {"JOB_FINISHED"}
+    assert where(lost) != "node2"
+    assert [jobs.get(job_id).attempt for job_id in others] == [1, 1]
