@@ -115,7 +115,7 @@ def test_the_end_of_a_launch_whose_launcher_did_not_come_up_says_why(slurm: Slur
 def test_a_controller_that_is_away_has_ended_nothing(slurm: Slurm, site: Site, client: Client) -> None:
     launch = wrap(slurm, site, client, "sleep 600")
     wait_until(lambda: [one.state for one in refresh(site, client)] == ["RUNNING"])
-    slurm.kill_controller()
+    slurm.stop_controller()
     (away,) = refresh(site, client)
     assert (away.state, "controller" in away.message) == ("UNKNOWN", True)
     slurm.start_controller()

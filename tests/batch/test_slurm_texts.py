@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, Submission, Ticket
-from balsam_scheduler.batch.calls import Output
+from balsam_scheduler.batch.calls import Call, Output
 from balsam_scheduler.batch.systems.slurm import Slurm
 
 SLURM = Slurm()
@@ -29,7 +29,13 @@ def test_what_users_ask_for_comes_before_what_balsam_needs() -> None:
 
 @pytest.mark.parametrize(
     ("out", "job_id"),
-    [("11\n", "11"), ("11;cluster\n", "11"), ("a plugin's note\n11\n", "11"), ("", ""), ("Submitted batch job", "")],
+    [
+        ("11\n", "11"),
+        ("11;cluster\n", "11;cluster"),
+        ("a plugin's note\n11\n", "11"),
+        ("", ""),
+        ("Submitted batch job", ""),
+    ],
 )
 def test_the_id_of_what_was_submitted(out: str, job_id: str) -> None:
     assert SLURM.submitted(Output(0, out)) == job_id
@@ -69,6 +75,20 @@ def test_one_query_asks_for_all_by_name() -> None:
 )
 def test_what_squeue_says(line: str, answer: Answer) -> None:
     assert SLURM.read_query([ONE], Output(0, line)) == {ONE: answer}
+
+
+def test_jobs_of_another_cluster_are_asked_for_there() -> None:
+    def run(call: Call) -> Output:
+        asked.append(" ".join(call.words))
+        return Output(0, f"CLUSTER: far\n{row(ONE, 'RUNNING')}" if "-M" in call.words else row(TWO, "PENDING"))
+
+    asked: list[str] = []
+    far = Ticket(ONE.name, "11;far")
+    assert SLURM.look([far, TWO], run) == {far: Known("11;far", "RUNNING"), TWO: Known("12", "QUEUED")}
+    assert asked[0] == f"squeue -M far -h -t all -o %i|%T|%r|%j --name={ONE.name}"
+    assert SLURM.again_call(far).words == ("scontrol", "-M", "far", "-o", "show", "job", "11")
+    assert SLURM.cancel_call("11;far").words == ("scancel", "-M", "far", "11")
+    assert SLURM.stop_call("11;far").words == ("scancel", "-M", "far", "--batch", "--signal=TERM", "11")
 
 
 def test_a_controller_that_is_away_says_nothing_about_any_job() -> None:

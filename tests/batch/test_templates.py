@@ -68,6 +68,13 @@ def test_a_path_with_blanks_and_quotes_is_one_word(tmp_path: Path) -> None:
     assert done.stdout == f"{site.path}|{site.path}|7|"
 
 
+def test_the_sockets_of_a_site_with_a_long_path_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
+    long, short = make_test_site(tmp_path / ("d" * 100)), Site(Path("/s"))
+    assert "\nexport XDG_RUNTIME_DIR=/run/user/7\n" in rendered(long, "pbs")
+    assert list(templates._exports(short, launch())) == ["export BALSAM_DB_PATH=/s BALSAM_LAUNCH_ID=7"]
+
+
 def test_a_short_launch_is_not_warned_at_once(tmp_path: Path) -> None:
     site = make_test_site(tmp_path, stop_margin_seconds=60.0)
     assert "--signal" not in rendered(site, "slurm", wall_minutes=2)

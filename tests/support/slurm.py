@@ -85,8 +85,14 @@ class Slurm:
         self._daemons["slurmctld"] = self._spawn("slurmctld", "-D", *kept)
         self._wait("the controller answers", lambda: "is UP" in self.command("scontrol", "ping", check=False))
 
+    def stop_controller(self) -> None:
+        """Stops the controller: whoever asks it hears nothing. Jobs go on, and it knows them when it is back."""
+        process = self._daemons.pop("slurmctld")
+        process.terminate()
+        process.wait(_START_SECONDS)
+
     def kill_controller(self) -> None:
-        """Kills the controller: whoever asks it hears nothing. Jobs go on."""
+        """Kills the controller: it forgets what it has not saved yet, of the last seconds."""
         self._end("slurmctld")
 
     @contextlib.contextmanager

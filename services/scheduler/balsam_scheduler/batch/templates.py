@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +64,16 @@ def variables(site: Site, launch: LaunchRecord, name: str, output: Path) -> dict
         "hours_minutes": f"{launch.wall_minutes // 60:02d}:{launch.wall_minutes % 60:02d}",
         "warn_seconds": int(margin) if seconds >= _TIMES_MARGIN * margin else 0,
         "minutes_to_run": f"{max(seconds - margin, seconds / 2) / 60:g}",
-        "environment": f"export {ENV_SITE}={shlex.quote(str(site.path))} BALSAM_LAUNCH_ID={launch.launch_id}",
+        "environment": "\n".join(_exports(site, launch)),
         "launcher": shlex.join(launcher_words(launch)),
     }
+
+
+def _exports(site: Site, launch: LaunchRecord) -> Iterator[str]:
+    yield f"export {ENV_SITE}={shlex.quote(str(site.path))} BALSAM_LAUNCH_ID={launch.launch_id}"
+    if site.run.parent != site.path:
+        # Where the sockets of a site with a long path are; a batch job has no runtime directory, or another one.
+        yield f"export XDG_RUNTIME_DIR={shlex.quote(str(site.run.parent))}"
 
 
 def launcher_words(launch: LaunchRecord) -> list[str]:

@@ -21,7 +21,7 @@ _STATES = {
 }
 """Job state (JOB STATE CODES in squeue(1)) -> state of a launch."""
 
-_JOB_ID = re.compile(r"^(\d+)(?:;.*)?$", re.MULTILINE)
+_JOB_ID = re.compile(r"^(\d+(?:;\S+)?)$", re.MULTILINE)
 _UNKNOWN = "Invalid job id specified"
 _OVER = (_UNKNOWN, "already completing or completed")
 
@@ -45,9 +45,19 @@ def has_cluster(environ: Mapping[str, str], run: Run) -> bool:
 
 
 class Slurm(Commanded):
-    """Jobs are asked for by their names, which tells those apart that have got the id of another since."""
+    """Jobs are asked for by their names, which tells those apart that have got the id of another since.
+
+    An id is ``123``, or ``123;CLUSTER`` where the flags of the submission named another cluster (-M), which is asked.
+    """
 
     name = "slurm"
+
+    def look(self, tickets: Sequence[Ticket], run: Run) -> dict[Ticket, Answer]:
+        """Asks about jobs; those of a cluster all at once."""
+        answers: dict[Ticket, Answer] = {}
+        for cluster in dict.fromkeys(_cluster(ticket.job_id) for ticket in tickets):
+            answers |= super().look([ticket for ticket in tickets if _cluster(ticket.job_id) == cluster], run)
+        return answers
 
     def submit_call(self, wanted: Submission) -> Call:
         """The options here win over those in the script and over variables (SBATCH_...)."""
@@ -63,7 +73,8 @@ class Slurm(Commanded):
     def query_call(self, tickets: Sequence[Ticket]) -> Call:
         """All states: those that have ended are there for MinJobAge (300 s)."""
         names = ",".join(ticket.name for ticket in tickets)
-        return Call(("squeue", "-h", "-t", "all", "-o", "%i|%T|%r|%j", f"--name={names}"))
+        where = _cluster(tickets[0].job_id)
+        return Call(("squeue", *where, "-h", "-t", "all", "-o", "%i|%T|%r|%j", f"--name={names}"))
 
     def read_query(self, tickets: Sequence[Ticket], output: Output) -> dict[Ticket, Answer]:
         """Lines such as ``123|PENDING|Resources|balsam-7-0f3a9c1e``."""
@@ -86,7 +97,7 @@ class Slurm(Commanded):
 
     def again_call(self, ticket: Ticket) -> Call:
         """Variables (SQUEUE_PARTITION, ...) narrow what squeue shows, and not this."""
-        return Call(("scontrol", "-o", "show", "job", ticket.job_id))
+        return Call(("scontrol", *_cluster(ticket.job_id), "-o", "show", "job", _number(ticket.job_id)))
 
     def read_again(self, ticket: Ticket, output: Output) -> Answer:
         """One line of NAME=VALUE."""
@@ -98,11 +109,11 @@ class Slurm(Commanded):
 
     def stop_call(self, job_id: str) -> Call:
         """To the script alone, which the launcher has taken the place of: not to the runs."""
-        return Call(("scancel", "--batch", "--signal=TERM", job_id))
+        return Call(("scancel", *_cluster(job_id), "--batch", "--signal=TERM", _number(job_id)))
 
     def cancel_call(self, job_id: str) -> Call:
         """Ends a job, queued or running."""
-        return Call(("scancel", job_id))
+        return Call(("scancel", *_cluster(job_id), _number(job_id)))
 
     def is_over(self, output: Output) -> bool:
         """A job that has ended, or is not known any more."""
@@ -113,10 +124,21 @@ def _chosen(ticket: Ticket, rows: Sequence[Sequence[str]]) -> Answer:
     """Of the jobs that have the name of a launch, the one with its id, else the first; the others are told."""
     if not rows:
         return Gone()
-    job_id, state, reason, name = next((row for row in rows if row[0] == ticket.job_id), rows[0])
+    number, state, reason, name = next((row for row in rows if row[0] == _number(ticket.job_id)), rows[0])
+    job_id = ticket.job_id if number == _number(ticket.job_id) else number
     answer = answer_for(Ticket(ticket.name, job_id), name, _STATES.get(state), state, _detail(state, reason))
-    others = tuple(row[0] for row in rows if row[0] != job_id and _STATES.get(row[1]) in ("QUEUED", "RUNNING"))
+    others = tuple(row[0] for row in rows if row[0] != number and _STATES.get(row[1]) in ("QUEUED", "RUNNING"))
     return Known(answer.job_id, answer.state, answer.detail, others) if isinstance(answer, Known) else answer
+
+
+def _number(job_id: str) -> str:
+    return job_id.partition(";")[0]
+
+
+def _cluster(job_id: str) -> tuple[str, ...]:
+    """The words that name the cluster of a job."""
+    cluster = job_id.partition(";")[2]
+    return ("-M", cluster) if cluster else ()
 
 
 def _detail(state: str, reason: str) -> str:
