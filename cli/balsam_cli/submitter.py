@@ -25,8 +25,8 @@ from balsam_scheduler.batch import rounds
 
 log = logging.getLogger("balsam.service")
 
-_WAKES = tuple(state.name for state in (State.CREATED, State.RESTART_READY))
-"""States in which there is new work."""
+_WAKES = tuple(state.name for state in (State.CREATED, State.READY, State.RESTART_READY))
+"""States in which there is new work; READY: the parents have finished."""
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SHARE = 20
 """A question to the job store that took a second is not followed by another within so many: jobs come first there."""
@@ -114,8 +114,9 @@ class Submitter:
         self._say_trouble(done.failure)
         if due:
             self._ask_at = time.monotonic() + policy.interval_seconds
-        # Without work and without launches, only an event can change anything.
-        busy = bool(done.plan.open or done.plan.launches or done.plan.verdicts)
+        # Without launches, and without work but that of children, only an event can change anything.
+        others = any(not verdict.work.waits for verdict in done.plan.verdicts)
+        busy = bool(done.plan.open or done.plan.launches or others)
         return _Pace(policy.interval_seconds, policy.gather_seconds, done.seconds, busy)
 
     def _round(self, *, ask_batch: bool) -> rounds.Round:

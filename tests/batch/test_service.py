@@ -208,6 +208,21 @@ def test_it_waits_for_a_job_store_that_is_started_again(
         assert process.poll() is None
 
 
+def test_children_whose_parents_have_finished_wake_it(
+    site: Site, services: Services, working: Client, jobs: Jobs
+) -> None:
+    allow(site)
+    parent = jobs.add("parent", args="true")
+    jobs.wait(jobs.add("child", args="true", parents=[parent]), State.AWAITING_PARENTS)
+    services.stop("scheduler")
+    jobs.set_state(parent, State.POSTPROCESSED)
+    with running(site):
+        wait_until(lambda: "1 job must wait: waiting for parents" in said(site), site=site)
+        services.start("scheduler")
+        wait_until_all_finished(site)
+    assert len(launches(working)) == 1
+
+
 def test_a_job_that_no_launch_of_the_policy_holds_is_told_so_at_submission(site: Site, client: Client) -> None:
     allow(site)
     environ = os.environ | {"BALSAM_DB_PATH": str(site.path)}
