@@ -6,7 +6,7 @@ from typing import Any
 
 from balsam_launcher.agent_keeper import AgentKeeper
 from balsam_launcher.ensemble import Ensemble
-from balsam_launcher.placement import Need
+from balsam_launcher.needs import Need
 from balsam_launcher.remote_agent import RemoteAgent
 
 HEAD = -1

@@ -11,7 +11,7 @@ from balsam.v1 import job_pb2, lease_pb2
 from balsam_launcher import reports
 from balsam_launcher.endings import SIGNAL_SECONDS, Endings
 from balsam_launcher.leased import LeasedJob
-from balsam_launcher.placement import Need
+from balsam_launcher.needs import Need
 from balsam_launcher.quarantine import QUICK_SECONDS, UNKNOWN_SECONDS
 
 numbers = itertools.count(1)
