@@ -89,21 +89,26 @@ def submit(site: Site, client: Client, wanted: LaunchRequest, run: calls.Run = c
         raise SubmitFailed(launch.launch_id, launch.message)
     if launch.state != records.PENDING:
         return launch  # the request was heard before
+    answer = _find(launch, named(launch.batch_system), run) if wanted.request_id else Gone()
+    if isinstance(answer, Gone):
+        launch, answer = _attempt(site, client, launch, run)
+    return _record_answer(client, launch, answer)
+
+
+def _attempt(
+    site: Site, client: Client, launch: LaunchRecord, run: calls.Run
+) -> tuple[LaunchRecord, Known | CannotTell]:
+    """Renders the script of a launch and submits it. Raises SubmitFailed, of which the launch hears, too."""
     system = named(launch.batch_system)
-    if wanted.request_id:
-        answer = _find(launch, system, run)
-        if not isinstance(answer, Gone):
-            return _record_answer(client, launch, answer)
     try:
         submission = prepare(site, launch, system)
         launch = _record(client, launch, command=shlex.join(system.submission(submission)))
-        answer = _submit(launch, system, submission, run)
+        return launch, _submit(launch, system, submission, run)
     except (BalsamError, OSError) as error:
         why = str(error)
-        log.error("launch %d was not submitted: %s", launch.launch_id, why)
-        _record(client, launch, state=records.SUBMIT_FAILED, message=why)
-        raise SubmitFailed(launch.launch_id, why) from None
-    return _record_answer(client, launch, answer)
+    log.error("launch %d was not submitted: %s", launch.launch_id, why)
+    _record(client, launch, state=records.SUBMIT_FAILED, message=why)
+    raise SubmitFailed(launch.launch_id, why)
 
 
 def check(wanted: LaunchRequest) -> dict[str, Any]:
