@@ -7,6 +7,7 @@ for.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,9 @@ from balsam_scheduler.batch.sizing import Room, Size, Wanted, size
 from balsam_scheduler.batch.usage import Usage
 from balsam_scheduler.batch.waiting import Verdict, Waiting
 from balsam_scheduler.batch.work import Shape, Work, counted
+
+_MOST_KINDS = 500
+"""A launch is sized for so many kinds of jobs, the largest: the time that takes rises with their square."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +102,14 @@ class _Planner:
     def _submit(self) -> float | None:
         """Plans launches until nothing is left that can have one. Gives since when there has been too little work."""
         small_since = None
-        while works := self._waiting.kinds(lambda work: not work.waits):
-            choice = self._choose(works[0])
-            if choice is None:
-                continue
-            queue, chosen = choice
-            if why := self._why_small(chosen):
-                small_since = self._small_since
-                self._share_out(queue, works[0], chosen, lambda work, jobs: self._waiting.settle(work, why, jobs))
-            else:
-                self._add(queue, works[0], chosen)
+        for first in self._waiting.kinds(lambda work: not work.waits):
+            while self._waiting.left[first] and (choice := self._choose(first)):
+                queue, chosen = choice
+                if why := self._why_small(chosen):
+                    small_since = self._small_since
+                    self._share_out(queue, first, chosen, functools.partial(self._waiting.settle, why=why))
+                else:
+                    self._add(queue, first, chosen)
         return small_since
 
     @property
@@ -122,11 +124,11 @@ class _Planner:
             return ""
         return f"a launch begins at {least:g} node-minutes of work (least_node_minutes), or at {clock(until)}"
 
-    def _share_out(self, queue: Queue, first: Work, chosen: Size, give: Callable[[Work, int], None]) -> None:
+    def _share_out(self, queue: Queue, first: Work, chosen: Size, give: Callable[..., None]) -> None:
         """Calls `give` with the jobs, other than children, that a launch has room for."""
         for work, jobs in zip(self._wanted(queue, first), chosen.placed, strict=True):
             if jobs and not work.waits:
-                give(work, jobs)
+                give(work, jobs=jobs)
 
     def _add(self, queue: Queue, first: Work, chosen: Size) -> None:
         before = sum(self._waiting.left.values())
@@ -146,10 +148,9 @@ class _Planner:
         for queue in self._policy.queues:
             if queue.wf_filter and not matches(first.workflow, queue.wf_filter):
                 continue
-            wanted = self._shapes(queue, first)
-            if self._best_size(queue, self._usage.whole(queue), wanted[:1]) is None:
+            if self._best_size(queue, self._usage.whole(queue), [(first.shape, 1)]) is None:
                 continue  # it could never
-            found = self._size_now(queue, wanted)
+            found = self._size_now(queue, first)
             if isinstance(found, _Block):
                 blocked[queue.name] = found
             elif best is None or found.node_minutes > best[1].node_minutes:
@@ -158,15 +159,15 @@ class _Planner:
             self._refuse(first, blocked)
         return best
 
-    def _size_now(self, queue: Queue, wanted: Wanted) -> Size | _Block:
-        """The launch that a queue may have now, or why it may have none for the first of this."""
+    def _size_now(self, queue: Queue, first: Work) -> Size | _Block:
+        """The launch that a queue may have now, or why it may have none for this."""
         if why := self._why_not_now(queue):
             return _Block(why)
         room = self._usage.left(queue)
-        found = self._best_size(queue, room, wanted)
+        found = self._best_size(queue, room, self._shapes(queue, first))
         if found is not None:
             return found
-        if self._best_size(queue, replace(room, node_minutes=None), wanted[:1]) is None:
+        if self._best_size(queue, replace(room, node_minutes=None), [(first.shape, 1)]) is None:
             return _Block(self._usage.why_nodes(queue))
         return _Block(self._usage.why_hours(), everywhere=True)
 
@@ -201,7 +202,7 @@ class _Planner:
     def _wanted(self, queue: Queue, first: Work) -> list[Work]:
         """What a launch of a queue could run: this first, and children last."""
         works = self._waiting.kinds(lambda work: not queue.wf_filter or matches(work.workflow, queue.wf_filter))
-        return sorted(works, key=lambda work: (work is not first, work.waits))
+        return sorted(works, key=lambda work: (work is not first, work.waits))[:_MOST_KINDS]
 
     def _shapes(self, queue: Queue, first: Work) -> list[tuple[Shape, int]]:
         share = self._policy.children_share
