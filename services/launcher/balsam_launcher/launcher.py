@@ -22,7 +22,7 @@ from balsam.ledger import Ledger
 from balsam.site import Site
 from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
 from balsam.work import Credit, Response, Worker
-from balsam_launcher import reports
+from balsam_launcher import reports, traces
 from balsam_launcher.agent_keeper import AgentKeeper
 from balsam_launcher.appetite import Appetite
 from balsam_launcher.endings import Endings
@@ -113,7 +113,7 @@ class Launcher:
             report=lambda leased, report: self._reports.append(report),
             set_aside=self._on_set_aside,
         )
-        log_file = site.log / f"launcher-{os.getpid()}.log"
+        self._log_file = log_file = site.log / f"{traces.log_name(site)}.log"
         head = AgentKeeper(
             environ,
             log_file,
@@ -458,7 +458,7 @@ class Launcher:
                 self._refused(leased, NOT_STARTED_CODE, time.time_ns() // 1000, str(error))
             except Exception:  # one odd job must not stop the others
                 log.exception("cannot prepare the run of job %s", leased.job.job_id)
-                message = f"the launcher could not prepare this run; see its log launcher-{os.getpid()}.log"
+                message = f"the launcher could not prepare this run; see its log {self._log_file.name}"
                 self._refused(leased, NOT_STARTED_CODE, time.time_ns() // 1000, message)
 
         self._watch_queue()

@@ -35,7 +35,7 @@ def run(site: Site, options: LauncherOptions) -> int:
     """
     site.make_run()
     traces.tidy(site)
-    open_log(site, f"launcher-{os.getpid()}")
+    open_log(site, traces.log_name(site))
     with of_launch.recorded(site, options.launch):
         _run(site, options)
     return 0
