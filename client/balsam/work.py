@@ -155,10 +155,14 @@ class Worker:
         """Waits until every report is acknowledged."""
         await self._settled.wait()
 
-    async def close(self, *, patience: float = 5.0) -> None:
+    async def close(self, *, patience: float = 5.0, end_session: bool = True) -> None:
         """Sends what is left and ends the session; gives up after `patience` seconds without a job store.
 
         Results that could not be reported are left in the ledger.
+
+        Args:
+            patience: see above [s].
+            end_session: False: something of it may still run somewhere; so its leases last until nothing can.
         """
         self._nudge(True)
         with contextlib.suppress(TimeoutError):
@@ -178,6 +182,8 @@ class Worker:
         elif self._ledger:
             self._ledger.sync()
             self._ledger.close()
+        if not end_session:
+            return
         connection = rpc.Connection(self.site, retry_seconds=0, prefer=self._store)
         request = session_service_pb2.CloseSessionRequest(session_id=self.session_id)
         with contextlib.suppress(BalsamError):

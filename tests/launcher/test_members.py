@@ -235,3 +235,59 @@ def test_a_member_ends_with_its_launcher(tmp_path: Path) -> None:
 
     drive(tmp_path, story)
     assert processes_of_members() == {}
+
+
+def test_of_two_agents_on_a_node_the_one_that_came_first_leaves(tmp_path: Path) -> None:
+    """As after an outage in which a second one was started: they must not end each other's runs by turns."""
+
+    async def story(one: Launcher) -> None:
+        one.run("true")
+        await one.until(one.ended)
+        first = processes_of_members()["balsam_launcher.member"]
+        environ = one.ensemble._environ | {"BALSAM_MEMBER_NODES": "here=0"}
+        second = await asyncio.create_subprocess_exec(*one._command(()), env=environ)
+        try:
+            await one.until(lambda: not process_table().alive(first))
+            assert one.lost[-1] == (0, "the node agent on here ended", True)
+            run = one.run("true")
+            await one.until(lambda: one.ended()[run] == 1)
+            assert second.returncode is None
+        finally:
+            await one.ensemble.close()
+            await second.wait()
+
+    drive(tmp_path, story)
+
+
+def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent(tmp_path: Path) -> None:
+    """A run command starts nobody if it cannot start all: then fewer are tried at once."""
+    script = tmp_path / "run-command"
+    script.write_text(
+        f"""#!/bin/sh
+        case $* in *bad*) echo "cannot reach bad" >&2; exit 1;; esac
+        PMI_RANK=0 exec {sys.executable} -P -m balsam_launcher.member
+        """
+    )
+    script.chmod(0o755)
+
+    async def story() -> None:
+        ensemble = Ensemble(
+            ["good", "bad", "well"],
+            lambda names: [str(script), *names],
+            dict(os.environ),
+            "127.0.0.1",
+            tmp_path / "log",
+            on_notices=lambda notices: None,
+            on_change=lambda node: None,
+            on_lost=lambda node, reason, blamed: None,
+            on_hopeless=pytest.fail,
+        )
+        await ensemble.start()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while [agent.serves for agent in ensemble.agents] != [True, False, True]:
+                    await asyncio.sleep(0.05)
+        finally:
+            await ensemble.close()
+
+    asyncio.run(story())

@@ -50,7 +50,6 @@ class Endings:
         self._quarantine = Quarantine(self._release, self._set_aside)
         self._kept: dict[int, tuple[LeasedJob, Report]] = {}
         self._signalled: dict[int, float] = {}
-        self._lasting: set[int] = set()
         self._stopping = ""
 
     @property
@@ -79,7 +78,7 @@ class Endings:
             self._kept[leased.run_id] = leased, report
             self._signalled[leased.run_id] = now + SIGNAL_SECONDS
             return
-        if not self._tells_of_node(leased):
+        if self._stopping or not self._tells_of_node(leased):
             self._report(leased, report)
         elif code == 0:
             self._report(leased, report)
@@ -94,8 +93,8 @@ class Endings:
 
     def lasts(self, leased: LeasedJob) -> None:
         """A run is still there after `QUICK_SECONDS`. Counts once."""
-        if self._tells_of_node(leased) and leased.run_id not in self._lasting:
-            self._lasting.add(leased.run_id)
+        if self._tells_of_node(leased) and not leased.lasts:
+            leased.lasts = True
             self._quarantine.did_well(leased.nodes[0], _application(leased))
 
     def look(self, now: float) -> None:

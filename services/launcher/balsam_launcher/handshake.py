@@ -25,6 +25,10 @@ STALE = 2
 """The launcher has given up this agent and all that it ran: it must end that, and come anew."""
 
 
+REPLACED = 3
+"""Another agent serves on its node by now: it must end, and come no more."""
+
+
 class NotOurs(Exception):
     """The other end does not speak this, or does not have the secret."""
 
@@ -50,7 +54,8 @@ async def ask(
     """The agent's side.
 
     Returns:
-        ACCEPTED or STALE; the frames that the launcher has had from this agent; how often to give a sign of life [s].
+        ACCEPTED, STALE or REPLACED; the frames that the launcher has had from this agent; how often to give a sign of
+        life [s].
 
     Raises:
         NotOurs: this is not our launcher.

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,7 +50,8 @@ _REFRESH_SECONDS = 15.0  # so often a credit with a time limit is said again
 _SECOND_GRACE_SECONDS = 1.0
 _STOP_PATIENCE_SECONDS = 10.0
 _QUEUE_SECONDS = 1.0
-_ENDINGS_SECONDS = 0.5  # so often those that are kept back are looked at
+_ENDINGS_SECONDS = 1.0  # so often those that are kept back are looked at
+_MOST_DEATHS = 5
 _STUCK_SECONDS = 3.0  # an agent that has not ended runs so long after their time hangs
 
 
@@ -107,6 +109,7 @@ class Launcher:
         self.set_aside: dict[int, str] = {}
         """Nodes that get nothing more, by number, and why."""
         self._suspended: set[int] = set()
+        self._deaths: Counter[int] = Counter()
         self._endings = Endings(
             several_nodes=len(nodes) > 1,
             in_allocation=in_allocation(os.environ),
@@ -185,7 +188,9 @@ class Launcher:
         for timer in self._timers:
             timer.cancel()
         self._trust.stop()
-        await self.worker.close()
+        # What may still run on a node out of reach must not be given to others before its time is over there.
+        out_of_reach = any(not self._agents.serves(leased.agent) for leased in self.pool.handed_over)
+        await self.worker.close(end_session=not out_of_reach)
         await self._agents.close()
 
     def stop(self, reason: str) -> None:
@@ -364,6 +369,8 @@ class Launcher:
             leased.ending, leased.reason = Ending.LOST, "stopped: the job store was out of reach for a lease time"
         self.ended += 1
         self._last_end = now
+        if returncode == 0:
+            self._deaths.pop(leased.agent, None)
         if returncode != 0 and not stopped:
             self.errors += 1
         report = reports.ended(leased, returncode, start_us, end_us, message, stopped=stopped)
@@ -500,8 +507,9 @@ class Launcher:
         if self._stopping or self.draining or not self._agents.serves(HEAD):
             return Credit()
         placement = self.pool.placement
-        usable = max(placement.open_count(mpi=True), placement.open_count(mpi=False))
-        nodes = max(0.0, usable + self._appetite.nodes - self.pool.held_nodes)
+        serial, mpi = placement.open_count(mpi=False), placement.open_count(mpi=True)
+        usable = serial if self.options.job_mode == "serial" else max(serial, mpi)
+        nodes = max(0.0, usable + self._appetite.nodes - self.pool.held_nodes) if usable else 0.0
         jobs = max(_MOST_JOBS, _MOST_JOBS_A_NODE * usable) - len(self.pool)
         if self.options.job_mode == "mpi":
             jobs = int(nodes)  # the job store counts a share for a serial job: here it takes a node
@@ -509,7 +517,8 @@ class Launcher:
         return Credit(
             nodes=nodes,
             jobs=jobs,
-            largest=placement.open_count(mpi=True),
+            # Where all nodes are out of reach they may be back: that is no reason to have nothing more to do.
+            largest=mpi or len(self.nodes),
             minutes=self.minutes_left,
             serial_only=serial_only,
             node_kinds=self._node_kinds,
@@ -553,8 +562,14 @@ class Launcher:
         log.error("%s is set aside: %s", self.nodes[node].name, reason)
         self.set_aside[node] = reason
         self._close_node(node)
+        if len(self.set_aside) == len(self.nodes):
+            self._give_up(f"every node was set aside; the last: {reason}")
 
     def _on_agent_lost(self, agent: int, reason: str, blamed: bool = True) -> None:
+        if blamed and agent != HEAD:
+            self._deaths[agent] += 1
+            if self._deaths[agent] >= _MOST_DEATHS and agent not in self.set_aside:
+                self._on_set_aside(agent, f"{_MOST_DEATHS} times in a row its runs were lost; the last time: {reason}")
         # Of those that were queued, it may have started some.
         lost = [leased for leased in self.pool.handed_over if leased.agent == agent]
         log.error("%d runs were lost: %s", len(lost), reason)

@@ -48,6 +48,8 @@ class LeasedJob:
     """What it has there; None: it waits, here or at an agent."""
     agent: int = -1
     """Whose it is to start it; see `fleet`."""
+    lasts: bool = False
+    """It is known to have run for longer than what fails at once."""
     announced: bool = False
     """RUNNING has been reported."""
     pid: int = 0

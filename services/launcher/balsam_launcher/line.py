@@ -30,24 +30,27 @@ class Line:
     def __init__(self) -> None:
         self.received = 0
         """Number of the last frame that came."""
-        self.acknowledged = 0
-        """Number of the last frame that the other end is known to have."""
+        self.known = 0
+        """Number of the last of our frames that the other end had when it made the frame that came last."""
         self.sent = 0
         """Number of the last frame that was made."""
-        self._kept: deque[tuple[int, bytes]] = deque()
+        self._kept: deque[tuple[int, bytes]] = deque()  # number, frame as it was made
         self._data = bytearray()
 
     def frame(self, messages: Sequence[tuple[Any, ...]]) -> bytes:
         """The next frame; kept until the other end has it."""
         self.sent += 1
-        body = marshal.dumps([tuple(message) for message in messages])
-        self._kept.append((self.sent, body))
-        return _HEAD.pack(len(body), self.sent, self.received) + body
+        frame = self._pack(messages, self.sent)
+        self._kept.append((self.sent, frame))
+        return frame
 
     def passing(self, messages: Sequence[tuple[Any, ...]]) -> bytes:
         """A frame that is not repeated when it gets lost: what it says would be out of date."""
+        return self._pack(messages, 0)
+
+    def _pack(self, messages: Sequence[tuple[Any, ...]], number: int) -> bytes:
         body = marshal.dumps([tuple(message) for message in messages])
-        return _HEAD.pack(len(body), 0, self.received) + body
+        return _HEAD.pack(len(body), number, self.received) + body
 
     def resume(self, other_received: int) -> bytes:
         """On a new connection: all that the other end, which has frames up to a number, has not.
@@ -59,7 +62,7 @@ class Line:
         self._forget(other_received)
         if other_received > self.sent or (self._kept and self._kept[0][0] > other_received + 1):
             raise Garbled(f"the other end has {other_received} frames of {self.sent}")
-        return b"".join(_HEAD.pack(len(body), number, self.received) + body for number, body in self._kept)
+        return b"".join(frame for _, frame in self._kept)
 
     def feed(self, data: bytes) -> Iterator[tuple[Any, ...]]:
         """The messages of the frames that are complete with `data`, each once.
@@ -82,10 +85,14 @@ class Line:
                 raise Garbled(f"frame {number} came after {self.received}")
             if number and number <= self.received:
                 continue  # sent again, and here already
+            try:
+                messages = marshal.loads(body)
+            except (ValueError, EOFError, TypeError) as error:
+                raise Garbled(f"frame {number} holds something else: {error}") from None
             self.received = number or self.received
-            yield from marshal.loads(body)
+            self.known = acknowledged
+            yield from messages
 
     def _forget(self, acknowledged: int) -> None:
-        self.acknowledged = max(self.acknowledged, acknowledged)
         while self._kept and self._kept[0][0] <= acknowledged:
             self._kept.popleft()

@@ -28,7 +28,7 @@ from balsam.commands import base_environment
 from balsam.processes import become_subreaper
 from balsam_launcher.agent_keeper import AgentKeeper
 from balsam_launcher.frames import Notice, Order
-from balsam_launcher.handshake import STALE, Hello, NotOurs, ask
+from balsam_launcher.handshake import ACCEPTED, REPLACED, STALE, Hello, NotOurs, ask
 from balsam_launcher.leftovers import kill_marked
 from balsam_launcher.line import Garbled, Line
 
@@ -157,9 +157,9 @@ class Member:
             self._keeper = self._new_keeper()
             self._waiting = []
             await self._keeper.start()
-            again = await self._stay_connected()
+            verdict = await self._stay_connected()
             await self._keeper.close()
-            if not again:
+            if verdict != STALE:
                 return 0
 
     def _new_keeper(self) -> AgentKeeper:
@@ -169,8 +169,14 @@ class Member:
             on_notices=self._tell,
             on_lost=self._lost,
             on_back=self._back,
-            on_hopeless=self._leaving.set,
+            on_hopeless=self._leave,
         )
+
+    def _leave(self) -> None:
+        """No agent stays up here. Somebody else may see to that: what is left of this one ends."""
+        self._leaving.set()
+        if self._writer is not None:
+            self._writer.close()
 
     def _lost(self) -> None:
         self._tell([(Notice.RUNS_LOST,)])
@@ -197,36 +203,37 @@ class Member:
 
     # The line
 
-    async def _stay_connected(self) -> bool:
-        """Until the launcher ends (False), or has given this agent up (True)."""
+    async def _stay_connected(self) -> int:
+        """Until the launcher ends, or gives this agent up: STALE, or REPLACED by another."""
         pause, refused_since = _PAUSE_SECONDS[0], 0.0
         while not self._leaving.is_set():
             try:
-                if await self._converse():
-                    return True
+                verdict = await self._converse()
+                if verdict != ACCEPTED:
+                    return verdict
                 pause, refused_since = _PAUSE_SECONDS[0], 0.0
             except ConnectionRefusedError:
                 refused_since = refused_since or time.monotonic()
                 if time.monotonic() - refused_since > _REFUSED_SECONDS:
                     log.warning("the launcher is gone")
-                    return False
+                    return REPLACED
             except (OSError, EOFError, TimeoutError, Garbled) as error:
                 log.info("no line to the launcher: %s", error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._leaving.wait(), pause)
             pause = min(2 * pause, _PAUSE_SECONDS[1])
-        return False
+        return REPLACED
 
-    async def _converse(self) -> bool:
-        """One connection; True: this agent has been given up."""
+    async def _converse(self) -> int:
+        """One connection; returns the launcher's verdict."""
         async with asyncio.timeout(_CONNECT_SECONDS):
             reader, writer = await asyncio.open_connection(self._of.host, self._of.port)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 hello = Hello(self._of.node, self._incarnation, self._line.received)
                 verdict, received, beat_seconds = await ask(reader, writer, self._of.secret, hello)
-            if verdict == STALE:
-                return True
+            if verdict != ACCEPTED:
+                return verdict
             writer.write(self._line.resume(received))
             self._writer = writer
             beats = asyncio.create_task(self._beat(writer, beat_seconds))
@@ -237,17 +244,19 @@ class Member:
         finally:
             self._writer = None
             writer.close()
-        return False
+        return verdict
 
     async def _listen(self, reader: asyncio.StreamReader, patience: float) -> None:
         while data := await asyncio.wait_for(reader.read(_READ_BYTES), patience):
-            orders = []
-            for message in self._line.feed(data):
-                if message[0] in (Order.TRUST, Order.LEAVE, Order.KILL):
-                    self._obey(*message)
-                elif message[0] != Order.START or self._line.acknowledged >= self._starts_from:
-                    orders.append(message)
-            self._hand_on(orders)
+            orders: list[tuple[Any, ...]] = []
+            try:
+                for message in self._line.feed(data):
+                    if message[0] in (Order.TRUST, Order.LEAVE, Order.KILL):
+                        self._obey(*message)
+                    elif message[0] != Order.START or self._line.known >= self._starts_from:
+                        orders.append(message)
+            finally:  # also where something odd follows: these will not come again
+                self._hand_on(orders)
 
     def _obey(self, order: int, *rest: Any) -> None:
         """What is for who keeps the agent."""
@@ -282,7 +291,7 @@ def main() -> int:
         environ.pop(name, None)
     try:
         return asyncio.run(Member(of, environ).run())
-    except NotOurs as error:
+    except (NotOurs, OSError) as error:
         print(f"balsam_launcher.member: {of.host}:{of.port}: {error}", file=sys.stderr)
         return 1
 

@@ -28,6 +28,7 @@ CHANCE = 1e-6
 """What is less likely than this is no chance."""
 
 _MOST_KEPT = 100  # of one node; one that has so many is given no more until they are judged
+_MOST_UNKNOWN = 10  # the same while nothing is known of their application elsewhere
 _MEMORY = 1000  # runs of an application; then all counts are halved, so that what is long ago counts less
 
 
@@ -95,7 +96,10 @@ class Quarantine:
 
     def is_suspect(self, node: int) -> bool:
         """Whether a node should be given nothing until its failures are judged."""
-        return len(self._kept.get(node, ())) >= _MOST_KEPT
+        kept = self._kept.get(node, [])
+        if len(kept) < _MOST_UNKNOWN:
+            return False
+        return len(kept) >= _MOST_KEPT or not any(self._elsewhere(node, kept[-1].application))
 
     def did_well(self, node: int, application: int) -> None:
         """A run ended well on a node, or has lasted longer than `QUICK_SECONDS`."""
@@ -119,7 +123,8 @@ class Quarantine:
             kept = self._kept.get(node, [])
             old = [failure for failure in kept if failure.time + self._patience(node, failure) <= now]
             if old:
-                self._kept[node] = [failure for failure in kept if failure not in old]
+                gone = {failure.run_id for failure in old}
+                self._kept[node] = [failure for failure in kept if failure.run_id not in gone]
                 self._release_all(old)
             if not self._kept.get(node, True):
                 del self._kept[node]

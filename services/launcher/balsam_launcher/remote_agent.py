@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from balsam_launcher.frames import Notice, Order
-from balsam_launcher.handshake import ACCEPTED, STALE, Hello, verdict
-from balsam_launcher.line import Garbled, Line
+from balsam_launcher.handshake import ACCEPTED, REPLACED, STALE, Hello, verdict
+from balsam_launcher.line import Line
 
 log = logging.getLogger("balsam.launcher")
 
@@ -50,24 +50,36 @@ class RemoteAgent:
     ) -> None:
         self.node = node
         self.name = name
-        self.ever_came = False
-        """It has been within reach at some time."""
+        self.came_at = 0.0
+        """When its process last came for the first time, by the monotonic clock."""
         self._on_notices = on_notices
         self._on_change = on_change
         self._on_lost = on_lost
         self._incarnation = b""
+        self._given_up: set[bytes] = set()
+        self._ended = False
+        self._closed = False
         self._line = Line()
         self._orders: list[tuple[Any, ...]] = []
         self._writer: asyncio.StreamWriter | None = None
         self._clock_ahead = 0.0
         self._trust: tuple[float, float, float] | None = None
         self._deadline = 0.0
-        self._given_up: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None
 
     @property
     def serves(self) -> bool:
         """Whether it is within reach now."""
         return self._writer is not None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether another may be started in its place: it is out of reach, and will not come back with its runs."""
+        return self._writer is None and (self._ended or not self._incarnation)
+
+    def has_ended(self) -> None:
+        """Its process is known to have ended."""
+        self._ended = True
 
     def order(self, *order: Any) -> None:
         """Something for it to do, sent by `flush`. Out of reach it starts nothing; stops wait until it is back."""
@@ -93,8 +105,8 @@ class RemoteAgent:
 
     def close(self) -> None:
         """Lets it go: it ends what it still runs."""
-        if self._given_up is not None:
-            self._given_up.cancel()
+        self._closed = True
+        self._be_patient(None)
         if self._writer is not None:
             self._write(self._line.passing([(Order.LEAVE,)]))
             self._writer.close()
@@ -105,45 +117,55 @@ class RemoteAgent:
         self, hello: Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, beat_seconds: float
     ) -> None:
         """Speaks with it until the connection breaks, is silent for too long, or another takes its place."""
-        self.ever_came = True
         if hello.incarnation != self._incarnation:
-            if hello.received:  # we have given it up meanwhile
-                writer.write(verdict(STALE, 0, beat_seconds))
+            if hello.received or hello.incarnation in self._given_up:
+                writer.write(verdict(REPLACED if self._incarnation else STALE, 0, beat_seconds))
                 return
             self._give_up(f"the node agent on {self.name} ended")
             self._incarnation, self._line = hello.incarnation, Line()
+            self.came_at = time.monotonic()
         if self._writer is not None:
             self._writer.close()
         missed = self._line.resume(hello.received)
         writer.write(verdict(ACCEPTED, self._line.received, beat_seconds) + missed)
         self._clock_ahead = 0.0
-        self._writer = writer
-        if self._given_up is not None:
-            self._given_up.cancel()
+        self._writer, self._ended = writer, False
+        self._be_patient(None)
         try:
             await self._listen(reader, writer, beat_seconds * _SILENT_BEATS)
         finally:
             if self._writer is writer:
                 self._writer = None
-                self._watch()
-                self._on_change(self)
+                if not self._closed:
+                    self._watch()
+                    self._on_change(self)
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: float) -> None:
         while self._writer is writer:
             data = await asyncio.wait_for(reader.read(_READ_BYTES), patience)
-            if not data:
-                return
-            notices = []
+            if not data or self._writer is not writer:
+                return  # another connection has taken its place: what is left in this one is sent again there
+            self._take_in(data)
+
+    def _take_in(self, data: bytes) -> None:
+        notices: list[tuple[Any, ...]] = []
+        try:
             for message in self._line.feed(data):
                 if message[0] == Notice.BEAT:
                     self._beat(message[1])
                 elif message[0] == Notice.RUNS_LOST:
+                    self._hand_on(notices)  # what ended before that has ended
                     self._on_lost(self, f"the node agent on {self.name} was lost")
                 else:
                     notices.append(message)
-            if notices:
-                self._on_notices(notices)
-                self._write(self._line.passing([]))  # it need not keep them any longer
+        finally:  # also where something odd follows: these will not come again
+            self._hand_on(notices)
+
+    def _hand_on(self, notices: list[tuple[Any, ...]]) -> None:
+        if notices:
+            self._on_notices(notices[:])
+            notices.clear()
+            self._write(self._line.passing([]))  # it need not keep them any longer
 
     def _beat(self, its_time: float) -> None:
         first = not self._clock_ahead
@@ -170,16 +192,16 @@ class RemoteAgent:
     def _watch(self) -> None:
         left = max(0.0, self._deadline + _SLACK_SECONDS - time.monotonic())
         reason = f"the node {self.name} was lost: nothing was heard of it for a lease time"
-        self._given_up = asyncio.get_running_loop().call_later(left, self._give_up, reason)
+        self._be_patient(asyncio.get_running_loop().call_later(left, self._give_up, reason))
+
+    def _be_patient(self, until: asyncio.TimerHandle | None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = until
 
     def _give_up(self, reason: str) -> None:
-        if self._given_up is not None:
-            self._given_up.cancel()
-        self._given_up = None
+        self._be_patient(None)
         if self._incarnation:
+            self._given_up.add(self._incarnation)
             self._incarnation = b""
             self._on_lost(self, reason)
-
-
-SPEAKS_BADLY = (Garbled, EOFError, OSError, TimeoutError, ValueError, TypeError)
-"""What ends a connection, and nothing else."""

@@ -131,6 +131,18 @@ def test_a_node_that_turns_bad_amid_jobs_of_which_some_fail_is_found() -> None:
 
 def test_a_node_with_many_failures_that_are_not_judged_yet_is_a_suspect() -> None:
     watched = Watched()
-    watched.fail(3, 500)
+    watched.fail(1)
+    watched.fail(3, 50)
+    assert not watched.quarantine.is_suspect(3)
+    watched.fail(3, 50)
     assert watched.quarantine.is_suspect(3)
     assert not watched.quarantine.is_suspect(2)
+
+
+def test_while_nothing_is_known_of_other_nodes_few_failures_make_one_suspect() -> None:
+    """The first node that is there, if it is a bad one, must not eat what the others would do."""
+    watched = Watched()
+    watched.fail(3, 10)
+    assert watched.quarantine.is_suspect(3)
+    watched.do_well(2)
+    assert not watched.quarantine.is_suspect(3)
