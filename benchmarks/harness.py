@@ -119,11 +119,14 @@ class RunningSite:
             )
 
     def kill_launcher(self) -> None:
-        """Ends it at once, with what it runs."""
-        if self.launcher is not None:
-            self.launcher.kill()
-            self.launcher.wait()
-            self.launcher = None
+        """Ends it at once, with what it runs, and removes what that leaves."""
+        if self.launcher is None:
+            return
+        self.launcher.kill()
+        self.launcher.wait()
+        for left in self.site.run.glob(f"launcher-{self.launcher.pid}.*"):
+            left.unlink()
+        self.launcher = None
 
     def stop_launcher(self) -> None:
         """Stops the launcher, if there is one."""

@@ -8,10 +8,6 @@ from typing import Any
 from balsam import locks
 from balsam.errors import SiteError
 from balsam.site import Site
-from balsam_scheduler.batch import policy as policies
-from balsam_scheduler.batch.observing import spare_minutes
-from balsam_scheduler.batch.reasons import why_never
-from balsam_scheduler.batch.work import shape_of
 
 SERVICE_LOCK = "service.lock"
 """In the run directory; `balsam service` holds it."""
@@ -25,6 +21,13 @@ def with_policy(text: str, site: Site, jobs: Sequence[Mapping[str, Any]]) -> str
         site: whose policy it is; without queues in one, the warning stays as it is.
         jobs: values by field.
     """
+    if not _may_have_queues(site):
+        return text
+    from balsam_scheduler.batch import policy as policies
+    from balsam_scheduler.batch.observing import spare_minutes
+    from balsam_scheduler.batch.reasons import why_never
+    from balsam_scheduler.batch.work import shape_of
+
     try:
         policy = policies.load(site.path)
     except SiteError as error:
@@ -41,3 +44,14 @@ def with_policy(text: str, site: Site, jobs: Sequence[Mapping[str, Any]]) -> str
     if locks.holder(site.run / SERVICE_LOCK) is not None:
         return ""
     return f"{text}, or `balsam service`, which submits one"
+
+
+def _may_have_queues(site: Site) -> bool:
+    """Whether the policy names a queue, as that of `balsam init` does not: else nothing that reads it is loaded."""
+    try:
+        lines = (site.path / "policy.toml").read_bytes().splitlines()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # who loads it says what is wrong
+    return any(line.lstrip().startswith((b"[[", b"queue")) for line in lines)
