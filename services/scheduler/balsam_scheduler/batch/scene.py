@@ -28,6 +28,8 @@ class Launch:
     message: str = ""
     start_time: float | None = None
     """When its launcher came up, if that is at work."""
+    holds: int | None = None
+    """Jobs that its launchers have; None: nobody knows."""
 
     @property
     def open(self) -> bool:
