@@ -81,8 +81,9 @@ def test_a_command_that_is_missing_or_no_program() -> None:
         run(Call(("/etc/passwd",)))
 
 
-def test_a_command_that_hangs_is_killed_with_all_that_it_has_started(tmp_path: Path) -> None:
-    script = f"sleep 600 & echo $! > {tmp_path}/pid; wait"
+@pytest.mark.parametrize("end", ["wait", "exit 0"])
+def test_a_command_that_hangs_is_killed_with_all_that_it_has_started(tmp_path: Path, end: str) -> None:
+    script = f"sleep 600 & echo $! > {tmp_path}/pid; {end}"
     began = time.monotonic()
     with pytest.raises(NoAnswer, match=r"^sh did not answer within 0\.5 s$"):
         run(Call(("sh", "-c", script)), seconds=0.5)

@@ -95,8 +95,14 @@ def _communicate(process: subprocess.Popen[bytes], call: Call, seconds: float) -
     try:
         return process.communicate(call.input.encode(), seconds)
     except subprocess.TimeoutExpired:
+        # Also where it has ended: what it started holds its output open.
+        _kill(process)
         raise NoAnswer(f"{call.words[0]} did not answer within {seconds:g} s") from None
     finally:
         if process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
