@@ -246,6 +246,18 @@ def test_launches_are_cancelled(stand_in: StandIn, site: Site, client: Client) -
 
 
 @ONE
+def test_a_launch_whose_batch_system_cannot_be_asked_is_given_up_by_force(
+    stand_in: StandIn, site: Site, client: Client
+) -> None:
+    launch = submit(site, client, SMALL)
+    with stand_in.trouble("fail", "cannot connect to server"):
+        with pytest.raises(BalsamError, match=rf"`balsam cancel --force {launch.launch_id}` gives it up"):
+            cancel(site, client, launch.launch_id)
+        assert cancel(site, client, launch.launch_id, force=True).state == "CANCELLED"
+    assert state(site, client)[1].endswith("its job may be there still: cannot connect to server")
+
+
+@ONE
 def test_a_launch_that_no_batch_system_has_is_left_to_who_made_it(
     stand_in: StandIn, site: Site, client: Client
 ) -> None:
