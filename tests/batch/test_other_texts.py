@@ -171,6 +171,15 @@ def test_what_bjobs_says(output: Output, answer: Answer) -> None:
     ("output", "answer"),
     [
         (Output(0, "11|RUN|balsam-1-aaaaaaaa\n"), Known("11", "RUNNING")),
+        (
+            Output(0, "".join(f"{row}|balsam-1-aaaaaaaa\n" for row in ("10|EXIT", "11|PEND", "12|RUN", "13|DONE"))),
+            Known("11", "QUEUED", "", ("12",)),
+        ),
+        (Output(0, "10|EXIT|balsam-1-aaaaaaaa\n"), Known("10", "ENDED", "EXIT")),
+        (
+            Output(0, "10|EXIT|balsam-1-aaaaaaaa\n11|UNKWN|balsam-1-aaaaaaaa\n"),
+            CannotTell(UNKNOWN_STATE.format("UNKWN")),
+        ),
         (Output(255, err="Job <balsam-1-aaaaaaaa> is not found\n"), Gone()),
         (Output(255, err="LSF is down. Please wait ...\n"), CannotTell("LSF is down. Please wait ...")),
     ],
@@ -205,6 +214,8 @@ def test_cobalt_finds_a_job_by_its_name() -> None:
     output = Output(0, TABLE.format("queued") + "12     other              running\n")
     assert COBALT.read_find(L.name, output) == Known("11", "QUEUED")
     assert COBALT.read_find("balsam-7-cccccccc", output) == Gone()
+    twice = Output(0, TABLE.format("queued") + "12     balsam-1-aaaaaaaa  running\n")
+    assert COBALT.read_find(L.name, twice) == Known("11", "QUEUED", "", ("12",))
 
 
 F = Ticket("balsam-1-aaaaaaaa", "f2kWzC5Xj")
@@ -235,6 +246,8 @@ def test_what_flux_jobs_says(output: Output, answer: Answer) -> None:
 def test_flux_finds_a_job_by_its_name() -> None:
     assert FLUX.read_find(F.name, Output(0, "ƒ2kWzC5Xj|RUN|balsam-1-aaaaaaaa\n")) == Known("f2kWzC5Xj", "RUNNING")
     assert FLUX.read_find(F.name, Output(0, "")) == Gone()
+    rows = "".join(f"{row}|balsam-1-aaaaaaaa\n" for row in ("ƒ1|FAILED", "ƒ2|SCHED", "ƒ3|RUN"))
+    assert FLUX.read_find(F.name, Output(0, rows)) == Known("f2", "QUEUED", "", ("f3",))
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from balsam.client import Client
+from balsam.ids import new_id
 from balsam.site import Site
+from balsam_scheduler.batch import calls, remembering, rounds
+from balsam_scheduler.batch.scene import Memory
 from tests.batch.service_process import allow, dry_run, launch_states, launches, running, said, service
 from tests.support.processes import log_tails, services
 from tests.support.scheduling import Jobs
@@ -102,7 +106,7 @@ def jobs(site: Site, client: Client) -> Iterator[Jobs]:
 
 @pytest.mark.parametrize("accepting", [True, False])
 def test_killed_amid_a_submission_it_submits_once(
-    site: Site, client: Client, jobs: Jobs, stand_in: StandIn, accepting: bool
+    site: Site, client: Client, jobs: Jobs, stand_in: StandIn, accepting: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow(site)
     jobs.add("a", args="true")
@@ -112,7 +116,11 @@ def test_killed_amid_a_submission_it_submits_once(
     assert stand_in.accepted == int(accepting)
     again = service(site, "--once")
     assert again.returncode == 0, again.stderr
-    assert "launch 1 (1), which was begun before, is QUEUED" in again.stderr
+    now = "launch 1 (1), which was begun before, is QUEUED" if accepting else "is PENDING_SUBMISSION"
+    assert now in again.stderr
+    # What was not accepted may arrive as long as a command may take.
+    monkeypatch.setattr(calls, "LIMIT_SECONDS", -1.0)
+    rounds.do_round(client, time.time(), lambda text: None)
     assert service(site, "--once").returncode == 0
     assert (launch_states(client), stand_in.accepted) == (["QUEUED"], 1)
 
@@ -129,6 +137,20 @@ def test_also_where_it_has_forgotten_what_it_had_begun(
     assert service(site, "--once").returncode == 0
     assert len(launches(client)) == 1
     assert stand_in.accepted == int(accepting)
+
+
+def test_what_was_begun_and_not_recorded_is_planned_anew(
+    site: Site, client: Client, jobs: Jobs, stand_in: StandIn
+) -> None:
+    """The work may have gone, or the policy have changed, since."""
+    allow(site)
+    site.make_run()
+    remembering.save(site, Memory(pending={"nodes": 9, "wall_minutes": 9, "request_id": new_id()}))
+    assert service(site, "--once").returncode == 0
+    assert (launch_states(client), stand_in.accepted) == (["CANCELLED"], 0)
+    jobs.add("a", args="true")
+    assert service(site, "--once").returncode == 0
+    assert [(one["nodes"], one["state"]) for one in launches(client)] == [(9, "CANCELLED"), (1, "QUEUED")]
 
 
 def test_failures_in_a_row_trip_the_breaker_and_it_says_so(

@@ -164,8 +164,8 @@ def test_node_hours_of_a_day_are_those_asked_for_in_the_last_24_hours() -> None:
     assert planned(rules, work(100), launches=(ended,)) == [(4, 30)]
     old = launch(1, nodes=4, state="ENDED", create_time=NOW - 25 * 3600)
     assert planned(rules, work(100), launches=(old,)) == [(4, 60), (4, 30)]
-    refused = launch(1, nodes=4, state="SUBMIT_FAILED")
-    assert planned(rules, work(100), launches=(refused,)) == [(4, 60), (4, 30)]
+    for refused in (launch(1, nodes=4, state="SUBMIT_FAILED"), launch(1, nodes=4, state="CANCELLED", accepted=False)):
+        assert planned(rules, work(100), launches=(refused,)) == [(4, 60), (4, 30)]
 
 
 def test_the_total_of_node_hours_is_final() -> None:

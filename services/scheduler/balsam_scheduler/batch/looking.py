@@ -67,7 +67,7 @@ def _ask(system: System, launches: list[LaunchRecord], run: calls.Run) -> dict[i
 def _take(site: Site, client: Client, launch: LaunchRecord, answer: Answer, run: calls.Run) -> LaunchRecord:
     """Records an answer, unless the launch was changed since it was asked for: its launcher knows better."""
     if isinstance(answer, Known) and answer.others:
-        _end_others(launch, answer, run)
+        end_others(launch, answer, run)
     tail = read_tail(naming.output_file(site, launch))
     try:
         decide = functools.partial(changes, answer=answer, tail=tail, now=time.time())
@@ -122,8 +122,8 @@ def _with_tail(detail: str, tail: str) -> str:
     return "; ".join(filter(None, (detail, f"its output ends with: {text}" if text else "")))
 
 
-def _end_others(launch: LaunchRecord, answer: Known, run: calls.Run) -> None:
-    """The batch system has accepted a launch more than once: one is enough."""
+def end_others(launch: LaunchRecord, answer: Known, run: calls.Run) -> None:
+    """Ends the further jobs of a launch that the batch system has accepted more than once."""
     for job_id in answer.others:
         try:
             named(launch.batch_system).cancel(job_id, run)

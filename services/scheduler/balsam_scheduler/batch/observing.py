@@ -113,6 +113,7 @@ def launch_of(values: dict[str, Any], started: Mapping[int, float], held: Mappin
         prescheduled_only=values.get("prescheduled_only", False),
         from_balsam=values.get("from_balsam", True),
         message=values.get("message", ""),
+        accepted=bool(values.get("scheduler_id")) or values.get("state") not in ("SUBMIT_FAILED", "CANCELLED"),
         start_time=started.get(launch_id),
         holds=None if held is None else held.get(launch_id, 0),
     )

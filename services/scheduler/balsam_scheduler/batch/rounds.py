@@ -19,9 +19,9 @@ from balsam_scheduler.batch import remembering
 from balsam_scheduler.batch.observing import observe
 from balsam_scheduler.batch.planning import Plan, Planned, plan
 from balsam_scheduler.batch.policy import POLICY_FILE, Policy
-from balsam_scheduler.batch.records import LaunchRecord
+from balsam_scheduler.batch.records import PENDING, LaunchRecord
 from balsam_scheduler.batch.scene import Memory
-from balsam_scheduler.batch.submitting import LaunchRequest, refresh, submit
+from balsam_scheduler.batch.submitting import LaunchRequest, finish, refresh, submit
 from balsam_scheduler.batch.work import counted
 
 if TYPE_CHECKING:
@@ -100,10 +100,12 @@ def do_round(client: Client, now: float, tell: Tell, *, ask_batch: bool = True) 
 
 
 def _finish(client: Client, memory: Memory, tell: Tell) -> Memory:
-    """Submits what a process began that was killed."""
+    """Goes on with what a process began that was killed."""
     try:
-        launch = submit(client.site, client, LaunchRequest(**dict(memory.pending or {})))
+        launch = finish(client.site, client, LaunchRequest(**dict(memory.pending or {})))
         tell(f"{_named(launch)}, which was begun before, is {launch.state}")
+        if launch.state == PENDING:
+            return memory  # it stays begun
     except Unavailable:
         raise  # it stays begun
     except (BalsamError, TypeError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Submission, Ticket
 from balsam_scheduler.batch.calls import Call, Output
-from balsam_scheduler.batch.systems.commanded import Commanded, answer_for
+from balsam_scheduler.batch.systems.commanded import Commanded, answer_for, one_of
 
 _STATES = {
     **dict.fromkeys(("queued", "hold", "user_hold", "admin_hold", "dep_hold", "dep_fail", "maxrun_hold"), "QUEUED"),
@@ -53,11 +53,10 @@ class Cobalt(Commanded):
         return Call(("qstat", *_HEADER))
 
     def read_find(self, name: str, output: Output) -> Answer:
-        """The line with the name."""
+        """The lines with the name."""
         if output.code and output.err.strip():
             return CannotTell(output.complaint)
-        row = next((row for row in _rows(output) if row[1] == name), None)
-        return _answer(Ticket(name, row[0] if row else ""), row)
+        return one_of(_answer(Ticket(name, row[0]), row) for row in _rows(output))
 
     def cancel_call(self, job_id: str) -> Call:
         """Ends a job, queued or running."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from balsam.errors import BalsamError
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, InDoubt, Known, Refused, Submission, Ticket
@@ -151,6 +152,21 @@ class Commanded(ABC):
         output = run(self.cancel_call(job_id))
         if output.code and not self.is_over(output):
             raise BalsamError(f"{self.name} job {job_id} is not cancelled: {output.complaint}")
+
+
+LIVE = ("QUEUED", "RUNNING")
+"""States of a launch whose job is not over."""
+
+
+def one_of(answers: Iterable[Answer]) -> Answer:
+    """Of the jobs that have the name of a launch one that is not over, with the ids of the others that are not."""
+    answers = list(answers)
+    known = [answer for answer in answers if isinstance(answer, Known)]
+    live = [answer for answer in known if answer.state in LIVE]
+    if live:
+        return replace(live[0], others=tuple(answer.job_id for answer in live[1:]))
+    unclear = [answer for answer in answers if isinstance(answer, CannotTell)]
+    return next(iter((*unclear, *known)), Gone())
 
 
 def answer_for(ticket: Ticket, name: str, state: str | None, said: str, detail: str = "") -> Answer:
