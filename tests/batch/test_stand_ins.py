@@ -272,6 +272,20 @@ def test_a_request_that_was_not_recorded_before_its_process_died_is_planned_anew
 
 
 @EVERY
+def test_a_launch_that_is_cancelled_while_it_is_being_submitted_leaves_no_job(
+    stand_in: StandIn, site: Site, client: Client
+) -> None:
+    def cancel_first(call: calls.Call) -> calls.Output:
+        if not stand_in.jobs():
+            cancel(site, client, client.QueuedLaunch.objects.get().pk)
+        return calls.run(call)
+
+    launch = submit(site, client, SMALL, cancel_first)
+    (job,) = stand_in.jobs().values()
+    assert (launch.state, launch.scheduler_id[1:], job["state"]) == ("CANCELLED", job["id"][1:], "ended")
+
+
+@EVERY
 def test_launches_are_cancelled(stand_in: StandIn, site: Site, client: Client) -> None:
     numbers = [submit(site, client, SMALL).launch_id for _ in range(3)]
     _, running, forgotten = stand_in.jobs()

@@ -234,7 +234,19 @@ def _record_answer(client: Client, launch: LaunchRecord, answer: Known | CannotT
     end_others(launch, answer, run)
     state = records.RUNNING if answer.state == records.RUNNING else records.QUEUED
     log.info("launch %d is %s job %s", launch.launch_id, launch.batch_system, answer.job_id)
-    return _record(client, launch, scheduler_id=answer.job_id, state=state, message="")
+    launch = _record(client, launch, scheduler_id=answer.job_id, state=state, message="")
+    if launch.state == records.CANCELLED:
+        _end_cancelled(launch, run)
+    return launch
+
+
+def _end_cancelled(launch: LaunchRecord, run: calls.Run) -> None:
+    """Whoever cancelled a launch while it was being submitted did not know its job yet."""
+    try:
+        named(launch.batch_system).cancel(launch.scheduler_id, run)
+        log.info("launch %d was cancelled meanwhile, and its job %s is", launch.launch_id, launch.scheduler_id)
+    except BalsamError as error:
+        log.warning("launch %d was cancelled meanwhile, and its job is not: %s", launch.launch_id, error)
 
 
 def _record(client: Client, launch: LaunchRecord, **values: Any) -> LaunchRecord:
