@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, Submission, Ticket
-from balsam_scheduler.batch.calls import Output
+from balsam_scheduler.batch.calls import Call, NoAnswer, Output
 from balsam_scheduler.batch.systems.cobalt import Cobalt
 from balsam_scheduler.batch.systems.commanded import Commanded
 from balsam_scheduler.batch.systems.flux import Flux
@@ -248,6 +248,20 @@ def test_flux_finds_a_job_by_its_name() -> None:
     assert FLUX.read_find(F.name, Output(0, "")) == Gone()
     rows = "".join(f"{row}|balsam-1-aaaaaaaa\n" for row in ("ƒ1|FAILED", "ƒ2|SCHED", "ƒ3|RUN"))
     assert FLUX.read_find(F.name, Output(0, rows)) == Known("f2", "QUEUED", "", ("f3",))
+
+
+def test_after_a_question_that_was_not_answered_no_other_is_asked() -> None:
+    """Each would take as long, and cannot be told either."""
+
+    def hang(call: Call) -> Output:
+        asked.append(call)
+        raise NoAnswer("bjobs did not answer within 30 s")
+
+    asked: list[Call] = []
+    tickets = [L, Ticket("balsam-2-bbbbbbbb"), Ticket("balsam-3-cccccccc")]
+    silence = CannotTell("bjobs did not answer within 30 s")
+    assert LSF.look(tickets, hang) == dict.fromkeys(tickets, silence)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,17 @@ class StandIn:
         """`sbatch` accepts nothing."""
         self._write("sbatch", 'echo "sbatch: error: invalid partition specified: nowhere" >&2; exit 1')
 
+    def refuse_queue(self, name: str) -> None:
+        """`sbatch` accepts nothing for a partition."""
+        script = "for script; do :; done"
+        refusal = f'if grep -q "partition={name}$" "$script"; then echo "sbatch: error: no {name}" >&2; exit 1; fi'
+        self._write("sbatch", f"{script}\n{refusal}\n{self._accepting()}")
+
+    def time_out(self) -> None:
+        """Neither `sbatch` nor `squeue` gets an answer."""
+        for name in ("sbatch", "squeue"):
+            self._write(name, 'echo "Socket timed out on send/recv operation" >&2; exit 1')
+
     def kill_the_caller(self, *, accepting: bool) -> None:
         """The first time `sbatch` kills who called it, with or without accepting the job; later it accepts."""
         first = f'if [ ! -e "{self._first}" ]; then touch "{self._first}"; kill -9 $PPID; exit 1; fi'
@@ -186,6 +197,45 @@ def test_a_breaker_lets_one_launch_through_and_closes_when_that_succeeds(
     assert service(site, "--once").returncode == 0
     assert launch_states(client) == ["SUBMIT_FAILED"] * 3 + ["QUEUED"]
     assert "one at a time until one succeeds" in log_tails(site)
+
+
+def test_a_queue_that_refuses_a_launch_does_not_keep_others_from_theirs(
+    site: Site, client: Client, jobs: Jobs, stand_in: StandIn
+) -> None:
+    queue = "[[queue]]\nname = '{}'\nmax_launches = 2\n[[queue.band]]\nmin_minutes = 5\nmax_minutes = 16\n"
+    (site.path / "policy.toml").write_text(f"max_launches = 10\n{queue.format('broken')}{queue.format('good')}")
+    for number in range(60):
+        jobs.add(f"j{number}", args="true")
+    stand_in.refuse_queue("broken")
+    done = service(site, "--once")
+    assert (done.returncode, done.stderr.count("no launch of 1 node for 16 minutes in queue broken: ")) == (1, 1)
+    assert [(one["queue"], one["state"]) for one in launches(client)] == [
+        ("broken", "SUBMIT_FAILED"),
+        ("good", "QUEUED"),
+        ("good", "QUEUED"),
+    ]
+
+
+def test_after_a_launch_in_doubt_nothing_more_is_submitted(
+    site: Site, client: Client, jobs: Jobs, stand_in: StandIn
+) -> None:
+    allow(site)
+    for number in range(30):
+        jobs.add(f"j{number}", args="true")
+    stand_in.time_out()
+    done = service(site, "--once")
+    assert (done.returncode, launch_states(client)) == (1, ["UNKNOWN"])
+    assert "launch 1 of 1 node for 16 minutes in the default queue is UNKNOWN, and nothing more is" in done.stderr
+
+
+def test_nothing_is_submitted_any_more_when_it_is_to_stop(
+    site: Site, client: Client, jobs: Jobs, stand_in: StandIn
+) -> None:
+    allow(site)
+    for number in range(30):
+        jobs.add(f"j{number}", args="true")
+    done = rounds.do_round(client, time.time(), lambda text: None, stopping=lambda: stand_in.accepted > 0)
+    assert (len(done.plan.launches), stand_in.accepted, done.failure) == (2, 1, "")
 
 
 def test_a_launch_of_which_the_batch_system_does_not_tell_still_counts(

@@ -79,6 +79,22 @@ def run(call: Call, *, seconds: float = LIMIT_SECONDS, start: Start = subprocess
     return Output(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
+def until_silent(run: Run) -> Run:
+    """Runs commands until one was not answered in time. Then it raises that at once: each more would take as long."""
+    silent: list[str] = []
+
+    def ask(call: Call) -> Output:
+        if silent:
+            raise NoAnswer(silent[0])
+        try:
+            return run(call)
+        except NoAnswer as error:
+            silent.append(str(error))
+            raise
+
+    return ask
+
+
 def _options() -> dict[str, Any]:
     pipe = subprocess.PIPE
     # A session of its own: an interrupt from the keyboard must not cut off a submission that is half done.

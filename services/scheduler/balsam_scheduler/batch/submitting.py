@@ -17,7 +17,7 @@ from typing import Any
 
 from balsam.client import Client
 from balsam.commands import split
-from balsam.errors import BalsamError, ValidationError
+from balsam.errors import BalsamError
 from balsam.fields import LAUNCH_FIELDS
 from balsam.site import Site
 from balsam_scheduler.batch import calls, naming, records, templates
@@ -147,9 +147,7 @@ def check(wanted: LaunchRequest) -> dict[str, Any]:
     values = {name: LAUNCH_FIELDS[name].check(getattr(wanted, name)) for name in names}
     split(wanted.sched_flags)
     for name in ("queue", "project"):
-        # They stand in lines of a script that the batch system reads.
-        if not values[name].isprintable() or " " in values[name]:
-            raise ValidationError(f"{name} = {values[name]!r}: must hold no blanks or control characters", field=name)
+        naming.check_place(name, values[name])
     return values
 
 

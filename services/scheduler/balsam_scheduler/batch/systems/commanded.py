@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from balsam.errors import BalsamError
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, InDoubt, Known, Refused, Submission, Ticket
-from balsam_scheduler.batch.calls import Call, CannotRun, NoAnswer, Output, Run
+from balsam_scheduler.batch.calls import Call, CannotRun, NoAnswer, Output, Run, until_silent
 
 _DOUBTFUL = re.compile(r"time[d -]*out|reset by peer|zero bytes|end of file|no response|broken pipe", re.IGNORECASE)
 """What commands say whose request may have arrived, though the answer did not."""
@@ -104,7 +104,8 @@ class Commanded(ABC):
         raise Refused(said)
 
     def look(self, tickets: Sequence[Ticket], run: Run) -> dict[Ticket, Answer]:
-        """Asks about jobs; those whose ids are known all at once."""
+        """Asks about jobs; those whose ids are known all at once. Once there was no answer, it asks nothing more."""
+        run = until_silent(run)
         answers = self._query([ticket for ticket in tickets if ticket.job_id], run)
         for ticket in tickets:
             if not ticket.job_id:
