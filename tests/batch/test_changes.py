@@ -53,6 +53,11 @@ def test_one_that_was_there_and_is_gone_has_ended(state: str) -> None:
     }
 
 
+@pytest.mark.parametrize("now", [SOON, LATE])
+def test_one_that_its_launcher_has_made_running_was_accepted(now: float) -> None:
+    assert changed("RUNNING", Gone("it is gone"), now, job_id="") == {"state": "ENDED", "message": "it is gone"}
+
+
 @pytest.mark.parametrize(
     ("answer", "state", "message"),
     [
