@@ -71,6 +71,9 @@ def test_one_query_asks_for_all_by_name() -> None:
         # Accepted twice: the id that is known counts, and the other one is told.
         (row(ONE, "PENDING", job_id="99") + row(ONE, "RUNNING"), Known("11", "RUNNING", "", ("99",))),
         (row(ONE, "COMPLETED", job_id="99") + row(ONE, "RUNNING"), Known("11", "RUNNING")),
+        # Of those one that is not over counts, also if it is the other.
+        (row(ONE, "CANCELLED") + row(ONE, "RUNNING", job_id="99"), Known("99", "RUNNING")),
+        (row(ONE, "COMPLETED", job_id="99") + row(ONE, "CANCELLED"), Known("11", "CANCELLED", "CANCELLED")),
     ],
 )
 def test_what_squeue_says(line: str, answer: Answer) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, Submission, Ticket
 from balsam_scheduler.batch.calls import Call, CannotRun, Output, Run
-from balsam_scheduler.batch.systems.commanded import Commanded, answer_for
+from balsam_scheduler.batch.systems.commanded import LIVE, Commanded, answer_for
 
 _STATES = {
     **dict.fromkeys(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD"), "QUEUED"),
@@ -20,6 +21,8 @@ _STATES = {
     "CANCELLED": "CANCELLED",
 }
 """Job state (JOB STATE CODES in squeue(1)) -> state of a launch."""
+
+_ENDED = ("ENDED", "CANCELLED")
 
 _JOB_ID = re.compile(r"^(\d+(?:;\S+)?)$", re.MULTILINE)
 _UNKNOWN = "Invalid job id specified"
@@ -121,14 +124,18 @@ class Slurm(Commanded):
 
 
 def _chosen(ticket: Ticket, rows: Sequence[Sequence[str]]) -> Answer:
-    """Of the jobs that have the name of a launch, the one with its id, else the first; the others are told."""
+    """Of the jobs that have the name of a launch one that is not over, if there is one the one with its id.
+
+    The others that are not over are told.
+    """
     if not rows:
         return Gone()
-    number, state, reason, name = next((row for row in rows if row[0] == _number(ticket.job_id)), rows[0])
+    rows = sorted(rows, key=lambda row: (_STATES.get(row[1]) in _ENDED, row[0] != _number(ticket.job_id)))
+    number, state, reason, name = rows[0]
     job_id = ticket.job_id if number == _number(ticket.job_id) else number
     answer = answer_for(Ticket(ticket.name, job_id), name, _STATES.get(state), state, _detail(state, reason))
-    others = tuple(row[0] for row in rows if row[0] != number and _STATES.get(row[1]) in ("QUEUED", "RUNNING"))
-    return Known(answer.job_id, answer.state, answer.detail, others) if isinstance(answer, Known) else answer
+    others = tuple(row[0] for row in rows[1:] if _STATES.get(row[1]) in LIVE)
+    return replace(answer, others=others) if isinstance(answer, Known) else answer
 
 
 def _number(job_id: str) -> str:
