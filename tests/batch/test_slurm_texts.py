@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ def test_what_users_ask_for_comes_before_what_balsam_needs() -> None:
         *("sbatch", "--parsable", "--qos", "high", "--job-name=balsam-1-aaaaaaaa"),
         *("--output=/s/100%%/1.out", "/s/launch-1.sh"),
     )
+
+
+def test_variables_of_the_user_change_neither_what_is_recorded_nor_what_is_shown() -> None:
+    """For sbatch they win over the lines of a script, and for squeue they narrow what is shown."""
+    wanted = Submission("balsam-1-aaaaaaaa", Path("/s/launch-1.sh"), Path("/s/1.out"))
+    assert SLURM.submit_call(wanted).without == ("SBATCH_TIMELIMIT",)
+    whole = replace(wanted, queue="debug", project="climate")
+    assert SLURM.submit_call(whole).without == ("SBATCH_TIMELIMIT", "SBATCH_PARTITION", "SBATCH_ACCOUNT")
+    assert SLURM.query_call([ONE]).without == SLURM.find_call(ONE.name).without == ("SQUEUE_*",)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import signal
 import subprocess
@@ -29,10 +30,17 @@ class NoAnswer(CannotRun):
 
 @dataclass(frozen=True)
 class Call:
-    """A command: its words, and what it reads."""
+    """A command.
+
+    Attributes:
+        words: the program and its arguments.
+        input: what it reads.
+        without: variables that it does not get, exact or as globs.
+    """
 
     words: tuple[str, ...]
     input: str = ""
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ def run(call: Call, *, seconds: float = LIMIT_SECONDS, start: Start = subprocess
     """
     program = call.words[0]
     try:
-        with start(call.words, **_options()) as process:
+        with start(call.words, **_options(call)) as process:
             out, err = _communicate(process, call, seconds)
     except FileNotFoundError:
         raise CannotRun(f"there is no program {program!r} on PATH") from None
@@ -95,16 +103,20 @@ def until_silent(run: Run) -> Run:
     return ask
 
 
-def _options() -> dict[str, Any]:
+def _options(call: Call) -> dict[str, Any]:
     pipe = subprocess.PIPE
     # A session of its own: an interrupt from the keyboard must not cut off a submission that is half done.
     return {
         "stdin": pipe,
         "stdout": pipe,
         "stderr": pipe,
-        "env": base_environment(os.environ),
+        "env": {name: value for name, value in base_environment(os.environ).items() if not _is_dropped(name, call)},
         "start_new_session": True,
     }
+
+
+def _is_dropped(name: str, call: Call) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in call.without)
 
 
 def _communicate(process: subprocess.Popen[bytes], call: Call, seconds: float) -> tuple[bytes, bytes]:

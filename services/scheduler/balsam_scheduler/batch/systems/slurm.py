@@ -63,10 +63,15 @@ class Slurm(Commanded):
         return answers
 
     def submit_call(self, wanted: Submission) -> Call:
-        """The options here win over those in the script and over variables (SBATCH_...)."""
+        """The options here win over those in the script and over variables (SBATCH_...), and these over the script.
+
+        So those do not count that would change what is recorded of the launch.
+        """
         output = str(wanted.output).replace("%", "%%")
         options = (f"--job-name={wanted.name}", f"--output={output}")
-        return Call(("sbatch", "--parsable", *wanted.flags, *options, str(wanted.script)))
+        given = {"SBATCH_TIMELIMIT": True, "SBATCH_PARTITION": wanted.queue, "SBATCH_ACCOUNT": wanted.project}
+        words = ("sbatch", "--parsable", *wanted.flags, *options, str(wanted.script))
+        return Call(words, without=tuple(name for name, value in given.items() if value))
 
     def submitted(self, output: Output) -> str:
         """``123``, or ``123;cluster``."""
@@ -74,10 +79,11 @@ class Slurm(Commanded):
         return found[1] if found else ""
 
     def query_call(self, tickets: Sequence[Ticket]) -> Call:
-        """All states: those that have ended are there for MinJobAge (300 s)."""
+        """All states: those that have ended are there for MinJobAge (300 s). Variables would narrow what is shown."""
         names = ",".join(ticket.name for ticket in tickets)
         where = _cluster(tickets[0].job_id)
-        return Call(("squeue", *where, "-h", "-t", "all", "-o", "%i|%T|%r|%j", f"--name={names}"))
+        words = ("squeue", *where, "-h", "-t", "all", "-o", "%i|%T|%r|%j", f"--name={names}")
+        return Call(words, without=("SQUEUE_*",))
 
     def read_query(self, tickets: Sequence[Ticket], output: Output) -> dict[Ticket, Answer]:
         """Lines such as ``123|PENDING|Resources|balsam-7-0f3a9c1e``."""
@@ -99,7 +105,7 @@ class Slurm(Commanded):
         return self.read_query([Ticket(name)], output)[Ticket(name)]
 
     def again_call(self, ticket: Ticket) -> Call:
-        """Variables (SQUEUE_PARTITION, ...) narrow what squeue shows, and not this."""
+        """What squeue does not show is asked for by its id, too."""
         return Call(("scontrol", *_cluster(ticket.job_id), "-o", "show", "job", _number(ticket.job_id)))
 
     def read_again(self, ticket: Ticket, output: Output) -> Answer:
