@@ -204,6 +204,8 @@ TABLE = "JobID  JobName            State\n======================================
         (Output(1), Gone()),
         (Output(0), Gone()),
         (Output(1, err="failed to connect to cqm\n"), CannotTell("failed to connect to cqm")),
+        (Output(-9), CannotTell("it said nothing and ended with -9")),
+        (Output(2), CannotTell("it said nothing and ended with 2")),
     ],
 )
 def test_what_qstat_of_cobalt_says(output: Output, answer: Answer) -> None:
@@ -214,6 +216,7 @@ def test_cobalt_finds_a_job_by_its_name() -> None:
     output = Output(0, TABLE.format("queued") + "12     other              running\n")
     assert COBALT.read_find(L.name, output) == Known("11", "QUEUED")
     assert COBALT.read_find("balsam-7-cccccccc", output) == Gone()
+    assert COBALT.read_find(L.name, Output(-9)) == CannotTell("it said nothing and ended with -9")
     twice = Output(0, TABLE.format("queued") + "12     balsam-1-aaaaaaaa  running\n")
     assert COBALT.read_find(L.name, twice) == Known("11", "QUEUED", "", ("12",))
 
