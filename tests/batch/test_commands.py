@@ -75,6 +75,12 @@ def test_a_dry_run_needs_no_services_and_leaves_nothing(stand_in: StandIn, balsa
     assert done.status == 0
     assert "#BSUB -n 2\n" in done.out
     assert done.err.startswith("not submitted: bsub -U x -J balsam-0-")
+    as_json = balsam("submit-launch", "-n", "2", "-t", "90", "--dry-run", "--sched-flags", "-U x", "--json")
+    assert (as_json.status, as_json.err) == (0, "")
+    assert list(as_json.json) == ["name", "script", "text", "command"]
+    assert as_json.json["text"] == done.out
+    assert done.err == f"not submitted: {as_json.json['command']}\n"
+    assert as_json.json["name"] in as_json.json["command"]
     assert stand_in.calls() == []
     assert list(site.qsubmit.iterdir()) == []
 
