@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from balsam.client import Client
 from balsam.fields import LAUNCH_FIELDS
 from balsam.site import Site
 from balsam_scheduler.batch.systems import SYSTEMS
@@ -55,6 +56,21 @@ def test_a_launch_is_submitted_listed_and_cancelled(stand_in: StandIn, balsam: B
         "balsam: launch 1 is over: it is CANCELLED",
         "balsam: launch 99 does not exist; `balsam ls launches` shows those that do",
     ]
+
+
+@LSF
+@pytest.mark.usefixtures("_job_store")
+def test_of_many_launches_the_newest_are_listed(stand_in: StandIn, balsam: Balsam, site: Site) -> None:
+    client = Client(site)
+    for _ in range(102):
+        client.QueuedLaunch.objects.create(state="ENDED")
+    client.close()
+    done = balsam("ls", "launches")
+    rows = [int(line.split()[0]) for line in done.out.splitlines()[1:]]
+    assert (rows, done.err) == (list(range(3, 103)), "... 2 more; show them with --limit N, or --json\n")
+    assert [row["launch_id"] for row in balsam("ls", "launches", "--json").json] == list(range(1, 103))
+    assert [row["launch_id"] for row in balsam("ls", "launches", "--json", "--limit", "2").json] == [101, 102]
+    assert balsam("ls", "launches", "--state", "running").err == "no launch matches\n"
 
 
 @LSF
