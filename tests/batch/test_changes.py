@@ -104,7 +104,8 @@ def test_a_command_does_not_get_the_variables_that_it_is_to_be_without(monkeypat
     for name in ("SQUEUE_FORMAT", "SQUEUE_USERS", "SLURM_CONF", "SBATCH_PARTITION"):
         monkeypatch.setenv(name, "of-the-test")
     print_names = "import os; print(*(name for name, value in os.environ.items() if value == 'of-the-test'))"
-    assert run(Call((sys.executable, "-c", print_names), without=("SQUEUE_*", "SBATCH_PARTITION"))).out == "SLURM_CONF\n"
+    call = Call((sys.executable, "-c", print_names), without=("SQUEUE_*", "SBATCH_PARTITION"))
+    assert run(call).out == "SLURM_CONF\n"
 
 
 def test_a_run_does_not_hand_its_credential_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,8 +150,8 @@ def _submit_all(client: Client, found: Plan, tell: Tell, stopping: Callable[[], 
             failures[planned.queue.name] = f"no launch of {_size(planned)}: {error}"
             continue
         if launch.state == UNKNOWN:
-            doubt = f"{_named(launch)} of {_size(planned)} is UNKNOWN, and nothing more is submitted now: {launch.message}"
-            return [*failures.values(), doubt]
+            doubt = f"{_named(launch)} of {_size(planned)} is UNKNOWN, and nothing more is submitted now"
+            return [*failures.values(), f"{doubt}: {launch.message}"]
         tell(f"{_named(launch)} is submitted: {_size(planned)}; {planned.why}")
     return list(failures.values())
 

@@ -64,7 +64,8 @@ class Lsf(Commanded):
         if output.code and not rows and name not in _NOT_FOUND.findall(output.err + output.out):
             return CannotTell(output.complaint)
         return one_of(
-            answer_for(Ticket(name, job_id), name, _STATES.get(state), state, _detail(state)) for job_id, state, _ in rows
+            answer_for(Ticket(name, job_id), found, _STATES.get(state), state, _detail(state))
+            for job_id, state, found in rows
         )
 
     def cancel_call(self, job_id: str) -> Call:
