@@ -110,7 +110,8 @@ def _finish(client: Client, memory: Memory, tell: Tell) -> Memory:
     """Goes on with what a process began that was killed."""
     try:
         launch = finish(client.site, client, LaunchRequest(**dict(memory.pending or {})))
-        tell(f"{_named(launch)}, which was begun before, is {launch.state}")
+        why = f": {launch.message}" if launch.message else ""
+        tell(f"{_named(launch)}, which was begun before, is {launch.state}{why}")
         if launch.state == PENDING:
             return memory  # it stays begun
     except Unavailable:
