@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from balsam.client import Client
 from balsam.fields import JOB_FIELDS, LAUNCH_FIELDS
-from balsam.query import AllOf, Node, Test
+from balsam.query import AllOf, Key, Node, Test
 from balsam.states import State
 from balsam_cli import records, selection
 from balsam_cli.output import Column, JsonPrinter, Listing, Printer, Record, state_style
@@ -161,15 +161,20 @@ def list_applications(store: Client, wanted: Wanted, printer: Printer) -> None:
 
 
 def list_launches(store: Client, wanted: Wanted, printer: Printer) -> None:
-    """Prints launches, oldest first, as the batch system has them now."""
+    """Prints launches as the batch system has them now: of many the newest, and these oldest first."""
     from balsam_cli.launches import bring_up_to_date
 
     bring_up_to_date(store)
+    as_json = isinstance(printer, JsonPrinter)
+    limit = wanted.limit if as_json or wanted.limit is not None else ROWS
     states = [state.upper() for word in wanted.states for state in word.split(",")]
     where = [Test("state", (), "IN", tuple(map(LAUNCH_FIELDS["state"].check, states)))] if states else []
-    pages = store.launches.pages(AllOf(tuple(where)))
-    found = map(records.launch_record, itertools.chain.from_iterable(pages))
-    _print(printer, records.LAUNCH_COLUMNS, itertools.islice(found, wanted.limit), "no launch matches")
+    pages = store.launches.pages(AllOf(tuple(where)), [Key("launch_id", descending=True)])
+    newest_first = itertools.chain.from_iterable(pages)
+    shown = list(itertools.islice(newest_first, limit))
+    _print(printer, records.LAUNCH_COLUMNS, map(records.launch_record, reversed(shown)), "no launch matches")
+    if shown and not as_json:
+        _say_more(sum(1 for _ in newest_first))
 
 
 def _print(printer: Printer, columns: Sequence[Column], found: Iterable[Record], nothing: str) -> None:

@@ -82,7 +82,7 @@ class Submitter:
         for number in _STOPS:
             # What was ignored stays so: `nohup`, and Ctrl-C for what runs in the background of a script.
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda *_: self._wakes.put("stop"))
+                signal.signal(number, lambda *_: self._stop())
         self._say(f"submitting to {', '.join(one.label for one in policy.queues)}, by {self._site.path}/policy.toml")
         with self._listening():
             self._work()
@@ -120,7 +120,9 @@ class Submitter:
         return _Pace(policy.interval_seconds, policy.gather_seconds, done.seconds, busy)
 
     def _round(self, *, ask_batch: bool) -> rounds.Round:
-        done = rounds.do_round(self._store, time.time(), self._say, ask_batch=ask_batch)
+        done = rounds.do_round(
+            self._store, time.time(), self._say, ask_batch=ask_batch, stopping=lambda: self._stopping
+        )
         lines = waiting_lines(done.plan.verdicts)
         for why, line in lines.items():
             if why not in self._said:
@@ -130,13 +132,17 @@ class Submitter:
 
     # Waiting
 
+    def _stop(self) -> None:
+        """Of a signal handler: ends the wait, and a round before its next submission."""
+        self._stopping = True
+        self._wakes.put("stop")
+
     def _wait(self, seconds: float | None) -> bool:
         """Waits for so long, or until something comes: True if it was work."""
         try:
             what = self._wakes.get(timeout=seconds)
         except queue.Empty:
             return False
-        self._stopping = self._stopping or what == "stop"
         return what == "work"
 
     def _wait_out(self, seconds: float) -> None:

@@ -53,6 +53,11 @@ def test_one_that_was_there_and_is_gone_has_ended(state: str) -> None:
     }
 
 
+@pytest.mark.parametrize("now", [SOON, LATE])
+def test_one_that_its_launcher_has_made_running_was_accepted(now: float) -> None:
+    assert changed("RUNNING", Gone("it is gone"), now, job_id="") == {"state": "ENDED", "message": "it is gone"}
+
+
 @pytest.mark.parametrize(
     ("answer", "state", "message"),
     [
@@ -81,8 +86,9 @@ def test_a_command_that_is_missing_or_no_program() -> None:
         run(Call(("/etc/passwd",)))
 
 
-def test_a_command_that_hangs_is_killed_with_all_that_it_has_started(tmp_path: Path) -> None:
-    script = f"sleep 600 & echo $! > {tmp_path}/pid; wait"
+@pytest.mark.parametrize("end", ["wait", "exit 0"])
+def test_a_command_that_hangs_is_killed_with_all_that_it_has_started(tmp_path: Path, end: str) -> None:
+    script = f"sleep 600 & echo $! > {tmp_path}/pid; {end}"
     began = time.monotonic()
     with pytest.raises(NoAnswer, match=r"^sh did not answer within 0\.5 s$"):
         run(Call(("sh", "-c", script)), seconds=0.5)
@@ -92,6 +98,14 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_has_started(tmp_path: P
     while stat.exists() and stat.read_text().split()[2] != "Z":
         assert time.monotonic() - began < 10
         time.sleep(0.01)
+
+
+def test_a_command_does_not_get_the_variables_that_it_is_to_be_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SQUEUE_FORMAT", "SQUEUE_USERS", "SLURM_CONF", "SBATCH_PARTITION"):
+        monkeypatch.setenv(name, "of-the-test")
+    print_names = "import os; print(*(name for name, value in os.environ.items() if value == 'of-the-test'))"
+    call = Call((sys.executable, "-c", print_names), without=("SQUEUE_*", "SBATCH_PARTITION"))
+    assert run(call).out == "SLURM_CONF\n"
 
 
 def test_a_run_does_not_hand_its_credential_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from balsam.client import Client
 from balsam.fields import LAUNCH_FIELDS
 from balsam.site import Site
 from balsam_scheduler.batch.systems import SYSTEMS
@@ -59,6 +60,21 @@ def test_a_launch_is_submitted_listed_and_cancelled(stand_in: StandIn, balsam: B
 
 @LSF
 @pytest.mark.usefixtures("_job_store")
+def test_of_many_launches_the_newest_are_listed(stand_in: StandIn, balsam: Balsam, site: Site) -> None:
+    client = Client(site)
+    for _ in range(102):
+        client.QueuedLaunch.objects.create(state="ENDED")
+    client.close()
+    done = balsam("ls", "launches")
+    rows = [int(line.split()[0]) for line in done.out.splitlines()[1:]]
+    assert (rows, done.err) == (list(range(3, 103)), "... 2 more; show them with --limit N, or --json\n")
+    assert [row["launch_id"] for row in balsam("ls", "launches", "--json").json] == list(range(1, 103))
+    assert [row["launch_id"] for row in balsam("ls", "launches", "--json", "--limit", "2").json] == [101, 102]
+    assert balsam("ls", "launches", "--state", "running").err == "no launch matches\n"
+
+
+@LSF
+@pytest.mark.usefixtures("_job_store")
 def test_a_launch_that_is_refused_is_one_line_and_is_listed(stand_in: StandIn, balsam: Balsam, site: Site) -> None:
     with stand_in.trouble("refuse", "nowhere: No such queue. Job not submitted."):
         done = balsam("submit-launch", "-n", "1", "-t", "5", "-q", "nowhere")
@@ -75,6 +91,12 @@ def test_a_dry_run_needs_no_services_and_leaves_nothing(stand_in: StandIn, balsa
     assert done.status == 0
     assert "#BSUB -n 2\n" in done.out
     assert done.err.startswith("not submitted: bsub -U x -J balsam-0-")
+    as_json = balsam("submit-launch", "-n", "2", "-t", "90", "--dry-run", "--sched-flags", "-U x", "--json")
+    assert (as_json.status, as_json.err) == (0, "")
+    assert list(as_json.json) == ["name", "script", "text", "command"]
+    assert as_json.json["text"] == done.out
+    assert done.err == f"not submitted: {as_json.json['command']}\n"
+    assert as_json.json["name"] in as_json.json["command"]
     assert stand_in.calls() == []
     assert list(site.qsubmit.iterdir()) == []
 

@@ -14,7 +14,7 @@ from balsam.client import Client
 from balsam.processes import process_table
 from balsam.site import Site
 from balsam_scheduler.batch.answers import Known
-from balsam_scheduler.batch.calls import run
+from balsam_scheduler.batch.calls import Call, NoAnswer, Output, run
 from balsam_scheduler.batch.cancelling import cancel
 from balsam_scheduler.batch.naming import ticket
 from balsam_scheduler.batch.records import LaunchRecord
@@ -163,6 +163,25 @@ def test_two_nodes_are_not_to_be_had(site: Site, client: Client) -> None:
     with pytest.raises(SubmitFailed, match="was not submitted: nodes = 2: batch_system = 'local' has one node"):
         submit(site, client, LaunchRequest(2, 5))
     assert client.QueuedLaunch.objects.get().state == "SUBMIT_FAILED"
+
+
+@pytest.mark.parametrize("answer", [NoAnswer("env did not answer within 30 s"), Output(-9)])
+def test_a_start_whose_answer_was_lost_is_found(
+    site: Site, client: Client, tmp_path: Path, answer: NoAnswer | Output
+) -> None:
+    """The script may run although nobody has heard so: that is no failure, and it is not started once more."""
+
+    def lose(call: Call) -> Output:
+        run(call)
+        wait_until((tmp_path / "pid").exists)
+        if isinstance(answer, NoAnswer):
+            raise answer
+        return answer
+
+    own_script(site, f"echo $$ >> {tmp_path}/pid; sleep 600 & wait")
+    launch = submit(site, client, SMALL, lose)
+    assert (launch.state, launch.scheduler_id.partition("@")[0]) == ("RUNNING", (tmp_path / "pid").read_text().strip())
+    assert cancel(site, client, launch.launch_id).state == "CANCELLED"
 
 
 def test_the_scheduler_notices_by_itself(site: Site, client: Client, jobs: Jobs, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, Submission, Ticket
-from balsam_scheduler.batch.calls import Output
+from balsam_scheduler.batch.calls import Call, NoAnswer, Output
 from balsam_scheduler.batch.systems.cobalt import Cobalt
 from balsam_scheduler.batch.systems.commanded import Commanded
 from balsam_scheduler.batch.systems.flux import Flux
@@ -171,6 +171,15 @@ def test_what_bjobs_says(output: Output, answer: Answer) -> None:
     ("output", "answer"),
     [
         (Output(0, "11|RUN|balsam-1-aaaaaaaa\n"), Known("11", "RUNNING")),
+        (
+            Output(0, "".join(f"{row}|balsam-1-aaaaaaaa\n" for row in ("10|EXIT", "11|PEND", "12|RUN", "13|DONE"))),
+            Known("11", "QUEUED", "", ("12",)),
+        ),
+        (Output(0, "10|EXIT|balsam-1-aaaaaaaa\n"), Known("10", "ENDED", "EXIT")),
+        (
+            Output(0, "10|EXIT|balsam-1-aaaaaaaa\n11|UNKWN|balsam-1-aaaaaaaa\n"),
+            CannotTell(UNKNOWN_STATE.format("UNKWN")),
+        ),
         (Output(255, err="Job <balsam-1-aaaaaaaa> is not found\n"), Gone()),
         (Output(255, err="LSF is down. Please wait ...\n"), CannotTell("LSF is down. Please wait ...")),
     ],
@@ -195,6 +204,8 @@ TABLE = "JobID  JobName            State\n======================================
         (Output(1), Gone()),
         (Output(0), Gone()),
         (Output(1, err="failed to connect to cqm\n"), CannotTell("failed to connect to cqm")),
+        (Output(-9), CannotTell("it said nothing and ended with -9")),
+        (Output(2), CannotTell("it said nothing and ended with 2")),
     ],
 )
 def test_what_qstat_of_cobalt_says(output: Output, answer: Answer) -> None:
@@ -205,6 +216,9 @@ def test_cobalt_finds_a_job_by_its_name() -> None:
     output = Output(0, TABLE.format("queued") + "12     other              running\n")
     assert COBALT.read_find(L.name, output) == Known("11", "QUEUED")
     assert COBALT.read_find("balsam-7-cccccccc", output) == Gone()
+    assert COBALT.read_find(L.name, Output(-9)) == CannotTell("it said nothing and ended with -9")
+    twice = Output(0, TABLE.format("queued") + "12     balsam-1-aaaaaaaa  running\n")
+    assert COBALT.read_find(L.name, twice) == Known("11", "QUEUED", "", ("12",))
 
 
 F = Ticket("balsam-1-aaaaaaaa", "f2kWzC5Xj")
@@ -235,6 +249,22 @@ def test_what_flux_jobs_says(output: Output, answer: Answer) -> None:
 def test_flux_finds_a_job_by_its_name() -> None:
     assert FLUX.read_find(F.name, Output(0, "ƒ2kWzC5Xj|RUN|balsam-1-aaaaaaaa\n")) == Known("f2kWzC5Xj", "RUNNING")
     assert FLUX.read_find(F.name, Output(0, "")) == Gone()
+    rows = "".join(f"{row}|balsam-1-aaaaaaaa\n" for row in ("ƒ1|FAILED", "ƒ2|SCHED", "ƒ3|RUN"))
+    assert FLUX.read_find(F.name, Output(0, rows)) == Known("f2", "QUEUED", "", ("f3",))
+
+
+def test_after_a_question_that_was_not_answered_no_other_is_asked() -> None:
+    """Each would take as long, and cannot be told either."""
+
+    def hang(call: Call) -> Output:
+        asked.append(call)
+        raise NoAnswer("bjobs did not answer within 30 s")
+
+    asked: list[Call] = []
+    tickets = [L, Ticket("balsam-2-bbbbbbbb"), Ticket("balsam-3-cccccccc")]
+    silence = CannotTell("bjobs did not answer within 30 s")
+    assert LSF.look(tickets, hang) == dict.fromkeys(tickets, silence)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from balsam.client import Client
+from balsam.ids import new_id
 from balsam.site import Site
+from balsam_scheduler.batch import calls, remembering, rounds
+from balsam_scheduler.batch.scene import Memory
 from tests.batch.service_process import allow, dry_run, launch_states, launches, running, said, service
 from tests.support.processes import log_tails, services
 from tests.support.scheduling import Jobs
@@ -43,6 +47,17 @@ class StandIn:
     def refuse(self) -> None:
         """`sbatch` accepts nothing."""
         self._write("sbatch", 'echo "sbatch: error: invalid partition specified: nowhere" >&2; exit 1')
+
+    def refuse_queue(self, name: str) -> None:
+        """`sbatch` accepts nothing for a partition."""
+        script = "for script; do :; done"
+        refusal = f'if grep -q "partition={name}$" "$script"; then echo "sbatch: error: no {name}" >&2; exit 1; fi'
+        self._write("sbatch", f"{script}\n{refusal}\n{self._accepting()}")
+
+    def time_out(self) -> None:
+        """Neither `sbatch` nor `squeue` gets an answer."""
+        for name in ("sbatch", "squeue"):
+            self._write(name, 'echo "Socket timed out on send/recv operation" >&2; exit 1')
 
     def kill_the_caller(self, *, accepting: bool) -> None:
         """The first time `sbatch` kills who called it, with or without accepting the job; later it accepts."""
@@ -102,7 +117,7 @@ def jobs(site: Site, client: Client) -> Iterator[Jobs]:
 
 @pytest.mark.parametrize("accepting", [True, False])
 def test_killed_amid_a_submission_it_submits_once(
-    site: Site, client: Client, jobs: Jobs, stand_in: StandIn, accepting: bool
+    site: Site, client: Client, jobs: Jobs, stand_in: StandIn, accepting: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow(site)
     jobs.add("a", args="true")
@@ -112,7 +127,11 @@ def test_killed_amid_a_submission_it_submits_once(
     assert stand_in.accepted == int(accepting)
     again = service(site, "--once")
     assert again.returncode == 0, again.stderr
-    assert "launch 1 (1), which was begun before, is QUEUED" in again.stderr
+    now = "launch 1 (1), which was begun before, is QUEUED" if accepting else "is PENDING_SUBMISSION"
+    assert now in again.stderr
+    # What was not accepted may arrive as long as a command may take.
+    monkeypatch.setattr(calls, "LIMIT_SECONDS", -1.0)
+    rounds.do_round(client, time.time(), lambda text: None)
     assert service(site, "--once").returncode == 0
     assert (launch_states(client), stand_in.accepted) == (["QUEUED"], 1)
 
@@ -129,6 +148,20 @@ def test_also_where_it_has_forgotten_what_it_had_begun(
     assert service(site, "--once").returncode == 0
     assert len(launches(client)) == 1
     assert stand_in.accepted == int(accepting)
+
+
+def test_what_was_begun_and_not_recorded_is_planned_anew(
+    site: Site, client: Client, jobs: Jobs, stand_in: StandIn
+) -> None:
+    """The work may have gone, or the policy have changed, since."""
+    allow(site)
+    site.make_run()
+    remembering.save(site, Memory(pending={"nodes": 9, "wall_minutes": 9, "request_id": new_id()}))
+    assert service(site, "--once").returncode == 0
+    assert (launch_states(client), stand_in.accepted) == (["CANCELLED"], 0)
+    jobs.add("a", args="true")
+    assert service(site, "--once").returncode == 0
+    assert [(one["nodes"], one["state"]) for one in launches(client)] == [(9, "CANCELLED"), (1, "QUEUED")]
 
 
 def test_failures_in_a_row_trip_the_breaker_and_it_says_so(
@@ -164,6 +197,45 @@ def test_a_breaker_lets_one_launch_through_and_closes_when_that_succeeds(
     assert service(site, "--once").returncode == 0
     assert launch_states(client) == ["SUBMIT_FAILED"] * 3 + ["QUEUED"]
     assert "one at a time until one succeeds" in log_tails(site)
+
+
+def test_a_queue_that_refuses_a_launch_does_not_keep_others_from_theirs(
+    site: Site, client: Client, jobs: Jobs, stand_in: StandIn
+) -> None:
+    queue = "[[queue]]\nname = '{}'\nmax_launches = 2\n[[queue.band]]\nmin_minutes = 5\nmax_minutes = 16\n"
+    (site.path / "policy.toml").write_text(f"max_launches = 10\n{queue.format('broken')}{queue.format('good')}")
+    for number in range(60):
+        jobs.add(f"j{number}", args="true")
+    stand_in.refuse_queue("broken")
+    done = service(site, "--once")
+    assert (done.returncode, done.stderr.count("no launch of 1 node for 16 minutes in queue broken: ")) == (1, 1)
+    assert [(one["queue"], one["state"]) for one in launches(client)] == [
+        ("broken", "SUBMIT_FAILED"),
+        ("good", "QUEUED"),
+        ("good", "QUEUED"),
+    ]
+
+
+def test_after_a_launch_in_doubt_nothing_more_is_submitted(
+    site: Site, client: Client, jobs: Jobs, stand_in: StandIn
+) -> None:
+    allow(site)
+    for number in range(30):
+        jobs.add(f"j{number}", args="true")
+    stand_in.time_out()
+    done = service(site, "--once")
+    assert (done.returncode, launch_states(client)) == (1, ["UNKNOWN"])
+    assert "launch 1 of 1 node for 16 minutes in the default queue is UNKNOWN, and nothing more is" in done.stderr
+
+
+def test_nothing_is_submitted_any_more_when_it_is_to_stop(
+    site: Site, client: Client, jobs: Jobs, stand_in: StandIn
+) -> None:
+    allow(site)
+    for number in range(30):
+        jobs.add(f"j{number}", args="true")
+    done = rounds.do_round(client, time.time(), lambda text: None, stopping=lambda: stand_in.accepted > 0)
+    assert (len(done.plan.launches), stand_in.accepted, done.failure) == (2, 1, "")
 
 
 def test_a_launch_of_which_the_batch_system_does_not_tell_still_counts(

@@ -143,6 +143,22 @@ def test_nothing_is_submitted_twice_for_the_same_work(policy: Policy, scene: Sce
     assert second.launches == ()
 
 
+@given(shapes(), st.integers(1, 300), st.integers(0, 59))
+def test_nothing_is_submitted_for_what_runs_next_while_the_first_row_runs(shape: Shape, count: int, late: int) -> None:
+    """Time goes by, and the jobs that run take as long as they may: what waits behind them has its launch still."""
+    rules = Policy(max_launches=400, queues=(Queue(name="x", max_launches=400, bands=(Band(1, 9, 10, 300),)),))
+    first = plan(rules, Scene(now=NOW, spare_minutes=SPARE, work=(Work(shape, count),), memory=KNOWN))
+    rows = [min(one.jobs, one.nodes // shape.nodes * shape.per_node) for one in first.launches]
+    launches = tuple(
+        replace(launch, state="RUNNING", start_time=NOW, holds=row)
+        for launch, row in zip(as_launches(first), rows, strict=True)
+    )
+    running, waiting = (Work(shape, sum(rows)),), (Work(shape, count - sum(rows)),) if count > sum(rows) else ()
+    for seconds in range(0, 60 * shape.minutes + late, 30):
+        then = Scene(NOW + seconds, SPARE, waiting, running, launches, memory=first.memory)
+        assert plan(rules, then).launches == (), seconds
+
+
 @given(policies(), scenes(), st.randoms(use_true_random=False))
 def test_the_plan_does_not_depend_on_the_order_of_what_it_is_told(
     policy: Policy, scene: Scene, chance: random.Random

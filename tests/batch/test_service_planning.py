@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from balsam_scheduler.batch.planning import plan
 from balsam_scheduler.batch.policy import Band, Policy
 from balsam_scheduler.batch.reasons import WAITS, why_never
 from balsam_scheduler.batch.scene import Launcher, Memory
-from balsam_scheduler.batch.work import Shape
+from balsam_scheduler.batch.work import Shape, Work
 from tests.batch.planning_cases import NOW, SPARE, launch, planned, policy, queue, reasons, scene, sizes, work
 
 
@@ -100,6 +102,16 @@ def test_what_runs_takes_room_in_the_launch_that_runs() -> None:
     assert planned(policy(), work(10), launches=(running,), running=(work(1, minutes=50),)) == [(3, 30)]
 
 
+def test_what_runs_takes_room_only_where_it_may_run_and_no_more_of_it_than_a_launch_holds() -> None:
+    def submitted(busy: Work, **rest: Any) -> bool:
+        running = launch(1, state="RUNNING", start_time=NOW, **rest)
+        return bool(planned(policy(), work(1, minutes=20), launches=(running,), running=(busy,)))
+
+    assert submitted(work(1, minutes=50))
+    assert not submitted(work(1, minutes=50), holds=0)
+    assert not submitted(work(1, minutes=50, launch=2))
+
+
 def test_filters_modes_and_bound_launches_cover_only_what_they_take() -> None:
     mpi = work(1, 2)
     assert planned(policy(), mpi, launches=(launch(1, nodes=2, job_mode="serial"),)) == [(2, 30)]
@@ -152,8 +164,8 @@ def test_node_hours_of_a_day_are_those_asked_for_in_the_last_24_hours() -> None:
     assert planned(rules, work(100), launches=(ended,)) == [(4, 30)]
     old = launch(1, nodes=4, state="ENDED", create_time=NOW - 25 * 3600)
     assert planned(rules, work(100), launches=(old,)) == [(4, 60), (4, 30)]
-    refused = launch(1, nodes=4, state="SUBMIT_FAILED")
-    assert planned(rules, work(100), launches=(refused,)) == [(4, 60), (4, 30)]
+    for refused in (launch(1, nodes=4, state="SUBMIT_FAILED"), launch(1, nodes=4, state="CANCELLED", accepted=False)):
+        assert planned(rules, work(100), launches=(refused,)) == [(4, 60), (4, 30)]
 
 
 def test_the_total_of_node_hours_is_final() -> None:

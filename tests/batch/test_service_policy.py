@@ -82,6 +82,9 @@ BAND = "[[queue]]\n[[queue.band]]\n"
         (f"{BAND}min_nodes = 4", "x, [[queue]] 1, band 1: min_nodes = 4 is more than max_nodes = 1"),
         (f"{BAND}min_minutes = 90", "x, [[queue]] 1, band 1: min_minutes = 90 is more than max_minutes = 60"),
         ("[[queue]]\njob_mode = 'x'\n[[queue.band]]", "x, [[queue]] 1: job_mode = 'x' must be one of auto, mpi"),
+        ("[[queue]]\nname = 'a b'\n[[queue.band]]", "x, [[queue]] 1: name = 'a b': must hold no blanks"),
+        ('[[queue]]\nproject = "a\\n"\n[[queue.band]]', "x, [[queue]] 1: project = 'a\\n': must hold no blanks"),
+        ('[[queue]]\nsched_flags = "-U \'x"\n[[queue.band]]', "x, [[queue]] 1: \"-U 'x\" does not split into words"),
         (BAND * 2, "x: [[queue]] name = '' is there 2 times; join them"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ def test_what_users_ask_for_comes_before_what_balsam_needs() -> None:
         *("sbatch", "--parsable", "--qos", "high", "--job-name=balsam-1-aaaaaaaa"),
         *("--output=/s/100%%/1.out", "/s/launch-1.sh"),
     )
+
+
+def test_variables_of_the_user_change_neither_what_is_recorded_nor_what_is_shown() -> None:
+    """For sbatch they win over the lines of a script, and for squeue they narrow what is shown."""
+    wanted = Submission("balsam-1-aaaaaaaa", Path("/s/launch-1.sh"), Path("/s/1.out"))
+    assert SLURM.submit_call(wanted).without == ("SBATCH_TIMELIMIT",)
+    whole = replace(wanted, queue="debug", project="climate")
+    assert SLURM.submit_call(whole).without == ("SBATCH_TIMELIMIT", "SBATCH_PARTITION", "SBATCH_ACCOUNT")
+    assert SLURM.query_call([ONE]).without == SLURM.find_call(ONE.name).without == ("SQUEUE_*",)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +81,9 @@ def test_one_query_asks_for_all_by_name() -> None:
         # Accepted twice: the id that is known counts, and the other one is told.
         (row(ONE, "PENDING", job_id="99") + row(ONE, "RUNNING"), Known("11", "RUNNING", "", ("99",))),
         (row(ONE, "COMPLETED", job_id="99") + row(ONE, "RUNNING"), Known("11", "RUNNING")),
+        # Of those one that is not over counts, also if it is the other.
+        (row(ONE, "CANCELLED") + row(ONE, "RUNNING", job_id="99"), Known("99", "RUNNING")),
+        (row(ONE, "COMPLETED", job_id="99") + row(ONE, "CANCELLED"), Known("11", "CANCELLED", "CANCELLED")),
     ],
 )
 def test_what_squeue_says(line: str, answer: Answer) -> None:

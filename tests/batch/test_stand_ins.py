@@ -17,7 +17,7 @@ from balsam.site import SETTINGS_FILE, Site
 from balsam_scheduler.batch import calls
 from balsam_scheduler.batch.cancelling import cancel
 from balsam_scheduler.batch.records import LaunchRecord
-from balsam_scheduler.batch.submitting import LaunchRequest, SubmitFailed, refresh, submit
+from balsam_scheduler.batch.submitting import LaunchRequest, SubmitFailed, finish, refresh, submit
 from tests.support.processes import services
 from tests.support.queues import StandIn
 from tests.support.scheduling import Jobs
@@ -149,8 +149,28 @@ def test_a_submission_that_did_not_arrive_is_made_once_more(stand_in: StandIn, s
 
     tried: list[str] = []
     launch = submit(site, client, SMALL, lose)
-    assert tried == ["qsub", "qselect", "qsub"]
+    assert tried == ["qsub", "qselect", "qsub", "qselect"]
     assert (launch.state, len(stand_in.jobs())) == ("QUEUED", 1)
+
+
+@EVERY
+def test_of_a_submission_that_arrived_late_and_the_one_made_once_more_one_job_is_left(
+    stand_in: StandIn, site: Site, client: Client
+) -> None:
+    def arrive_late(call: calls.Call) -> calls.Output:
+        asked.append(call)
+        if len(asked) == 1:
+            raise calls.NoAnswer(f"{call.words[0]} did not answer within 30 s")
+        output = calls.run(call)
+        if len(asked) == 2:
+            calls.run(asked[0])  # just after it was looked for
+        return output
+
+    asked: list[calls.Call] = []
+    launch = submit(site, client, SMALL, arrive_late)
+    first, second = sorted(stand_in.jobs().values(), key=lambda job: job["state"] == "ended")
+    assert (launch.state, launch.scheduler_id[1:]) == ("QUEUED", first["id"][1:])
+    assert (first["state"] != "ended", second["state"]) == (True, "ended")
 
 
 @ONE
@@ -217,17 +237,52 @@ def test_a_submission_whose_process_died_before_it_could_record_it(
 
     wanted = LaunchRequest(1, 30, request_id=new_id())
     with pytest.raises(KeyboardInterrupt):
-        submit(site, client, wanted, _after_the_search(die))
+        submit(site, client, wanted, die)
     assert state(site, client)[0] == "PENDING_SUBMISSION"
     again = submit(site, client, wanted)
     assert (again.state, again.scheduler_id[1:]) == ("QUEUED", next(iter(stand_in.jobs()))[1:])
     assert len(stand_in.jobs()) == 1
 
 
-def _after_the_search(run: calls.Run) -> calls.Run:
-    """The first command looks whether the request was heard before."""
-    first = iter([calls.run])
-    return lambda call: next(first, run)(call)
+@ONE
+def test_a_command_that_a_killed_process_has_left_is_given_time_to_arrive(
+    stand_in: StandIn, site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(call: calls.Call) -> calls.Output:
+        raise KeyboardInterrupt
+
+    wanted = LaunchRequest(1, 30, request_id=new_id())
+    with pytest.raises(KeyboardInterrupt):
+        submit(site, client, wanted, die)
+    assert submit(site, client, wanted).state == "PENDING_SUBMISSION"
+    assert stand_in.jobs() == {}
+    monkeypatch.setattr(calls, "LIMIT_SECONDS", -1.0)
+    assert submit(site, client, wanted).state == "QUEUED"
+    assert len(stand_in.jobs()) == 1
+
+
+@ONE
+def test_a_request_that_was_not_recorded_before_its_process_died_is_planned_anew(
+    stand_in: StandIn, site: Site, client: Client
+) -> None:
+    wanted = LaunchRequest(1, 30, request_id=new_id())
+    for _ in range(2):
+        assert finish(site, client, wanted).state == "CANCELLED"
+    assert (stand_in.calls(), state(site, client)) == ([], ("CANCELLED", "planned anew"))
+
+
+@EVERY
+def test_a_launch_that_is_cancelled_while_it_is_being_submitted_leaves_no_job(
+    stand_in: StandIn, site: Site, client: Client
+) -> None:
+    def cancel_first(call: calls.Call) -> calls.Output:
+        if not stand_in.jobs():
+            cancel(site, client, client.QueuedLaunch.objects.get().pk)
+        return calls.run(call)
+
+    launch = submit(site, client, SMALL, cancel_first)
+    (job,) = stand_in.jobs().values()
+    assert (launch.state, launch.scheduler_id[1:], job["state"]) == ("CANCELLED", job["id"][1:], "ended")
 
 
 @EVERY
@@ -243,6 +298,18 @@ def test_launches_are_cancelled(stand_in: StandIn, site: Site, client: Client) -
     with pytest.raises(NotAllowed, match=rf"launch {numbers[0]} is over: it is CANCELLED"):
         cancel(site, client, numbers[0])
     assert refresh(site, client) == []
+
+
+@ONE
+def test_a_launch_whose_batch_system_cannot_be_asked_is_given_up_by_force(
+    stand_in: StandIn, site: Site, client: Client
+) -> None:
+    launch = submit(site, client, SMALL)
+    with stand_in.trouble("fail", "cannot connect to server"):
+        with pytest.raises(BalsamError, match=rf"`balsam cancel --force {launch.launch_id}` gives it up"):
+            cancel(site, client, launch.launch_id)
+        assert cancel(site, client, launch.launch_id, force=True).state == "CANCELLED"
+    assert state(site, client)[1].endswith("its job may be there still: cannot connect to server")
 
 
 @ONE

@@ -73,13 +73,32 @@ def test_a_launch_hears_of_its_launcher(
     assert (found.state, found.message) == (launch_pb2.Launch.ENDED, "")
 
 
-def test_a_launch_that_was_cancelled_stays_so(site: Site, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    cancelled = launch_pb2.Launch.CANCELLED
-    launch = jobs.add_launch(batch_system="slurm", state=cancelled)
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (launch_pb2.Launch.CANCELLED, "it was cancelled"),
+        (launch_pb2.Launch.ENDED, "it has ended, and the jobs bound to it are free"),
+    ],
+)
+def test_a_launch_that_is_over_stays_so(
+    site: Site, jobs: Jobs, monkeypatch: pytest.MonkeyPatch, state: launch_pb2.Launch.State.ValueType, said: str
+) -> None:
+    launch = jobs.add_launch(batch_system="slurm", state=state)
     monkeypatch.setenv("BALSAM_LAUNCH_ID", str(launch))
     done = subprocess.run(launcher_command(site), capture_output=True, text=True, timeout=30, check=False)
-    assert (done.returncode, done.stderr) == (1, f"balsam launcher: BALSAM_LAUNCH_ID = {launch}: it was cancelled\n")
-    assert jobs.get_launch(launch).state == cancelled
+    assert (done.returncode, done.stderr) == (1, f"balsam launcher: BALSAM_LAUNCH_ID = {launch}: {said}\n")
+    assert jobs.get_launch(launch).state == state
+
+
+def test_a_launch_that_was_taken_for_refused_runs_all_the_same(
+    site: Site, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = jobs.add_launch(batch_system="slurm", state=launch_pb2.Launch.SUBMIT_FAILED)
+    jobs.add("one", args="true")
+    monkeypatch.setenv("BALSAM_LAUNCH_ID", str(launch))
+    launcher(site)
+    wait_for_states(site, {"one": DONE})
+    assert jobs.get_launch(launch).state == launch_pb2.Launch.ENDED
 
 
 def test_a_launch_of_no_batch_system_may_have_many_launchers(

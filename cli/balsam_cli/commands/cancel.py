@@ -10,8 +10,9 @@ from balsam_cli.command import Command
 
 @click.command(cls=Command)
 @click.argument("launches", nargs=-1, required=True, type=click.IntRange(1), metavar="LAUNCH...")
+@click.option("--force", is_flag=True, help="Give up those that the batch system does not end, or cannot be asked for.")
 @options.as_json
-def command(launches: tuple[int, ...], as_json: bool) -> int:
+def command(launches: tuple[int, ...], force: bool, as_json: bool) -> int:
     """Cancel batch launches, by the numbers that `balsam ls launches` shows.
 
     The launcher of one that runs is asked to stop first: its runs end as RUN_TIMEOUT
@@ -29,7 +30,7 @@ def command(launches: tuple[int, ...], as_json: bool) -> int:
     for launch_id in launches:
         try:
             with logged(site):
-                cancel(site, store, launch_id)
+                cancel(site, store, launch_id, force=force)
             result.done += 1
         except BalsamError as error:
             result.skip(str(launch_id), error)

@@ -40,19 +40,25 @@ def command(dry_run: bool, as_json: bool, **wanted: Any) -> int:
     from balsam_scheduler.batch.submitting import LaunchRequest
 
     site, request = find_site(), LaunchRequest(**wanted)
-    return _show(site, request) if dry_run else _submit(site, request, as_json)
+    return _show(site, request, as_json) if dry_run else _submit(site, request, as_json)
 
 
-def _show(site: Site, request: LaunchRequest) -> int:
+def _show(site: Site, request: LaunchRequest, as_json: bool) -> int:
     """Prints the script, and on stderr the command that would submit it."""
     import shlex
 
+    from balsam_cli import output
     from balsam_cli.terminal import note
     from balsam_scheduler.batch.submitting import rehearse
 
     submission, words = rehearse(site, request)
+    command = shlex.join(words)
+    if as_json:
+        name, script = submission.name, str(submission.script)
+        output.printer(as_json).one({"name": name, "script": script, "text": submission.text, "command": command})
+        return 0
     click.echo(submission.text, nl=False)
-    note(f"not submitted: {shlex.join(words)}")
+    note(f"not submitted: {command}")
     return 0
 
 

@@ -24,6 +24,7 @@ log = logging.getLogger("balsam.launcher")
 
 _RUNNING, _ENDED, _CANCELLED = launch_pb2.Launch.RUNNING, launch_pb2.Launch.ENDED, launch_pb2.Launch.CANCELLED
 _OVER = (_ENDED, launch_pb2.Launch.SUBMIT_FAILED, _CANCELLED)
+_WHY_NOT = {_CANCELLED: "it was cancelled", _ENDED: "it has ended, and the jobs bound to it are free"}
 _TRIES = 20
 
 
@@ -39,7 +40,7 @@ def recorded(site: Site, launch_id: int | None) -> Iterator[None]:
 
     Raises:
         NotFound: there is no such launch. Later it may be deleted, and the launcher goes on with what is left.
-        NotAllowed: it was cancelled.
+        NotAllowed: it was cancelled, or has ended.
     """
     if launch_id is None:
         yield
@@ -80,8 +81,9 @@ def _record(connection: Connection, launch_id: int, state: launch_pb2.Launch.Sta
     for left in reversed(range(_TRIES)):
         request = launch_service_pb2.GetLaunchRequest(launch_id=launch_id)
         now = connection.call(LaunchServiceStub, "GetLaunch", request)
-        if now.state == _CANCELLED and state == _RUNNING:
-            raise NotAllowed("it was cancelled")
+        # One that was taken for refused and has a launcher was accepted all the same.
+        if now.state in _WHY_NOT and state == _RUNNING:
+            raise NotAllowed(_WHY_NOT[now.state])
         if not now.batch_system or (state == _ENDED and now.state in _OVER):
             return
         change = launch_service_pb2.UpdateLaunchRequest(

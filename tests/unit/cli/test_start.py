@@ -77,6 +77,7 @@ def test_an_unknown_command_lists_the_valid_ones() -> None:
     "argv",
     [
         *("--foo", "ls --foo", "ls nodes", "ls launches --tree", "ls wf --history", "ls --by-states --watch"),
+        *("ls launches --name n", "ls launches --id 1", "ls launches --wf w", "ls launches --by-states"),
         *(
             "ls --tree --watch",
             "ls --watch --json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import signal
 import subprocess
@@ -29,10 +30,17 @@ class NoAnswer(CannotRun):
 
 @dataclass(frozen=True)
 class Call:
-    """A command: its words, and what it reads."""
+    """A command.
+
+    Attributes:
+        words: the program and its arguments.
+        input: what it reads.
+        without: variables that it does not get, exact or as globs.
+    """
 
     words: tuple[str, ...]
     input: str = ""
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ def run(call: Call, *, seconds: float = LIMIT_SECONDS, start: Start = subprocess
     """
     program = call.words[0]
     try:
-        with start(call.words, **_options()) as process:
+        with start(call.words, **_options(call)) as process:
             out, err = _communicate(process, call, seconds)
     except FileNotFoundError:
         raise CannotRun(f"there is no program {program!r} on PATH") from None
@@ -79,24 +87,50 @@ def run(call: Call, *, seconds: float = LIMIT_SECONDS, start: Start = subprocess
     return Output(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
-def _options() -> dict[str, Any]:
+def until_silent(run: Run) -> Run:
+    """Runs commands until one was not answered in time. Then it raises that at once: each more would take as long."""
+    silent: list[str] = []
+
+    def ask(call: Call) -> Output:
+        if silent:
+            raise NoAnswer(silent[0])
+        try:
+            return run(call)
+        except NoAnswer as error:
+            silent.append(str(error))
+            raise
+
+    return ask
+
+
+def _options(call: Call) -> dict[str, Any]:
     pipe = subprocess.PIPE
     # A session of its own: an interrupt from the keyboard must not cut off a submission that is half done.
     return {
         "stdin": pipe,
         "stdout": pipe,
         "stderr": pipe,
-        "env": base_environment(os.environ),
+        "env": {name: value for name, value in base_environment(os.environ).items() if not _is_dropped(name, call)},
         "start_new_session": True,
     }
+
+
+def _is_dropped(name: str, call: Call) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in call.without)
 
 
 def _communicate(process: subprocess.Popen[bytes], call: Call, seconds: float) -> tuple[bytes, bytes]:
     try:
         return process.communicate(call.input.encode(), seconds)
     except subprocess.TimeoutExpired:
+        # Also where it has ended: what it started holds its output open.
+        _kill(process)
         raise NoAnswer(f"{call.words[0]} did not answer within {seconds:g} s") from None
     finally:
         if process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -27,6 +27,8 @@ def cancel(
     launch_id: int,
     run: calls.Run = calls.run,
     sleep: Callable[[float], None] = time.sleep,
+    *,
+    force: bool = False,
 ) -> LaunchRecord:
     """Cancels a launch in the batch system, and records that; gives it as it is then.
 
@@ -36,6 +38,7 @@ def cancel(
         launch_id: the launch.
         run: runs the commands of the batch system.
         sleep: waits.
+        force: records it also where the batch system did not do so.
 
     Raises:
         NotFound: there is no such launch.
@@ -45,17 +48,25 @@ def cancel(
     launch = records.get(client, launch_id)
     if launch.is_over:
         raise NotAllowed(f"launch {launch_id} is over: it is {launch.state}")
-    if launch.batch_system:
-        _end(site, launch, named(launch.batch_system), run, sleep)
-    log.info("launch %d is cancelled", launch_id)
-    values = {"state": records.CANCELLED, "message": "cancelled with `balsam cancel`"}
+    message = "cancelled with `balsam cancel`"
+    try:
+        if launch.batch_system:
+            _end(site, launch, named(launch.batch_system), run, sleep)
+    except BalsamError as error:
+        why = str(error)
+        if not force:
+            forget = f"`balsam cancel --force {launch_id}` gives it up, whatever becomes of its job"
+            raise BalsamError(f"launch {launch_id} is not cancelled: {why}; try again later; {forget}") from None
+        message = f"cancelled with `balsam cancel --force`; its job may be there still: {why}"
+    log.info("launch %d is %s", launch_id, message)
+    values = {"state": records.CANCELLED, "message": message}
     return records.change(client, launch, lambda now: values)
 
 
 def _end(site: Site, launch: LaunchRecord, system: System, run: calls.Run, sleep: Callable[[float], None]) -> None:
     answer = _ask(launch, system, run)
     if isinstance(answer, CannotTell):
-        raise BalsamError(f"launch {launch.launch_id} is not cancelled: {answer.reason}; try again later")
+        raise BalsamError(answer.reason)
     if not isinstance(answer, Known):
         return  # it was never accepted, or has ended just now
     if answer.state == records.RUNNING and system.ask_to_stop(answer.job_id, run):

@@ -33,7 +33,7 @@ def cover_by_launches(scene: Scene, waiting: Waiting) -> None:
     """Fills the open launches, those that run first, with what they may take."""
     rooms = [(launch, _room(scene, launch)) for launch in scene.launches if launch.open and launch.from_balsam]
     rooms.sort(key=lambda pair: (pair[0].state != "RUNNING", pair[0].launch_id))
-    _place_what_runs(scene.running, [room for launch, room in rooms if launch.state == "RUNNING"])
+    _place_what_runs(scene, [(launch, room) for launch, room in rooms if launch.state == "RUNNING"])
     # Those that are bound come first, and children last: they cannot start yet.
     for work in sorted(waiting.left, key=lambda work: (work.waits, work.launch is None)):
         for launch, room in rooms:
@@ -48,10 +48,28 @@ def _room(scene: Scene, launch: Launch) -> Packing:
     return Packing(launch.nodes, launch.minutes_left(scene.now) - spare, launch.job_mode)
 
 
-def _place_what_runs(running: Sequence[Work], rooms: Sequence[Packing]) -> None:
-    for work in running:
+def _place_what_runs(scene: Scene, rooms: Sequence[tuple[Launch, Packing]]) -> None:
+    """Takes from launches what the jobs that run in them still need. Which run where is not known, only what may."""
+    held = {launch.launch_id: launch.holds for launch, _ in rooms}
+    for work in scene.running:
         left = work.count
-        for room in rooms:
-            # A run may go on for all of its estimate, but not for longer than its launch.
-            shape = work.shape._replace(minutes=max(1, min(work.shape.minutes, room.minutes)))
-            left -= room.put(shape, left)
+        for launch, room in rooms:
+            most = held[launch.launch_id]
+            minutes = min(_minutes_to_go(scene, launch, work), room.minutes)
+            if minutes < 1 or not launch.takes(work):
+                continue
+            placed = room.put(work.shape._replace(minutes=minutes), left if most is None else min(left, most))
+            held[launch.launch_id] = most if most is None else most - placed
+            left -= placed
+
+
+def _minutes_to_go(scene: Scene, launch: Launch, work: Work) -> int:
+    """How long a job that runs in a launch may still do so, as if jobs of its estimate had run one after the other.
+
+    To charge the whole estimate again, while what is left of the launch becomes less, would leave no room for the jobs
+    that the launch was submitted for and that run next.
+    """
+    gone = 0 if launch.start_time is None else max(0, int((scene.now - launch.start_time) / 60))
+    each = work.shape.minutes
+    # In the minute after an estimate its job is about to end: it began a little later than its launcher.
+    return each - ((gone - 1) % each + 1) if gone else each

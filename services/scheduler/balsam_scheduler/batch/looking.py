@@ -52,12 +52,6 @@ def refresh(site: Site, client: Client, run: calls.Run = calls.run) -> list[Laun
     return sorted(looked_at, key=lambda launch: launch.launch_id)
 
 
-def look_at(site: Site, client: Client, launch: LaunchRecord, run: calls.Run = calls.run) -> LaunchRecord:
-    """The same for one launch. Raises BalsamError."""
-    answers = _ask(named(launch.batch_system), [launch], run)
-    return _take(site, client, launch, answers[launch.launch_id], run)
-
-
 def _ask(system: System, launches: list[LaunchRecord], run: calls.Run) -> dict[int, Answer]:
     tickets = {launch.launch_id: naming.ticket(launch, system) for launch in launches}
     answers = system.look(list(tickets.values()), run)
@@ -67,7 +61,7 @@ def _ask(system: System, launches: list[LaunchRecord], run: calls.Run) -> dict[i
 def _take(site: Site, client: Client, launch: LaunchRecord, answer: Answer, run: calls.Run) -> LaunchRecord:
     """Records an answer, unless the launch was changed since it was asked for: its launcher knows better."""
     if isinstance(answer, Known) and answer.others:
-        _end_others(launch, answer, run)
+        end_others(launch, answer, run)
     tail = read_tail(naming.output_file(site, launch))
     try:
         decide = functools.partial(changes, answer=answer, tail=tail, now=time.time())
@@ -96,7 +90,8 @@ def changes(launch: LaunchRecord, answer: Answer, tail: str, now: float) -> Mapp
         return {} if waits else {"state": records.UNKNOWN, "message": answer.reason}
     if isinstance(answer, Known):
         return _of_known(launch, answer, tail)
-    if launch.scheduler_id:
+    # One that its launcher has made RUNNING was accepted, even if nobody has heard of its id.
+    if launch.scheduler_id or launch.state == records.RUNNING:
         return {"state": records.ENDED, "message": _with_tail(answer.detail, tail)}
     if not _is_overdue(launch, now):
         return {}
@@ -122,8 +117,8 @@ def _with_tail(detail: str, tail: str) -> str:
     return "; ".join(filter(None, (detail, f"its output ends with: {text}" if text else "")))
 
 
-def _end_others(launch: LaunchRecord, answer: Known, run: calls.Run) -> None:
-    """The batch system has accepted a launch more than once: one is enough."""
+def end_others(launch: LaunchRecord, answer: Known, run: calls.Run) -> None:
+    """Ends the further jobs of a launch that the batch system has accepted more than once."""
     for job_id in answer.others:
         try:
             named(launch.batch_system).cancel(job_id, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from balsam.errors import ValidationError
 from balsam.site import Site
 from balsam_scheduler.batch.answers import System, Ticket
 from balsam_scheduler.batch.records import LaunchRecord
@@ -31,3 +32,13 @@ def script_file(site: Site, launch: LaunchRecord) -> Path:
 def output_file(site: Site, launch: LaunchRecord) -> Path:
     """What takes the output of the script."""
     return site.qsubmit / f"balsam-{launch.launch_id}-{launch.tag}.out"
+
+
+def check_place(field: str, value: str) -> None:
+    """Checks the name of a queue or project, which stands in lines of a script that the batch system reads.
+
+    Raises:
+        ValidationError: it could end the line, or the word.
+    """
+    if not value.isprintable() or " " in value:
+        raise ValidationError(f"{field} = {value!r}: must hold no blanks or control characters", field=field)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -83,17 +84,21 @@ def _launches(
     recent = AnyOf((is_open, Test("create_time", (), "GTE", (since,))))
     where: Node = AllOf(()) if policy.node_hours_total else recent
     started = {session.launch: time_of(session.create_time).timestamp() for session in sessions if session.launch}
+    held: Counter[int] = Counter()
+    for session in sessions:
+        held[session.launch] += session.leases
     found = (values for page in client.launches.pages(where) for values in page)
     # One that is in no batch system is a record that somebody made: nobody knows whether it ever runs.
-    return tuple(launch_of(values, started) for values in found if values.get("batch_system"))
+    return tuple(launch_of(values, started, held) for values in found if values.get("batch_system"))
 
 
-def launch_of(values: dict[str, Any], started: dict[int, float]) -> Launch:
+def launch_of(values: dict[str, Any], started: Mapping[int, float], held: Mapping[int, int] | None = None) -> Launch:
     """A launch from the values of its fields; those that are absent have their defaults.
 
     Args:
         values: as the client gives them.
         started: launch -> when its launcher came up [s since 1970].
+        held: launch -> jobs that its launchers have; None: nobody knows.
     """
     launch_id = int(values["launch_id"])
     return Launch(
@@ -108,7 +113,9 @@ def launch_of(values: dict[str, Any], started: dict[int, float]) -> Launch:
         prescheduled_only=values.get("prescheduled_only", False),
         from_balsam=values.get("from_balsam", True),
         message=values.get("message", ""),
+        accepted=bool(values.get("scheduler_id")) or values.get("state") not in ("SUBMIT_FAILED", "CANCELLED"),
         start_time=started.get(launch_id),
+        holds=None if held is None else held.get(launch_id, 0),
     )
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from balsam.errors import SiteError
+from balsam.commands import split
+from balsam.errors import SiteError, ValidationError
 from balsam.fields import JOB_MODES
 from balsam.settings import checked, setting
+from balsam_scheduler.batch.naming import check_place
 
 POLICY_FILE = "policy.toml"
 
@@ -123,7 +125,14 @@ def _queue(values: dict[str, Any], number: int, where: str) -> Queue:
     if not tables:
         raise SiteError(f"{place}: has no [[queue.band]], which says how many nodes its launches have, for how long")
     bands = tuple(_band(table, f"{place}, band {index}") for index, table in enumerate(tables, 1))
-    return Queue(**checked(Queue, rest, place), bands=bands)
+    queue = Queue(**checked(Queue, rest, place), bands=bands)
+    try:
+        check_place("name", queue.name)
+        check_place("project", queue.project)
+        split(queue.sched_flags)
+    except ValidationError as error:
+        raise SiteError(f"{place}: {error}") from None
+    return queue
 
 
 def _band(values: dict[str, Any], place: str) -> Band:

@@ -81,6 +81,12 @@ def create(client: Client, values: Mapping[str, Any], request_id: str = "") -> L
     return get(client, made.launch_id) if request_id else made
 
 
+def newest_id(client: Client) -> int:
+    """The number of the last launch that was recorded; 0: there is none. Numbers only rise."""
+    launch = client.QueuedLaunch.objects.order_by("-launch_id").first()
+    return int(launch.pk) if launch is not None else 0
+
+
 def open_launches(client: Client) -> list[LaunchRecord]:
     """The launches that are not over and that a batch system has, or is to get, oldest first."""
     from balsam.query import AllOf, NotOf, Test

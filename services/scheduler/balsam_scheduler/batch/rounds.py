@@ -19,9 +19,9 @@ from balsam_scheduler.batch import remembering
 from balsam_scheduler.batch.observing import observe
 from balsam_scheduler.batch.planning import Plan, Planned, plan
 from balsam_scheduler.batch.policy import POLICY_FILE, Policy
-from balsam_scheduler.batch.records import LaunchRecord
+from balsam_scheduler.batch.records import PENDING, UNKNOWN, LaunchRecord
 from balsam_scheduler.batch.scene import Memory
-from balsam_scheduler.batch.submitting import LaunchRequest, refresh, submit
+from balsam_scheduler.batch.submitting import LaunchRequest, finish, refresh, submit
 from balsam_scheduler.batch.work import counted
 
 if TYPE_CHECKING:
@@ -37,13 +37,11 @@ class Round:
 
     Attributes:
         plan: what it found right.
-        submitted: how many launches the batch system has accepted.
-        failure: why it stopped before all that was planned was submitted; empty: it did not.
+        failure: why not all that was planned was submitted; empty: it was, or the process is to stop.
         seconds: how long the job store took to say what there is [s].
     """
 
     plan: Plan
-    submitted: int = 0
     failure: str = ""
     seconds: float = 0.0
 
@@ -73,7 +71,14 @@ def dry_round(client: Client, now: float) -> Plan:
     return plan(policy, observe(client, policy, remembering.load(client.site), now))
 
 
-def do_round(client: Client, now: float, tell: Tell, *, ask_batch: bool = True) -> Round:
+def do_round(
+    client: Client,
+    now: float,
+    tell: Tell,
+    *,
+    ask_batch: bool = True,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Round:
     """Finishes what was begun, asks the batch system how launches stand, and submits what is needed.
 
     Args:
@@ -81,6 +86,7 @@ def do_round(client: Client, now: float, tell: Tell, *, ask_batch: bool = True) 
         now: the time [s since 1970].
         tell: hears of each submission and its reason.
         ask_batch: False: believe what is recorded of launches.
+        stopping: whether the process is to stop: then nothing more is submitted.
 
     Raises:
         BalsamError: the policy is not valid, or the job store is away.
@@ -96,14 +102,18 @@ def do_round(client: Client, now: float, tell: Tell, *, ask_batch: bool = True) 
     seconds = time.monotonic() - began
     found = plan(policy, scene)
     remembering.save(client.site, found.memory)
-    return replace(_submit_all(client, found, tell), seconds=seconds)
+    failures = _submit_all(client, found, tell, stopping)
+    return Round(found, "; ".join(dict.fromkeys(failures)), seconds)
 
 
 def _finish(client: Client, memory: Memory, tell: Tell) -> Memory:
-    """Submits what a process began that was killed."""
+    """Goes on with what a process began that was killed."""
     try:
-        launch = submit(client.site, client, LaunchRequest(**dict(memory.pending or {})))
-        tell(f"{_named(launch)}, which was begun before, is {launch.state}")
+        launch = finish(client.site, client, LaunchRequest(**dict(memory.pending or {})))
+        why = f": {launch.message}" if launch.message else ""
+        tell(f"{_named(launch)}, which was begun before, is {launch.state}{why}")
+        if launch.state == PENDING:
+            return memory  # it stays begun
     except Unavailable:
         raise  # it stays begun
     except (BalsamError, TypeError) as error:
@@ -122,20 +132,43 @@ def _refresh(client: Client, tell: Tell) -> None:
         tell(f"the batch system does not say how launches stand: {error}")
 
 
-def _submit_all(client: Client, found: Plan, tell: Tell) -> Round:
-    for number, planned in enumerate(found.launches):
-        wanted = request(planned, str(uuid.uuid4()))
-        remembering.save(client.site, replace(found.memory, pending=dataclasses.asdict(wanted)))
+def _submit_all(client: Client, found: Plan, tell: Tell, stopping: Callable[[], bool]) -> list[str]:
+    """Submits what is planned; gives what has failed.
+
+    A queue that refuses a launch gets no other in this round. After a launch that is in doubt nobody gets one.
+    """
+    failures: dict[str, str] = {}
+    for planned in found.launches:
+        if stopping():
+            break
+        if planned.queue.name in failures:
+            continue
         try:
-            launch = submit(client.site, client, wanted)
+            launch = _submit_one(client, found, planned)
         except Unavailable:
             raise  # it stays begun
         except BalsamError as error:
-            remembering.save(client.site, found.memory)
-            return Round(found, number, f"no launch of {_size(planned)}: {error}")
-        remembering.save(client.site, found.memory)
+            failures[planned.queue.name] = f"no launch of {_size(planned)}: {error}"
+            continue
+        if launch.state == UNKNOWN:
+            doubt = f"{_named(launch)} of {_size(planned)} is UNKNOWN, and nothing more is submitted now"
+            return [*failures.values(), f"{doubt}: {launch.message}"]
         tell(f"{_named(launch)} is submitted: {_size(planned)}; {planned.why}")
-    return Round(found, len(found.launches))
+    return list(failures.values())
+
+
+def _submit_one(client: Client, found: Plan, planned: Planned) -> LaunchRecord:
+    wanted = request(planned, str(uuid.uuid4()))
+    remembering.save(client.site, replace(found.memory, pending=dataclasses.asdict(wanted)))
+    try:
+        launch = submit(client.site, client, wanted)
+    except Unavailable:
+        raise
+    except BalsamError:
+        remembering.save(client.site, found.memory)
+        raise
+    remembering.save(client.site, found.memory)
+    return launch
 
 
 def _named(launch: LaunchRecord) -> str:

@@ -26,8 +26,12 @@ class Launch:
     prescheduled_only: bool = False
     from_balsam: bool = True
     message: str = ""
+    accepted: bool = True
+    """Its batch system had it, or may have had."""
     start_time: float | None = None
     """When its launcher came up, if that is at work."""
+    holds: int | None = None
+    """Jobs that its launchers have; None: nobody knows."""
 
     @property
     def open(self) -> bool:

@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,11 +17,12 @@ from typing import Any
 
 from balsam.client import Client
 from balsam.commands import split
-from balsam.errors import BalsamError, ValidationError
+from balsam.errors import BalsamError
 from balsam.fields import LAUNCH_FIELDS
 from balsam.site import Site
 from balsam_scheduler.batch import calls, naming, records, templates
 from balsam_scheduler.batch.answers import CannotTell, Gone, InDoubt, Known, Refused, Submission, System
+from balsam_scheduler.batch.looking import end_others
 from balsam_scheduler.batch.looking import refresh as refresh
 from balsam_scheduler.batch.records import LaunchRecord
 from balsam_scheduler.batch.systems import choose, named
@@ -82,33 +84,57 @@ def submit(site: Site, client: Client, wanted: LaunchRequest, run: calls.Run = c
         SubmitFailed: it was not accepted; the launch says why, too.
         BalsamError: it was not recorded; says why.
     """
+    launch, is_new = _recorded(site, client, wanted, run)
+    return _attempt(site, client, launch, run) if is_new else _go_on(site, client, launch, run)
+
+
+def finish(site: Site, client: Client, wanted: LaunchRequest, run: calls.Run = calls.run) -> LaunchRecord:
+    """Goes on with a request, which has an id, of a process that was killed; the arguments and errors of `submit`.
+
+    One that had not been recorded is CANCELLED: what it was for is to be planned anew.
+    """
+    launch, is_new = _recorded(site, client, wanted, run)
+    if is_new:
+        return _record(client, launch, state=records.CANCELLED, message="planned anew")
+    return _go_on(site, client, launch, run)
+
+
+def _recorded(site: Site, client: Client, wanted: LaunchRequest, run: calls.Run) -> tuple[LaunchRecord, bool]:
+    """The record of a request, and whether it was made only now."""
     values = check(wanted)
     system = choose(site.settings.batch_system, run=run)
+    newest = records.newest_id(client) if wanted.request_id else 0
     launch = records.create(client, values | {"batch_system": system.name}, wanted.request_id)
+    return launch, launch.launch_id > newest
+
+
+def _go_on(site: Site, client: Client, launch: LaunchRecord, run: calls.Run) -> LaunchRecord:
+    """What has become of a request that was heard before: it is submitted if it never was, and nobody is about to."""
     if launch.state == records.SUBMIT_FAILED:
         raise SubmitFailed(launch.launch_id, launch.message)
     if launch.state != records.PENDING:
-        return launch  # the request was heard before
-    answer = _find(launch, named(launch.batch_system), run) if wanted.request_id else Gone()
-    if isinstance(answer, Gone):
-        launch, answer = _attempt(site, client, launch, run)
-    return _record_answer(client, launch, answer)
+        return launch
+    answer = _find(launch, named(launch.batch_system), run)
+    if not isinstance(answer, Gone):
+        return _record_answer(client, launch, answer, run)
+    if time.time() - launch.create_time.timestamp() <= calls.LIMIT_SECONDS:
+        return launch  # the command that a killed process has left may be under way still
+    return _attempt(site, client, launch, run)
 
 
-def _attempt(
-    site: Site, client: Client, launch: LaunchRecord, run: calls.Run
-) -> tuple[LaunchRecord, Known | CannotTell]:
+def _attempt(site: Site, client: Client, launch: LaunchRecord, run: calls.Run) -> LaunchRecord:
     """Renders the script of a launch and submits it. Raises SubmitFailed, of which the launch hears, too."""
     system = named(launch.batch_system)
     try:
         submission = prepare(site, launch, system)
         launch = _record(client, launch, command=shlex.join(system.submission(submission)))
-        return launch, _submit(launch, system, submission, run)
+        answer = _submit(launch, system, submission, run)
     except (BalsamError, OSError) as error:
         why = str(error)
-    log.error("launch %d was not submitted: %s", launch.launch_id, why)
-    _record(client, launch, state=records.SUBMIT_FAILED, message=why)
-    raise SubmitFailed(launch.launch_id, why)
+        log.error("launch %d was not submitted: %s", launch.launch_id, why)
+        _record(client, launch, state=records.SUBMIT_FAILED, message=why)
+        raise SubmitFailed(launch.launch_id, why) from None
+    return _record_answer(client, launch, answer, run)
 
 
 def check(wanted: LaunchRequest) -> dict[str, Any]:
@@ -121,9 +147,7 @@ def check(wanted: LaunchRequest) -> dict[str, Any]:
     values = {name: LAUNCH_FIELDS[name].check(getattr(wanted, name)) for name in names}
     split(wanted.sched_flags)
     for name in ("queue", "project"):
-        # They stand in lines of a script that the batch system reads.
-        if not values[name].isprintable() or " " in values[name]:
-            raise ValidationError(f"{name} = {values[name]!r}: must hold no blanks or control characters", field=name)
+        naming.check_place(name, values[name])
     return values
 
 
@@ -175,9 +199,10 @@ def rehearse(site: Site, wanted: LaunchRequest) -> tuple[Submission, tuple[str, 
 
 def _submit(launch: LaunchRecord, system: System, submission: Submission, run: calls.Run) -> Known | CannotTell:
     """Submits; once more if it may have been accepted and is not there. Raises Refused."""
-    for _ in range(2):
+    for is_second in (False, True):
         try:
-            return Known(system.submit(submission, run), records.QUEUED)
+            accepted = Known(system.submit(submission, run), records.QUEUED)
+            return _found_again(launch, system, accepted, run) if is_second else accepted
         except InDoubt as error:
             doubt = str(error)
         log.warning("launch %d: %s; looking for job %s", launch.launch_id, doubt, submission.name)
@@ -189,18 +214,37 @@ def _submit(launch: LaunchRecord, system: System, submission: Submission, run: c
     raise Refused(f"{doubt} (twice, and the batch system has no job {submission.name})")
 
 
+def _found_again(launch: LaunchRecord, system: System, accepted: Known, run: calls.Run) -> Known:
+    """What counts after a second submission: the first may have arrived late, and then there are two jobs."""
+    found = _find(launch, system, run)
+    return found if isinstance(found, Known) else accepted
+
+
 def _find(launch: LaunchRecord, system: System, run: calls.Run) -> Known | Gone | CannotTell:
     ticket = naming.ticket(launch, system)
     return system.look([ticket], run)[ticket]
 
 
-def _record_answer(client: Client, launch: LaunchRecord, answer: Known | CannotTell) -> LaunchRecord:
+def _record_answer(client: Client, launch: LaunchRecord, answer: Known | CannotTell, run: calls.Run) -> LaunchRecord:
     if isinstance(answer, CannotTell):
         log.warning("launch %d: %s", launch.launch_id, answer.reason)
         return _record(client, launch, state=records.UNKNOWN, message=answer.reason)
+    end_others(launch, answer, run)
     state = records.RUNNING if answer.state == records.RUNNING else records.QUEUED
     log.info("launch %d is %s job %s", launch.launch_id, launch.batch_system, answer.job_id)
-    return _record(client, launch, scheduler_id=answer.job_id, state=state, message="")
+    launch = _record(client, launch, scheduler_id=answer.job_id, state=state, message="")
+    if launch.state == records.CANCELLED:
+        _end_cancelled(launch, run)
+    return launch
+
+
+def _end_cancelled(launch: LaunchRecord, run: calls.Run) -> None:
+    """Whoever cancelled a launch while it was being submitted did not know its job yet."""
+    try:
+        named(launch.batch_system).cancel(launch.scheduler_id, run)
+        log.info("launch %d was cancelled meanwhile, and its job %s is", launch.launch_id, launch.scheduler_id)
+    except BalsamError as error:
+        log.warning("launch %d was cancelled meanwhile, and its job is not: %s", launch.launch_id, error)
 
 
 def _record(client: Client, launch: LaunchRecord, **values: Any) -> LaunchRecord:

@@ -27,7 +27,7 @@ class Usage:
         for launch in launches:
             if launch.open:
                 self._count(launch.queue, launch.nodes)
-            if launch.from_balsam and launch.state != "SUBMIT_FAILED":
+            if launch.from_balsam and launch.accepted and launch.state != "SUBMIT_FAILED":
                 self._total += launch.node_minutes
                 self._today += launch.node_minutes * (launch.create_time > now - _DAY_SECONDS)
 

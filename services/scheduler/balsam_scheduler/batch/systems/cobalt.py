@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Submission, Ticket
 from balsam_scheduler.batch.calls import Call, Output
-from balsam_scheduler.batch.systems.commanded import Commanded, answer_for
+from balsam_scheduler.batch.systems.commanded import Commanded, answer_for, one_of
 
 _STATES = {
     **dict.fromkeys(("queued", "hold", "user_hold", "admin_hold", "dep_hold", "dep_fail", "maxrun_hold"), "QUEUED"),
@@ -43,7 +43,7 @@ class Cobalt(Commanded):
 
     def read_query(self, tickets: Sequence[Ticket], output: Output) -> dict[Ticket, Answer]:
         """Who is not in the table has ended. If nobody is, qstat ends with 1 and says nothing."""
-        if output.code and output.err.strip():
+        if _has_failed(output):
             return dict.fromkeys(tickets, CannotTell(output.complaint))
         rows = {row[0]: row for row in _rows(output)}
         return {ticket: _answer(ticket, rows.get(ticket.job_id)) for ticket in tickets}
@@ -53,11 +53,10 @@ class Cobalt(Commanded):
         return Call(("qstat", *_HEADER))
 
     def read_find(self, name: str, output: Output) -> Answer:
-        """The line with the name."""
-        if output.code and output.err.strip():
+        """The lines with the name."""
+        if _has_failed(output):
             return CannotTell(output.complaint)
-        row = next((row for row in _rows(output) if row[1] == name), None)
-        return _answer(Ticket(name, row[0] if row else ""), row)
+        return one_of(_answer(Ticket(name, row[0]), row) for row in _rows(output))
 
     def cancel_call(self, job_id: str) -> Call:
         """Ends a job, queued or running."""
@@ -66,6 +65,11 @@ class Cobalt(Commanded):
     def is_over(self, output: Output) -> bool:
         """A job that is not known any more."""
         return "not found" in output.err + output.out or "No jobs" in output.err + output.out
+
+
+def _has_failed(output: Output) -> bool:
+    """An empty table ends with 1 and without a word. A command that was killed says nothing either."""
+    return output.code not in (0, 1) or bool(output.code and output.err.strip())
 
 
 def _rows(output: Output) -> list[list[str]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from balsam.errors import BalsamError
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, InDoubt, Known, Refused, Submission, Ticket
-from balsam_scheduler.batch.calls import Call, CannotRun, NoAnswer, Output, Run
+from balsam_scheduler.batch.calls import Call, CannotRun, NoAnswer, Output, Run, until_silent
 
 _DOUBTFUL = re.compile(r"time[d -]*out|reset by peer|zero bytes|end of file|no response|broken pipe", re.IGNORECASE)
 """What commands say whose request may have arrived, though the answer did not."""
@@ -103,7 +104,8 @@ class Commanded(ABC):
         raise Refused(said)
 
     def look(self, tickets: Sequence[Ticket], run: Run) -> dict[Ticket, Answer]:
-        """Asks about jobs; those whose ids are known all at once."""
+        """Asks about jobs; those whose ids are known all at once. Once there was no answer, it asks nothing more."""
+        run = until_silent(run)
         answers = self._query([ticket for ticket in tickets if ticket.job_id], run)
         for ticket in tickets:
             if not ticket.job_id:
@@ -151,6 +153,21 @@ class Commanded(ABC):
         output = run(self.cancel_call(job_id))
         if output.code and not self.is_over(output):
             raise BalsamError(f"{self.name} job {job_id} is not cancelled: {output.complaint}")
+
+
+LIVE = ("QUEUED", "RUNNING")
+"""States of a launch whose job is not over."""
+
+
+def one_of(answers: Iterable[Answer]) -> Answer:
+    """Of the jobs that have the name of a launch one that is not over, with the ids of the others that are not."""
+    answers = list(answers)
+    known = [answer for answer in answers if isinstance(answer, Known)]
+    live = [answer for answer in known if answer.state in LIVE]
+    if live:
+        return replace(live[0], others=tuple(answer.job_id for answer in live[1:]))
+    unclear = [answer for answer in answers if isinstance(answer, CannotTell)]
+    return next(iter((*unclear, *known)), Gone())
 
 
 def answer_for(ticket: Ticket, name: str, state: str | None, said: str, detail: str = "") -> Answer:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Submission, Ticket
 from balsam_scheduler.batch.calls import Call, Output
-from balsam_scheduler.batch.systems.commanded import Commanded, answer_for
+from balsam_scheduler.batch.systems.commanded import Commanded, answer_for, one_of
 
 _STATES = {
     **dict.fromkeys(("NEW", "DEPEND", "PRIORITY", "SCHED"), "QUEUED"),
@@ -64,10 +64,10 @@ class Flux(Commanded):
         """The same lines."""
         if output.code:
             return CannotTell(output.complaint)
-        for job_id, status, found in _rows(output):
-            if found == name:
-                return answer_for(Ticket(name, job_id), found, _STATES.get(status), status, _detail(status))
-        return Gone()
+        return one_of(
+            answer_for(Ticket(name, job_id), found, _STATES.get(status), status, _detail(status))
+            for job_id, status, found in _rows(output)
+        )
 
     def cancel_call(self, job_id: str) -> Call:
         """Ends a job, queued or running."""

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from balsam.errors import BalsamError
 from balsam.processes import ProcessTable, process_table, read_process
-from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, Refused, Submission, Ticket
-from balsam_scheduler.batch.calls import Call, CannotRun, Run
+from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, InDoubt, Known, Refused, Submission, Ticket
+from balsam_scheduler.batch.calls import Call, CannotRun, NoAnswer, Run
 
 ENV_NAME = "BALSAM_BATCH_NAME"
 _START = 'setsid /bin/bash "$1" < /dev/null >> "$2" 2>&1 & echo $!'
@@ -40,14 +40,19 @@ class Local:
 
         Raises:
             Refused: it cannot be started.
+            InDoubt: it may have been.
         """
         if wanted.nodes > 1:
             raise Refused(f"nodes = {wanted.nodes}: batch_system = 'local' has one node, this host")
         try:
             output = run(Call(self.submission(wanted)))
+        except NoAnswer as error:
+            raise InDoubt(str(error)) from None
         except CannotRun as error:
             raise Refused(str(error)) from None
         pid = output.out.strip()
+        if output.code < 0:
+            raise InDoubt(output.complaint)  # it was killed, perhaps after the start
         if output.code or not pid.isdigit():
             raise Refused(output.complaint)
         return f"{pid}@{socket.gethostname()}"

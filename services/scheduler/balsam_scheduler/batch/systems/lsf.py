@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Submission, Ticket
 from balsam_scheduler.batch.calls import Call, Output
-from balsam_scheduler.batch.systems.commanded import Commanded, answer_for
+from balsam_scheduler.batch.systems.commanded import Commanded, answer_for, one_of
 
 _STATES = {
     **dict.fromkeys(("PEND", "PROV", "PSUSP", "WAIT"), "QUEUED"),
@@ -60,11 +60,13 @@ class Lsf(Commanded):
 
     def read_find(self, name: str, output: Output) -> Answer:
         """The same lines."""
-        for job_id, state, found in _rows(output):
-            if found == name:
-                return answer_for(Ticket(name, job_id), found, _STATES.get(state), state, _detail(state))
-        absent = name in _NOT_FOUND.findall(output.err + output.out) or not output.code
-        return Gone() if absent else CannotTell(output.complaint)
+        rows = [row for row in _rows(output) if row[2] == name]
+        if output.code and not rows and name not in _NOT_FOUND.findall(output.err + output.out):
+            return CannotTell(output.complaint)
+        return one_of(
+            answer_for(Ticket(name, job_id), found, _STATES.get(state), state, _detail(state))
+            for job_id, state, found in rows
+        )
 
     def cancel_call(self, job_id: str) -> Call:
         """Ends a job, queued or running."""

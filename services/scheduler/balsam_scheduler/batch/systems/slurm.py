@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, Submission, Ticket
 from balsam_scheduler.batch.calls import Call, CannotRun, Output, Run
-from balsam_scheduler.batch.systems.commanded import Commanded, answer_for
+from balsam_scheduler.batch.systems.commanded import LIVE, Commanded, answer_for
 
 _STATES = {
     **dict.fromkeys(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD"), "QUEUED"),
@@ -20,6 +21,8 @@ _STATES = {
     "CANCELLED": "CANCELLED",
 }
 """Job state (JOB STATE CODES in squeue(1)) -> state of a launch."""
+
+_ENDED = ("ENDED", "CANCELLED")
 
 _JOB_ID = re.compile(r"^(\d+(?:;\S+)?)$", re.MULTILINE)
 _UNKNOWN = "Invalid job id specified"
@@ -60,10 +63,15 @@ class Slurm(Commanded):
         return answers
 
     def submit_call(self, wanted: Submission) -> Call:
-        """The options here win over those in the script and over variables (SBATCH_...)."""
+        """The options here win over those in the script and over variables (SBATCH_...), and these over the script.
+
+        So those do not count that would change what is recorded of the launch.
+        """
         output = str(wanted.output).replace("%", "%%")
         options = (f"--job-name={wanted.name}", f"--output={output}")
-        return Call(("sbatch", "--parsable", *wanted.flags, *options, str(wanted.script)))
+        given = {"SBATCH_TIMELIMIT": True, "SBATCH_PARTITION": wanted.queue, "SBATCH_ACCOUNT": wanted.project}
+        words = ("sbatch", "--parsable", *wanted.flags, *options, str(wanted.script))
+        return Call(words, without=tuple(name for name, value in given.items() if value))
 
     def submitted(self, output: Output) -> str:
         """``123``, or ``123;cluster``."""
@@ -71,10 +79,11 @@ class Slurm(Commanded):
         return found[1] if found else ""
 
     def query_call(self, tickets: Sequence[Ticket]) -> Call:
-        """All states: those that have ended are there for MinJobAge (300 s)."""
+        """All states: those that have ended are there for MinJobAge (300 s). Variables would narrow what is shown."""
         names = ",".join(ticket.name for ticket in tickets)
         where = _cluster(tickets[0].job_id)
-        return Call(("squeue", *where, "-h", "-t", "all", "-o", "%i|%T|%r|%j", f"--name={names}"))
+        words = ("squeue", *where, "-h", "-t", "all", "-o", "%i|%T|%r|%j", f"--name={names}")
+        return Call(words, without=("SQUEUE_*",))
 
     def read_query(self, tickets: Sequence[Ticket], output: Output) -> dict[Ticket, Answer]:
         """Lines such as ``123|PENDING|Resources|balsam-7-0f3a9c1e``."""
@@ -96,7 +105,7 @@ class Slurm(Commanded):
         return self.read_query([Ticket(name)], output)[Ticket(name)]
 
     def again_call(self, ticket: Ticket) -> Call:
-        """Variables (SQUEUE_PARTITION, ...) narrow what squeue shows, and not this."""
+        """What squeue does not show is asked for by its id, too."""
         return Call(("scontrol", *_cluster(ticket.job_id), "-o", "show", "job", _number(ticket.job_id)))
 
     def read_again(self, ticket: Ticket, output: Output) -> Answer:
@@ -121,14 +130,18 @@ class Slurm(Commanded):
 
 
 def _chosen(ticket: Ticket, rows: Sequence[Sequence[str]]) -> Answer:
-    """Of the jobs that have the name of a launch, the one with its id, else the first; the others are told."""
+    """Of the jobs that have the name of a launch one that is not over, if there is one the one with its id.
+
+    The others that are not over are told.
+    """
     if not rows:
         return Gone()
-    number, state, reason, name = next((row for row in rows if row[0] == _number(ticket.job_id)), rows[0])
+    rows = sorted(rows, key=lambda row: (_STATES.get(row[1]) in _ENDED, row[0] != _number(ticket.job_id)))
+    number, state, reason, name = rows[0]
     job_id = ticket.job_id if number == _number(ticket.job_id) else number
     answer = answer_for(Ticket(ticket.name, job_id), name, _STATES.get(state), state, _detail(state, reason))
-    others = tuple(row[0] for row in rows if row[0] != number and _STATES.get(row[1]) in ("QUEUED", "RUNNING"))
-    return Known(answer.job_id, answer.state, answer.detail, others) if isinstance(answer, Known) else answer
+    others = tuple(row[0] for row in rows[1:] if _STATES.get(row[1]) in LIVE)
+    return replace(answer, others=others) if isinstance(answer, Known) else answer
 
 
 def _number(job_id: str) -> str:
