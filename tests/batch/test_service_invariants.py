@@ -144,6 +144,7 @@ def test_nothing_is_submitted_twice_for_the_same_work(policy: Policy, scene: Sce
 
 
 @given(shapes(), st.integers(1, 300), st.integers(0, 59))
+@settings(deadline=None)
 def test_nothing_is_submitted_for_what_runs_next_while_the_first_row_runs(shape: Shape, count: int, late: int) -> None:
     """Time goes by, and the jobs that run take as long as they may: what waits behind them has its launch still."""
     rules = Policy(max_launches=400, queues=(Queue(name="x", max_launches=400, bands=(Band(1, 9, 10, 300),)),))
@@ -154,7 +155,7 @@ def test_nothing_is_submitted_for_what_runs_next_while_the_first_row_runs(shape:
         for launch, row in zip(as_launches(first), rows, strict=True)
     )
     running, waiting = (Work(shape, sum(rows)),), (Work(shape, count - sum(rows)),) if count > sum(rows) else ()
-    for seconds in range(0, 60 * shape.minutes + late, 30):
+    for seconds in (*range(late, 60 * shape.minutes, 4 * shape.minutes + 1), 60 * shape.minutes + late):
         then = Scene(NOW + seconds, SPARE, waiting, running, launches, memory=first.memory)
         assert plan(rules, then).launches == (), seconds
 

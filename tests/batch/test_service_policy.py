@@ -84,7 +84,7 @@ BAND = "[[queue]]\n[[queue.band]]\n"
         ("[[queue]]\njob_mode = 'x'\n[[queue.band]]", "x, [[queue]] 1: job_mode = 'x' must be one of auto, mpi"),
         ("[[queue]]\nname = 'a b'\n[[queue.band]]", "x, [[queue]] 1: name = 'a b': must hold no blanks"),
         ('[[queue]]\nproject = "a\\n"\n[[queue.band]]', "x, [[queue]] 1: project = 'a\\n': must hold no blanks"),
-        ('[[queue]]\nsched_flags = "-U \'x"\n[[queue.band]]', "x, [[queue]] 1: \"-U 'x\" does not split into words"),
+        ('[[queue]]\nsched_flags = "-U \'x"\n[[queue.band]]', 'x, [[queue]] 1: "-U \'x" does not split into words'),
         (BAND * 2, "x: [[queue]] name = '' is there 2 times; join them"),
     ],
 )
