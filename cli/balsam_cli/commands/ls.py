@@ -36,8 +36,8 @@ def command(what: str, watch: bool, as_json: bool, **given: Any) -> None:
     for option, value in (("tree", wanted.tree), ("history", wanted.history), ("watch", watch)):
         if value and (what != "jobs" or wanted.by_states):
             raise click.UsageError(f"--{option} is for lists of jobs")
-    for option, value in (("name", wanted.name), ("id", wanted.ids), ("wf", wanted.workflow)):
-        if value and what == "launches":
+    for option, chosen in (("name", wanted.name), ("id", wanted.ids), ("wf", wanted.workflow)):
+        if chosen and what == "launches":
             raise click.UsageError(f"--{option}: launches have none; choose them with --state")
     if wanted.by_states and what == "launches":
         raise click.UsageError("--by-states is for lists of jobs")

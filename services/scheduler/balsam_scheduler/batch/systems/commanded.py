@@ -167,7 +167,8 @@ def one_of(answers: Iterable[Answer]) -> Answer:
     if live:
         return replace(live[0], others=tuple(answer.job_id for answer in live[1:]))
     unclear = [answer for answer in answers if isinstance(answer, CannotTell)]
-    return next(iter((*unclear, *known)), Gone())
+    others: list[Answer] = [*unclear, *known, Gone()]
+    return others[0]
 
 
 def answer_for(ticket: Ticket, name: str, state: str | None, said: str, detail: str = "") -> Answer:
