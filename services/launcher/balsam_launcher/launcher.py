@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import socket
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -89,7 +90,8 @@ class Launcher:
         """Why it cannot go on, once it cannot."""
         self._grace = site.settings.kill_grace_seconds
         environ = base_environment(os.environ)
-        self._around = Surroundings(site.path, environ, nodes, options.job_mode, mpi)
+        self._scratch = tempfile.TemporaryDirectory(prefix="balsam-launcher-", ignore_cleanup_errors=True)
+        self._around = Surroundings(site.path, environ, nodes, options.job_mode, mpi, self._scratch.name)
         self._node_kinds = [
             session_service_pb2.WorkRequest.NodeKind(count=count, cores=cores, gpus=gpus)
             for count, cores, gpus in self.pool.placement.kinds(_MOST_NODE_KINDS)
@@ -192,6 +194,7 @@ class Launcher:
         out_of_reach = any(not self._agents.serves(leased.agent) for leased in self.pool.handed_over)
         await self.worker.close(end_session=not out_of_reach)
         await self._agents.close()
+        self._scratch.cleanup()
 
     def stop(self, reason: str) -> None:
         """Stops all runs, gives back the rest; `done` follows. A second call shortens the grace."""

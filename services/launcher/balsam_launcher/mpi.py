@@ -17,6 +17,7 @@ from balsam.settings import Settings
 from balsam_launcher.run_commands import TEMPLATES, MpiRun, gpu_words
 
 _VERSION_SECONDS = 20
+_ENV = "/usr/bin/env"
 _AUTO_ORDER = ("intelmpi", "mpich", "pals", "openmpi")
 
 
@@ -45,6 +46,8 @@ class Mpi:
         """The whole command line of a run whose own command is `words`."""
         template = TEMPLATES[self.name]
         wrapper = self.default_sigpipe if self.ignore_sigpipe else ()
+        if template.hidden:
+            wrapper = (_ENV, *(word for name in template.hidden for word in ("-u", name)))
         before = [*template.words(run), *self.options, *run.flags]
         return [self.program, *before, *wrapper, *gpu_words(template, run), *words]
 

@@ -17,7 +17,7 @@ from balsam_launcher.frames import Order, Start
 from balsam_launcher.leased import LeasedJob
 from balsam_launcher.mpi import Mpi, NoMpi, aborting_python, has_mpi4py
 from balsam_launcher.nodes import Node
-from balsam_launcher.run_commands import MpiRun, run_variables
+from balsam_launcher.run_commands import MpiRun, run_variables, session_variables
 
 _has_mpi4py = functools.cache(has_mpi4py)
 
@@ -32,6 +32,7 @@ class Surroundings:
         nodes: the launcher's nodes.
         job_mode: the launcher's mode.
         mpi: the MPI run command.
+        scratch: a directory on this host for what lasts no longer than the launcher.
     """
 
     site_path: Path
@@ -39,6 +40,7 @@ class Surroundings:
     nodes: Sequence[Node]
     job_mode: str
     mpi: Mpi | NoMpi
+    scratch: str
 
     @functools.cached_property
     def alone(self) -> bool:
@@ -99,6 +101,7 @@ def _under_mpi(
     nodes = [around.nodes[node] for node in leased.nodes]
     run = _mpi_run(leased, nodes, variables, around)
     variables.update(run_variables(around.mpi.name, run, around.base))
+    variables.update(session_variables(around.mpi.name, f"{around.scratch}/{leased.run_id}", around.base))
     return around.mpi.command(run, command), around.mpi.ignore_sigpipe
 
 

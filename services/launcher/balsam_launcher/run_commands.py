@@ -146,6 +146,7 @@ class Template:
         rank: variables that tell a rank its number on its node, or among all; the first that is set counts.
         ignore_sigpipe: it must be started with SIGPIPE ignored.
         assigns_gpus: it gives each rank whole GPUs by itself.
+        hidden: variables for the command itself, of which its ranks must not know.
     """
 
     program: str
@@ -154,6 +155,11 @@ class Template:
     rank: tuple[str, ...]
     ignore_sigpipe: bool = False
     assigns_gpus: bool = False
+    hidden: tuple[str, ...] = ()
+
+
+_SESSIONS = "OMPI_MCA_orte_local_tmpdir_base"
+_OTHER_SESSIONS = ("OMPI_MCA_orte_tmpdir_base", "OMPI_MCA_orte_no_session_dirs")
 
 
 TEMPLATES: dict[str, Template] = {
@@ -161,7 +167,10 @@ TEMPLATES: dict[str, Template] = {
     "mpich": Template(
         "mpiexec", ("hydra build details",), _hydra, ("MPI_LOCALRANKID", "PMI_RANK"), ignore_sigpipe=True
     ),
-    "openmpi": Template("mpiexec", ("open mpi", "openrte"), _openmpi, ("OMPI_COMM_WORLD_LOCAL_RANK",)),
+    # Its ranks would take the variable for a contradiction to what it tells them.
+    "openmpi": Template(
+        "mpiexec", ("open mpi", "openrte"), _openmpi, ("OMPI_COMM_WORLD_LOCAL_RANK",), hidden=(_SESSIONS,)
+    ),
     "intelmpi": Template("mpiexec", ("intel(r) mpi",), _intelmpi, ("MPI_LOCALRANKID", "PMI_RANK"), ignore_sigpipe=True),
     "srun": Template("srun", (), _srun, ("SLURM_LOCALID",)),
     "aprun": Template("aprun", (), _aprun, ("ALPS_APP_PE",)),
@@ -199,3 +208,19 @@ def run_variables(name: str, run: MpiRun, environ: Mapping[str, str]) -> dict[st
         # Open MPI 4 and 5: on this host alone, no step, and no look at the allocation's other nodes.
         found |= dict.fromkeys(("OMPI_MCA_ras", "OMPI_MCA_plm", "PRTE_MCA_ras", "PRTE_MCA_plm"), "^slurm")
     return found
+
+
+def session_variables(name: str, directory: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that keep the files of one run command apart from those of others that begin or end at this moment.
+
+    Open MPI 4 makes one directory for each host and user, and removes it when it is empty: of a thousand runs that
+    overlap, one or two fail, because theirs was there and then was not.
+
+    Args:
+        name: which of `TEMPLATES`.
+        directory: of this run alone, on the host of the run command; need not exist.
+        environ: the environment; what the user has set there stays.
+    """
+    if name != "openmpi" or any(variable in environ for variable in (_SESSIONS, *_OTHER_SESSIONS)):
+        return {}
+    return {_SESSIONS: directory}

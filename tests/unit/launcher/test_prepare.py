@@ -23,7 +23,8 @@ TWO = (Node("n1", 4, 1, ("0", "1"), local=True), Node("n2", 4, 1, ("0", "1")))
 
 
 def around(mpi: Mpi | NoMpi = MPI, mode: str = "auto", nodes: tuple[Node, ...] = TWO, **variables: str) -> Surroundings:
-    return Surroundings(Path("/site"), {"PATH": "/usr/bin", "HOME": "/home/ada", **variables}, nodes, mode, mpi)
+    base = {"PATH": "/usr/bin", "HOME": "/home/ada", **variables}
+    return Surroundings(Path("/site"), base, nodes, mode, mpi, "/scratch")
 
 
 def leased(
@@ -153,3 +154,13 @@ def test_where_ids_differ_between_nodes_gpus_are_counted() -> None:
     mixed = (Node("n1", 4, 1, ("GPU-a",), local=True), Node("n2", 4, 1, ("0",)))
     start = make_start(leased(nodes=mixed, args="a", num_nodes=2, gpus_per_rank=1), around(nodes=mixed))
     assert start.argv[start.argv.index("/bin/sh") + 4] == "0"
+
+
+def test_runs_of_open_mpi_share_no_session_directory() -> None:
+    """Open MPI 4 removes it at the end of one run under the feet of the next."""
+    name, other = "OMPI_MCA_orte_local_tmpdir_base", "OMPI_MCA_orte_tmpdir_base"
+    open_mpi = Mpi("openmpi", "/mpi/mpiexec")
+    assert make_start(leased(args="a", ranks_per_node=2), around(open_mpi)).variables[name] == "/scratch/5"
+    assert name not in make_start(leased(args="a", ranks_per_node=2), around()).variables
+    own = make_start(leased(args="a", ranks_per_node=2), around(open_mpi, **{other: "/local"}))
+    assert name not in own.variables
