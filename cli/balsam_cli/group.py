@@ -31,6 +31,7 @@ COMMANDS = {
     "Look": {
         "ls": "List jobs, applications, workflows or launches.",
         "show": "Show one job with its history.",
+        "why": "Say why a job is not running, and what would start it.",
         "logs": "Show the output of a job.",
         "log": "Show the logs of services and launchers.",
     },
