@@ -96,6 +96,10 @@ class Credit:
     ranks_per_node: int = 0
     node_kinds: Sequence[NodeKind] = ()
     """None: its nodes have any number of cores and GPUs."""
+    closing: bool = False
+    """It starts nothing more. This and the next are for people; what is granted depends on the others."""
+    closed_nodes: int = 0
+    """So many of its nodes get nothing now."""
 
 
 @dataclass(slots=True)
@@ -472,6 +476,14 @@ _GOING_ON = (f"state IN ({_MOVING_LIST})", "session IS NOT NULL")
 
 def _exists(tx: Tx, condition: str, parameters: dict[str, Any]) -> bool:
     return bool(tx.sql.run(f"SELECT 1 FROM job WHERE {condition} LIMIT 1", **parameters))
+
+
+def holder(tx: Tx, job_ids: Sequence[str]) -> int | None:
+    """Key of the session that holds the first of these jobs; None: none does, or there is no such job."""
+    for key in tx.keys_of(job_ids).values():
+        session: int | None = tx.sql.run("SELECT session FROM job WHERE key = :key", key=key)[0][0]
+        return session
+    return None
 
 
 # What comes back
