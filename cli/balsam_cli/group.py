@@ -17,6 +17,8 @@ COMMANDS = {
         "doctor": "Check the site, and name fixes.",
         "which": "Show the site in use, or all known ones.",
         "activate": "Print the shell lines that point a shell at a site.",
+        "server": "Say who may use the site, and from where.",
+        "login": "Log in to a site of somebody else.",
     },
     "Jobs": {
         "app": "Register an application.",

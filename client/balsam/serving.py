@@ -1,4 +1,7 @@
-"""What every service does alike: one process a site, a Unix socket, credentials, health, errors, a clean stop."""
+"""What every service does alike: one process a site, a Unix socket, credentials, health, errors, a clean stop.
+
+A job store may listen at a port as well (`SecurePort`); the same credentials count there.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError,
 from balsam.locks import ServiceLock as ServiceLock
 from balsam.logs import keep_small
 from balsam.rpc import CHANNEL_OPTIONS, OTHER_VERSION, VERSION_KEY, pack_error, status_code
+from balsam.secure_port import SecurePort
 from balsam.site import Site, read_owner_token
 from balsam.version import VERSION, works_with
 
@@ -41,6 +45,9 @@ SERVER_OPTIONS = (
     # Of more than 1,000 calls that wait for their turn gRPC cancels some at random, without a word.
     ("grpc.server.max_pending_requests", 50_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
+    # Who connects from afar proves to be a client soon, or is let go; and asks now and then whether we live.
+    ("grpc.server_handshake_timeout_ms", 20_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 )
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 STOP_SECONDS = 2.0
@@ -203,8 +210,8 @@ async def _refuse(context: Any, method: str, error: Exception) -> None:
 
 
 def owner_only(site: Site) -> Authorize:
-    """Accepts the owner's token and nothing else."""
-    expected = read_owner_token(site).encode()
+    """Accepts the owner's token and nothing else; of a process at somebody else's site, that of its user's login."""
+    expected = (read_owner_token(site) if site.is_own else site.token()).encode()
     owner = Caller(user=user_name(), role="owner")
 
     def authorize(method: str, token: str) -> Caller:
@@ -246,15 +253,16 @@ def binding(path: Path) -> Iterator[str]:
 
 
 class Service:
-    """A gRPC server on the site's Unix socket, from lock to clean stop.
+    """A gRPC server on the site's Unix socket, and on a port if given one, from lock to clean stop.
 
     Usage: make it, add servicers to `server`, then `await run()`.
     """
 
-    def __init__(self, site: Site, name: str, authorize: Authorize) -> None:
+    def __init__(self, site: Site, name: str, authorize: Authorize, port: SecurePort | None = None) -> None:
         self.site = site
         self.name = name
         self.stopping = asyncio.Event()
+        self._port = port
         self._info: dict[str, Any] = {}
         self._watch: asyncio.Task[None] | None = None
         options = (*SERVER_OPTIONS, ("grpc.max_concurrent_streams", 2000))
@@ -270,6 +278,8 @@ class Service:
         """
         with binding(self.site.socket(self.name)) as address:
             self.server.add_insecure_port(address)
+            if self._port is not None:
+                self._port.bind(self.server)
             await self.server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         if ready:
@@ -280,6 +290,7 @@ class Service:
             "version": VERSION,
             "start_time": time.time(),
             "address": self.site.address(self.name),
+            **({"listen": str(self._port.address)} if self._port is not None else {}),
             **info,
         }
         self._say_what_we_are()

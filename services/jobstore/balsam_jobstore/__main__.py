@@ -7,16 +7,18 @@ import asyncio
 import errno
 import logging
 import os
+import socket
 import sys
 import time
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from balsam import failpoints, stores
+from balsam import certificates, failpoints, stores
 from balsam.collector import collect_rarely
 from balsam.errors import BalsamError, SiteError
 from balsam.logs import keep_small, open_log
+from balsam.secure_port import SecurePort
 from balsam.serving import Service, ServiceLock
 from balsam.site import Site, open_site
 from balsam.v1.application_service_pb2_grpc import add_ApplicationServiceServicer_to_server
@@ -139,8 +141,9 @@ async def serve(site: Site, number: int = 1) -> None:
         tokens = RunTokens(read_key(site))
         authorize = authorizer(site, tokens)
         store = Store(site, database, tokens, siblings)
+        port = SecurePort(site, number) if site.settings.listen else None
         service = Service(
-            site, name, authorize if is_alone else authorizer_among(authorize, tokens, store.job_of_lease)
+            site, name, authorize if is_alone else authorizer_among(authorize, tokens, store.job_of_lease), port
         )
         await store.start()
         renewals = RenewalServer(site, store.sessions, authorize, name, is_alone=is_alone)
@@ -158,9 +161,12 @@ async def serve(site: Site, number: int = 1) -> None:
             tasks.append(asyncio.create_task(keep_running(cluster, site)))
         if holding is not None and holding.is_shared:
             tasks.append(asyncio.create_task(keep_holding(holding, service)))
+        certificates.publish(site, site.settings, socket.gethostname())  # the scheduler looks there
         await service.start(database=database.name)
         has_served = True
         log.info("the job store serves %s (pid %d, %s)", site.path, os.getpid(), database.name)
+        if port is not None:
+            log.info("it listens on %s, with TLS", port.address)
         await service.stopping.wait()
         log.info("stopping")
         for task in tasks:
