@@ -143,13 +143,18 @@ def read_connect(directory: Path) -> Endpoint | None:
     """What ``connect.json`` in a site's directory says; None: there is none, or it is not for us to read.
 
     Raises:
-        SiteError: it is damaged.
+        SiteError: it is damaged, or may be somebody else's than the owner of the site.
     """
+    file = directory / CONNECT_FILE
     try:
-        text = (directory / CONNECT_FILE).read_text()
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
-    return parse_connect(text, directory)
+    with open(descriptor, encoding="utf-8", errors="replace") as opened:
+        info, owner = os.fstat(descriptor), directory.stat().st_uid
+        if info.st_uid != owner or info.st_mode & 0o022:
+            raise SiteError(f"{file} can be changed by others than the owner of the site, and is not trusted")
+        return parse_connect(opened.read(), directory)
 
 
 def parse_connect(text: str, directory: Path) -> Endpoint:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from balsam import errors, failpoints, stores
 from balsam.forks import gate
 from balsam.ids import new_id
-from balsam.site import ENV_JOB_TOKEN, Site, read_token
+from balsam.site import ENV_JOB_TOKEN, ENV_TOKEN_FILE, Site, read_token
 from balsam.version import VERSION
 
 if TYPE_CHECKING:
@@ -311,7 +311,8 @@ class Connection:
 
     def _explained(self, problem: errors.BalsamError) -> errors.BalsamError:
         """The same problem, or what is behind it: where the services are, or what is wrong with the way to them."""
-        if problem.reason == "UNAUTHENTICATED" and not self.site.is_own and not os.environ.get(ENV_JOB_TOKEN):
+        is_of_login = not (self.site.is_own or os.environ.get(ENV_JOB_TOKEN) or os.environ.get(ENV_TOKEN_FILE))
+        if problem.reason == "UNAUTHENTICATED" and is_of_login:
             return errors.NotAllowed(
                 f"{problem}; log in again with `balsam login {self.site.path}`", reason=problem.reason
             )

@@ -124,9 +124,13 @@ class Site:
         # Services that have never run will run where somebody starts them.
         if host in ("", os.uname().nodename):
             return None
+        import dataclasses
+
+        from balsam.certificates import authority_of
         from balsam.endpoints import parse_connect
 
-        return parse_connect(text, self.path)
+        # Others may have a hand in the directory, but not in the credentials: these say whom to trust.
+        return dataclasses.replace(parse_connect(text, self.path), authority=authority_of(self))
 
     def token(self) -> str:
         """The credential of the person who uses the site. Raises SiteError if it cannot be read."""

@@ -127,11 +127,12 @@ def test_without_a_token_that_counts_a_launcher_is_refused(
 def test_the_owner_on_another_host_uses_the_site_by_its_directory(
     site: Site, services: Services, owner: Person
 ) -> None:
-    owner.says("job", "--name", "a", "--", "hostname")
+    owner.says("job", "--name", "a", "--", "bash", "-c", "hostname; balsam ls --json")
     owner.says("launcher")
     wait_for_states(site, {"a": "JOB_FINISHED"})
     (job,) = Client(site).BalsamJob.objects.all()
-    assert job.read_file_in_workdir("a.out") == "h2\n"
+    host, _, listed = job.read_file_in_workdir("a.out").partition("\n")
+    assert (host, [one["name"] for one in json.loads(listed)]) == ("h2", ["a"])
     assert [log.name for log in site.log.glob("launcher-*@h2.log")]
     status = json.loads(owner.says("status", "--json"))
     assert [(one["name"], one["state"], one["host"]) for one in status["services"]] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import click
@@ -27,9 +28,10 @@ def command(site: str, as_json: bool) -> None:
     if is_ours(site):
         raise SiteError(f"{site} is yours: no login is needed")
     login, role = log_in(site, _invitation())
+    name = shlex.quote(login.site)
     printer(as_json).one(
         {"site": login.site, "address": login.address, "path": login.path, "user": login.user, "role": role},
-        Lines([f"Logged in to {login.site} as {login.user} ({role}).", f"Next: export BALSAM_DB_PATH={login.site}"]),
+        Lines([f"Logged in to {login.site} as {login.user} ({role}).", f"Next: export BALSAM_DB_PATH={name}"]),
     )
 
 

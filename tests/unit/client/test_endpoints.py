@@ -14,7 +14,7 @@ from balsam import logins, stores
 from balsam.certificates import authority_of, publish
 from balsam.endpoints import AwaySite, as_seen_here
 from balsam.errors import NotAllowed, SiteError, Unavailable, ValidationError
-from balsam.logging_in import split
+from balsam.logging_in import log_in, split
 from balsam.logins import Login, MemberSite
 from balsam.rpc import Connection, metadata
 from balsam.site import Site, find_site, open_site
@@ -148,6 +148,27 @@ def test_whom_to_trust_is_what_the_login_says(others: Path, site: Site) -> None:
     found = open_site(others)
     assert isinstance(found, MemberSite)
     assert found.endpoint().authority == authority_of(site)
+
+
+def test_the_owner_trusts_their_own_credentials_only(site: Site) -> None:
+    publish(site, site.settings, "elsewhere")
+    file = site.path / "connect.json"
+    file.write_text(file.read_text().replace("BEGIN", "FORGED"))
+    endpoint = site.endpoint()
+    assert endpoint is not None
+    assert endpoint.authority == authority_of(site)
+
+
+def test_a_file_that_others_can_change_is_not_trusted(others: Path, tmp_path: Path) -> None:
+    file = others / "connect.json"
+    for mode in (0o664, 0o646):
+        file.chmod(mode)
+        with pytest.raises(SiteError, match="is not trusted"):
+            log_in(str(others), TOKEN)
+    file.rename(tmp_path / "elsewhere.json")
+    file.symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(SiteError, match="is not a Balsam site"):
+        log_in(str(others), TOKEN)
 
 
 def test_a_damaged_login_says_what_to_do(site: Site) -> None:
