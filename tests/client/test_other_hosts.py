@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,11 @@ HERE = socket.gethostname()
 
 
 @pytest.fixture
-def site(tmp_path: Path, hosts: Hosts) -> Site:
-    """A site whose services are to run on h1, at its address."""
-    return make_listening_site(tmp_path, host=hosts.address("h1"))
+def site(hosts: Hosts) -> Iterator[Site]:
+    """A site whose services are to run on h1, at its address. Its path is short: sockets lie in the site, not in /tmp,
+    which the two hosts of these tests share."""
+    with tempfile.TemporaryDirectory(prefix="balsam-") as directory:
+        yield make_listening_site(Path(directory), host=hosts.address("h1"))
 
 
 @pytest.fixture(name="services")
