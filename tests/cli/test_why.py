@@ -555,6 +555,32 @@ def test_the_policy_allows_none_for_it(why: Why, jobs: Jobs, site: Site) -> None
     has_run(jobs, job_id)
 
 
+# The warning when a job is added, by the same rules
+
+
+def test_a_job_that_no_node_can_hold_is_warned_about(balsam: Balsam, site: Site) -> None:
+    asks = ("job", "--name", "a", "--gpus-per-rank", "2", "--", "true")
+    assert "no launcher is at work" in balsam(*asks).err
+    with running_launcher(site, "--persistent", "--gpus-per-node", "1", "--time-limit-minutes", "30"):
+        wait_until(lambda: "at most 1" in balsam(*asks).err, what="the launcher tells of its GPUs", site=site)
+        assert "note: no node has 2 GPUs: nothing at work can run this" in balsam(*asks).err
+        bound = ("job", "--cpu-affinity", "depth", "--threads-per-rank", "5000", "--", "true")
+        assert "no node has 5000 cores to be bound to" in balsam(*bound).err
+        assert "of the 60 minutes" in balsam("job", "--wall-time-minutes", "60", "--", "true").err
+        assert balsam("job", "--gpus-per-rank", "1", "--", "true").err == ""
+
+
+def test_without_a_launcher_the_settings_say_what_a_node_has(balsam: Balsam, site: Site) -> None:
+    settings = site.path / SETTINGS_FILE
+    before = settings.read_text()
+    settings.write_text(before.replace("gpus_per_node = 0", "gpus_per_node = 1"))
+    try:
+        said = balsam("job", "--gpus-per-rank", "2", "--", "true").err
+    finally:
+        settings.write_text(before)
+    assert said == "note: no node has 2 GPUs: by settings.toml (gpus_per_node) each has 1\n"
+
+
 # What is asked
 
 
