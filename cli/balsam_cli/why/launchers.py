@@ -83,7 +83,8 @@ def _obstacle(scene: Scene, launcher: Launcher) -> str:
 
 def _text(scene: Scene, condition: str, launcher: Launcher) -> str:
     """What keeps this launcher, to follow its name."""
-    ahead = f"{count(scene.ahead, 'job')} start{'s' if scene.ahead == 1 else ''} before it"
+    most = "up to " if scene.ahead_at_most else ""
+    ahead = f"{most}{count(scene.ahead, 'job')} start{'s' if scene.ahead == 1 else ''} before it"
     if condition == CLOSING:
         return "starts nothing more: it is draining or stopping"
     if condition == SET_ASIDE:
