@@ -572,11 +572,15 @@ def _apply(tx: Tx, row: Row, session: Session, report: Report) -> None:
     tx.release(row)
 
 
+MOST_SPARED = 10
+"""Up to this attempt of a job, a run that was lost may use up no restart: it may be the job that breaks its nodes."""
+
+
 def _give_back(tx: Tx, row: Row, report: Report) -> None:
     """A launcher ends a lease: a run that never started was no attempt; one that was stopped under us goes on."""
     if row.state == _RUNNING:
         row.lost = 1
-        row.restarts += not report.spared
+        row.restarts += not (report.spared and row.attempt <= MOST_SPARED)
         tx.move(row, (int(State.RUN_TIMEOUT),), Actor.LAUNCHER, report.message or "the run was stopped")
     elif row.tries != 0 and row.state in RUNNABLE and not report.passages:
         row.attempt -= 1
