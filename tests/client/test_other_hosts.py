@@ -27,11 +27,16 @@ HERE = socket.gethostname()
 
 
 @pytest.fixture
-def site(hosts: Hosts) -> Iterator[Site]:
-    """A site whose services are to run on h1, at its address. Its path is short: sockets lie in the site, not in /tmp,
-    which the two hosts of these tests share."""
+def place() -> Iterator[Path]:
+    """Where a site has a short path: so its sockets lie in it, and not in /tmp, which the hosts of these tests share."""
     with tempfile.TemporaryDirectory(prefix="balsam-") as directory:
-        yield make_listening_site(Path(directory), host=hosts.address("h1"))
+        yield Path(directory)
+
+
+@pytest.fixture
+def site(place: Path, hosts: Hosts) -> Site:
+    """A site whose services are to run on h1, at its address."""
+    return make_listening_site(place, host=hosts.address("h1"))
 
 
 @pytest.fixture(name="services")
@@ -150,8 +155,8 @@ def test_the_owner_on_another_host_uses_the_site_by_its_directory(
         assert f"the services of {site.path} run on {HERE}: use balsam there" in done.stderr
 
 
-def test_where_it_does_not_listen_the_host_is_named(hosts: Hosts, tmp_path: Path) -> None:
-    site = make_listening_site(tmp_path, listen="")
+def test_where_it_does_not_listen_the_host_is_named(hosts: Hosts, place: Path, tmp_path: Path) -> None:
+    site = make_listening_site(place, listen="")
     environ = environ_of(tmp_path / "owner", BALSAM_DB_PATH=str(site.path))
     owner = Person(on_host(hosts.words("h2"), "h2"), environ)
     with services(site, words=hosts.words("h1")):
