@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from balsam.directories import by_descriptor, open_below, open_directory
+from balsam_scheduler import copying
 from balsam_scheduler.staging import Tools, stage_in, stage_out
 
 JOB_ID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -29,7 +30,7 @@ class Scene:
         self.target = root / "target"
         self.outside = root / "outside"
         for directory in (self.workdir, self.source, self.target, self.outside):
-            for name in ("a.dat", "sub/b.dat", "sub/deep/c.dat"):
+            for name in ("a.dat", "sub/a.dat", "sub/b.dat", "sub/deep/c.dat"):
                 (directory / name).parent.mkdir(parents=True, exist_ok=True)
                 (directory / name).write_text(f"{directory.name} {name}")
 
@@ -126,6 +127,24 @@ def test_a_link_that_comes_between_look_and_use_leads_nowhere(tmp_path: Path, ru
             assert moment > 0
             return
     pytest.fail(f"more than {MOST_LOOKS} looks")
+
+
+def test_a_link_that_comes_while_files_take_their_places_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last look: files are moved from where they were fetched to."""
+    scene = Scene(tmp_path)
+    before, move = scene.outside_now(), os.replace
+
+    def swap_and_move(source: Path, target: Path) -> None:
+        if Path(target).name in ("a.dat", "b.dat"):
+            swap(scene.workdir / "sub", scene.outside / "sub")
+        move(source, target)
+
+    monkeypatch.setattr(copying.os, "replace", swap_and_move)
+    _failure(run_stage_in, scene, lambda: None)
+    assert (scene.workdir / "sub").is_symlink()
+    assert scene.outside_now() == before
 
 
 def _failure(run: Run, scene: Scene, check: Callable[[], None]) -> str:
