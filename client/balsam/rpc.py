@@ -96,6 +96,7 @@ VERSION_KEY = "balsam-version"
 OTHER_VERSION = "OTHER_VERSION"
 """Reason of a NotAllowed where the two sides are of versions that do not work together."""
 
+_MOST_ERROR_BYTES = 1500
 _REFUSED = ("Connection refused", "No such file or directory")
 _WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING, UNREACHABLE, NO_DATABASE, stores.OTHER_STORE})
 _AWAY = frozenset({NOT_RUNNING, UNREACHABLE})
@@ -124,12 +125,21 @@ def pack_error(error: errors.BalsamError) -> bytes:
 
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
     if error.field:
-        info.metadata["field"] = error.field
+        info.metadata["field"] = error.field[:200]
     packed = any_pb2.Any()
     packed.Pack(info)
     code = getattr(grpc.StatusCode, status_code(error)).value[0]
-    status = status_pb2.Status(code=code, message=str(error), details=[packed])
+    status = status_pb2.Status(code=code, message=shortened(str(error)), details=[packed])
     return bytes(status.SerializeToString())
+
+
+def shortened(text: str) -> str:
+    """The text of an error, as long as it may be: gRPC drops answers whose metadata, in which it travels twice and
+    once as `%C3%A9` and the like, has more than 8 KiB."""
+    data = text.encode(errors="replace")
+    if len(data) <= _MOST_ERROR_BYTES:
+        return data.decode()
+    return data[:_MOST_ERROR_BYTES].decode(errors="ignore") + " ..."
 
 
 def unpack_error(error: grpc.RpcError, service: str = "the job store") -> errors.BalsamError:

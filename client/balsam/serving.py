@@ -26,11 +26,13 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
+from balsam import request_limits
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError, ValidationError
 from balsam.locks import ServiceLock as ServiceLock
 from balsam.logs import keep_small
-from balsam.rpc import CHANNEL_OPTIONS, OTHER_VERSION, VERSION_KEY, pack_error, status_code
+from balsam.rpc import CHANNEL_OPTIONS, OTHER_VERSION, VERSION_KEY, pack_error, shortened, status_code
 from balsam.secure_port import SecurePort
+from balsam.shares import Shares
 from balsam.site import Site, read_owner_token
 from balsam.version import VERSION, works_with
 
@@ -85,6 +87,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._authorize = authorize
         self._handlers: dict[str, Any] = {}
         self._streams: set[asyncio.Task[Any]] = set()
+        self._shares = Shares()
         self._ending = False
 
     def end_streams(self) -> None:
@@ -125,7 +128,9 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def _unary(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]]) -> Any:
         async def handle(request: Any, context: Any) -> Any:
             try:
-                return await inner(await self._enter(method, request, context), context)
+                request = await self._enter(method, request, context)
+                with self._shares.taken(CALLER.get()):
+                    return await inner(request, context)
             except Exception as error:
                 await _refuse(context, method, error)
 
@@ -137,8 +142,10 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             assert stream is not None
             self._streams.add(stream)
             try:
-                async for response in inner(await self._enter(method, request, context), context):
-                    yield response
+                request = await self._enter(method, request, context)
+                with self._shares.taken(CALLER.get(), stream=True):
+                    async for response in inner(request, context):
+                        yield response
             except asyncio.CancelledError:
                 if not self._ending:
                     raise
@@ -159,9 +166,10 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 _check_version(value)
         caller = self._authorize(method, token)
         CALLER.set(caller if isinstance(caller, Caller) else await caller)
-        if isinstance(request, _Malformed):
-            _reject_malformed(request)
-        return _checked(request) if hasattr(request, "__aiter__") else request
+        if hasattr(request, "__aiter__"):
+            return _checked(request)
+        _check_request(request)
+        return request
 
 
 def _check_version(theirs: str) -> None:
@@ -175,9 +183,14 @@ def _check_version(theirs: str) -> None:
 
 async def _checked(requests: Any) -> AsyncIterator[Any]:
     async for request in requests:
-        if isinstance(request, _Malformed):
-            _reject_malformed(request)
+        _check_request(request)
         yield request
+
+
+def _check_request(request: Any) -> None:
+    if isinstance(request, _Malformed):
+        _reject_malformed(request)
+    request_limits.check(request)
 
 
 def _reject_malformed(request: _Malformed) -> NoReturn:
@@ -203,10 +216,11 @@ async def _refuse(context: Any, method: str, error: Exception) -> None:
         log.exception("unexpected error in %s", method)
         await context.abort(grpc.StatusCode.INTERNAL, "an internal error, see the service's log")
         return
+    text = shortened(str(error))
     if error.reason == "UNAUTHENTICATED":
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, text)
     context.set_trailing_metadata((("grpc-status-details-bin", pack_error(error)),))
-    await context.abort(getattr(grpc.StatusCode, status_code(error)), str(error)[:4000])
+    await context.abort(getattr(grpc.StatusCode, status_code(error)), text)
 
 
 def owner_only(site: Site) -> Authorize:

@@ -147,7 +147,8 @@ def checked(table: type[Any], values: dict[str, Any], where: str) -> dict[str, A
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind:
-            raise SiteError(f"{where}: {key} = {value!r} must be {_KINDS[kind]}, for example {field.default!r}")
+            shown = "..." if key in _SECRET else repr(value)
+            raise SiteError(f"{where}: {key} = {shown} must be {_KINDS[kind]}, for example {field.default!r}")
         least, most, choices = (field.metadata[name] for name in ("least", "most", "choices"))
         if least is not None and not value >= least:
             raise SiteError(f"{where}: {key} = {value!r} must be at least {least}")
@@ -159,6 +160,8 @@ def checked(table: type[Any], values: dict[str, Any], where: str) -> dict[str, A
     return clean
 
 
+_SECRET = frozenset({"database"})
+"""Settings that may hold a password: errors do not repeat them."""
 _KINDS = {str: "a text", int: "a whole number", float: "a number"}
 
 
@@ -187,5 +190,6 @@ def replaced(text: str, name: str, value: str) -> str:
     except tomllib.TOMLDecodeError:
         same = False
     if not same:
-        raise SiteError(f"the setting {name} cannot be changed in this file; write it as: {name} = {json.dumps(value)}")
+        shown = '"..."' if name in _SECRET and "://" in value else json.dumps(value)
+        raise SiteError(f"the setting {name} cannot be changed in this file; write it as: {name} = {shown}")
     return new

@@ -28,7 +28,7 @@ HERE = socket.gethostname()
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """Where a site has a short path: so its sockets lie in it, and not in /tmp, which the hosts of these tests share."""
+    """Where a site has a short path: its sockets lie in it, and not in /tmp, which the hosts of these tests share."""
     with tempfile.TemporaryDirectory(prefix="balsam-") as directory:
         yield Path(directory)
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from balsam.commands import command_line, job_variables, output_name, split, with_envscript
+from balsam.commands import (
+    absolute_only,
+    command_line,
+    find_executable,
+    job_variables,
+    output_name,
+    split,
+    with_envscript,
+)
 from balsam.commands import run_variables as variables_of_run
 from balsam.errors import ValidationError
 from balsam.v1 import job_pb2
@@ -43,6 +52,33 @@ class Surroundings:
     scratch: str
 
     @functools.cached_property
+    def bash(self) -> str:
+        """The shell that sources envscripts. Looks at files."""
+        return find_executable("bash", absolute_only(self.base["PATH"])) or "/bin/bash"
+
+    @functools.cached_property
+    def _roots(self) -> list[str]:
+        return [f"{self.site_path}/data"]
+
+    def root_of(self, directory: str) -> str:
+        """The site's data directory, as the path of a working directory begins: the job store may know the site by
+        another path than this launcher. Looks at links, once for each such path.
+
+        Raises:
+            ValidationError: it is not under the data directory.
+        """
+        for root in self._roots:
+            if directory.startswith(f"{root}/"):
+                return root
+        place = os.path.realpath(self._roots[0])
+        ends = [at for at, letter in enumerate(directory) if letter == "/" and at]
+        for root in (directory[:end] for end in ends):  # the shortest: further on, others may have put links
+            if os.path.realpath(root) == place:
+                self._roots.append(root)
+                return root
+        raise ValidationError(f"the working directory {directory} is not under {self._roots[0]}")
+
+    @functools.cached_property
     def alone(self) -> bool:
         """This host is all there is, and no batch system knows it by a name: run commands need not be told."""
         return len(self.nodes) == 1 and self.nodes[0].local and not allocation.system_of(self.base)
@@ -68,7 +104,7 @@ def make_start(leased: LeasedJob, around: Surroundings) -> Start:
         words = _script_words(leased, words)
         # Behind an envscript, PATH is not known before.
         needs = "" if envscript else words[0]
-    command = with_envscript(words, envscript, environ)
+    command = with_envscript(words, envscript, environ, around.bash) if envscript else words
     if leased.need.mpi:
         command, ignore_sigpipe = _under_mpi(leased, command, variables, around)
     elif leased.seats is not None and leased.need.gpus:
@@ -89,6 +125,7 @@ def make_start(leased: LeasedJob, around: Surroundings) -> Start:
         share,
         cores,
         job.threads_per_core or 1,
+        around.root_of(job.working_directory) if job.working_directory and not job.user_workdir else "",
     )
 
 
