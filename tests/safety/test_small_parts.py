@@ -55,7 +55,9 @@ def test_no_mpi_run_command_is_taken_from_where_one_is(tmp_path: Path, monkeypat
 
 
 def test_the_shell_of_an_envscript_is_named_by_its_path(tmp_path: Path) -> None:
-    around = Surroundings(tmp_path, {"PATH": f":.:{os.environ['PATH']}"}, (), "auto", mpi.NoMpi(""), "")
+    around = Surroundings(
+        tmp_path, tmp_path / "data", {"PATH": f":.:{os.environ['PATH']}"}, (), "auto", mpi.NoMpi(""), ""
+    )
     assert around.bash.startswith("/")
     words = with_envscript(["a"], "-x", {}, around.bash)
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -164,7 +166,7 @@ def test_a_site_that_is_reached_through_a_link_works(tmp_path: Path, monkeypatch
     (tmp_path / "real" / "data").mkdir(parents=True)
     (tmp_path / "site").symlink_to("real")
     (tmp_path / "real" / "data" / "loop").symlink_to(".")
-    around = Surroundings(tmp_path / "real", {"PATH": ""}, (), "auto", mpi.NoMpi(""), "")
+    around = Surroundings(tmp_path / "real", tmp_path / "real" / "data", {"PATH": ""}, (), "auto", mpi.NoMpi(""), "")
     directory = tmp_path / "site" / "data" / "w" / "j"
     assert around.root_of(str(directory)) == str(tmp_path / "site" / "data")
     pid, _ = Spawner().start(_start(directory, around.root_of(str(directory))))

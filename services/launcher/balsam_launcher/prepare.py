@@ -37,6 +37,7 @@ class Surroundings:
 
     Attributes:
         site_path: the site.
+        data: where its working directories are.
         base: environment that the agent gives to every run.
         nodes: the launcher's nodes.
         job_mode: the launcher's mode.
@@ -45,6 +46,7 @@ class Surroundings:
     """
 
     site_path: Path
+    data: Path
     base: dict[str, str]
     nodes: Sequence[Node]
     job_mode: str
@@ -58,7 +60,7 @@ class Surroundings:
 
     @functools.cached_property
     def _roots(self) -> list[str]:
-        return [f"{self.site_path}/data"]
+        return [str(self.data)]
 
     def root_of(self, directory: str) -> str:
         """The site's data directory, as the path of a working directory begins: the job store may know the site by

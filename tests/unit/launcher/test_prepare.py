@@ -24,7 +24,7 @@ TWO = (Node("n1", 4, 1, ("0", "1"), local=True), Node("n2", 4, 1, ("0", "1")))
 
 def around(mpi: Mpi | NoMpi = MPI, mode: str = "auto", nodes: tuple[Node, ...] = TWO, **variables: str) -> Surroundings:
     base = {"PATH": "/usr/bin", "HOME": "/home/ada", **variables}
-    return Surroundings(Path("/site"), base, nodes, mode, mpi, "/scratch")
+    return Surroundings(Path("/site"), Path("/site/data"), base, nodes, mode, mpi, "/scratch")
 
 
 def leased(
