@@ -27,10 +27,10 @@ LAUNCHER, SCHEDULER = session_pb2.Session.LAUNCHER, session_pb2.Session.SCHEDULE
 class Hands:
     """One session with a job store, as a launcher without processes."""
 
-    def __init__(self, site: Site, *, launch: int | None = None) -> None:
+    def __init__(self, site: Site, *, launch: int | None = None, nodes: int = 100) -> None:
         self._site = site
         self._client = Client(site, patient=True)
-        session = session_pb2.Session(kind=LAUNCHER, host="here", pid=1, nodes=100, job_mode="auto", launch=launch)
+        session = session_pb2.Session(kind=LAUNCHER, host="here", pid=1, nodes=nodes, job_mode="auto", launch=launch)
         self.session_id = _open(self._client, session)
         self._attach([])
 
@@ -73,6 +73,10 @@ class Hands:
         (grant,) = self._grants
         self._grants = []
         return grant
+
+    def say(self, **credit: Any) -> None:
+        """Says what it could take on; nothing is waited for."""
+        self._requests.put(WorkRequest(credit=WorkRequest.Credit(grants_seen=self._seen, **credit)))
 
     def report(self, grant: lease_pb2.Grant, *states: State, release: bool = False) -> bool:
         """Reports on a run; whether that was accepted."""
