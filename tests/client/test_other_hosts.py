@@ -97,6 +97,7 @@ def test_a_launcher_on_another_host_works_and_nothing_is_readable_on_the_wire(
         member.says("job", *job, "--", "bash", "-c", "echo a-very-secret-word; balsam ls >&2")
         member.says("launcher")
         assert json.loads(member.says("ls", "--json"))[0]["state"] == "JOB_FINISHED"
+        assert member.says("run", "--", "echo", "a-very-secret-answer") == "a-very-secret-answer\n"
         _say_in_plain_text(hosts, site, "a-word-in-plain-text")
         wait_until(lambda: wire.holds("a-word-in-plain-text"), what="the wire is seen")
     assert sum(map(len, wire.packets)) > 10_000

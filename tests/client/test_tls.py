@@ -17,7 +17,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+import balsam
 from balsam import certificates, logins
+from balsam import client as clients
 from balsam.client import Client
 from balsam.errors import BalsamError, NotAllowed, Unavailable
 from balsam.logging_in import log_in
@@ -140,6 +142,10 @@ def test_who_has_logged_in_uses_the_site(shared: Site) -> None:
     assert client.site.settings.kill_grace_seconds == shared.settings.kill_grace_seconds
     assert client.site.settings.database == "sqlite"
     assert client.site.data == shared.data
+    try:
+        assert balsam.connect(shared.settings.listen).BalsamJob.objects.count() == 0
+    finally:
+        clients.reset()
 
 
 def test_settings_that_are_secret_or_of_no_use_elsewhere_are_not_told() -> None:

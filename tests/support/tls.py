@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import os
 import socket
 import ssl
@@ -25,12 +26,15 @@ from balsam.site import Site, read_owner_token
 from tests.support.components import missing
 from tests.support.sites import make_test_site
 
+_ports = itertools.count(os.getpid() * 101)
+
 
 def free_port() -> int:
-    """A port of loopback that nobody listens at now."""
-    with socket.socket() as line:
-        line.bind(("127.0.0.1", 0))
-        return int(line.getsockname()[1])
+    """A port of loopback that nobody listens at now, and that the system gives to no connection by itself."""
+    while True:
+        port = 12_000 + next(_ports) % 20_000
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def make_listening_site(directory: Path, host: str = "127.0.0.1", **settings: Any) -> Site:
