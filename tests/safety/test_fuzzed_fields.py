@@ -11,7 +11,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from tests.safety.ground import Ground, Refusal
@@ -95,6 +96,7 @@ applications = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.timeout(120 + 5 * EXAMPLES)
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(application=applications, batch=st.lists(jobs, min_size=1, max_size=6))
 def test_random_fields_get_nowhere(ground: Ground, application: dict[str, str], batch: list[dict[str, Any]]) -> None:
@@ -112,6 +114,7 @@ def test_random_fields_get_nowhere(ground: Ground, application: dict[str, str], 
             assert refused.reason == "INVALID_VALUE", refused
             assert refused.field in values, refused
             assert "\n" not in refused.message
+    event(f"{len(added)} jobs were taken")  # --hypothesis-show-statistics
     homes = []
     for job_id in added:
         job = ground.wait(job_id)
