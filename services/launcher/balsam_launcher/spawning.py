@@ -8,7 +8,7 @@ import signal
 import stat
 from collections.abc import Callable, Iterable
 
-from balsam import failpoints
+from balsam import failpoints, folders
 from balsam.commands import NOT_FOUND_CODE, NOT_STARTED_CODE, base_environment, find_executable
 from balsam_launcher.frames import Start
 from balsam_launcher.topology import cores_of_this_host, threads_of
@@ -153,7 +153,7 @@ def _enter(directory: str) -> None:
         try:
             os.mkdir(directory)  # mostly, only the last part is missing
         except (FileNotFoundError, FileExistsError):
-            os.makedirs(directory, exist_ok=True)
+            folders.make(directory)
         os.chdir(directory)
     except OSError as error:
         raise _directory_refusal(directory, error) from None

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from balsam import folders
 from balsam.commands import (
     ENV_ATTEMPT,
     ENV_JOB_ID,
@@ -155,7 +156,7 @@ class Steps:
         # Links among the directories of other jobs must not lead this one elsewhere.
         if not job.user_workdir and not inside(directory, data):
             raise StepFailed(f"the working directory {directory} is not under {self._site.data}, by a link")
-        directory.mkdir(parents=True, exist_ok=True)
+        folders.make(str(directory))
         return directory
 
     def _run_script(self, step: Step) -> None:
