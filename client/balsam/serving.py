@@ -26,6 +26,7 @@ from grpc_health.v1._async import HealthServicer
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError, ValidationError
 from balsam.locks import ServiceLock as ServiceLock
 from balsam.logs import keep_small
+from balsam.open_streams import OpenStreams
 from balsam.rpc import CHANNEL_OPTIONS, OTHER_VERSION, VERSION_KEY, pack_error, status_code
 from balsam.site import Site, read_owner_token
 from balsam.version import VERSION, works_with
@@ -55,6 +56,10 @@ class Caller:
     role: str
     job_id: str = ""
     """Of the run or script that calls; empty: a person."""
+    user_key: int = 1
+    """The user's number; 1: the owner of the site."""
+    job_key: int = 0
+    """The number of the job, if it is a run or script that calls."""
 
 
 CALLER: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller")
@@ -79,6 +84,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._handlers: dict[str, Any] = {}
         self._streams: set[asyncio.Task[Any]] = set()
         self._ending = False
+        self.open = OpenStreams()
 
     def end_streams(self) -> None:
         """Ends the streams of answers that are open; their callers are told that the service is away."""
@@ -111,7 +117,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             )
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(
-                self._unary(method, handler.stream_unary), deserialize, serialize
+                self._taking(method, handler.stream_unary), deserialize, serialize
             )
         return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), deserialize, serialize)
 
@@ -124,15 +130,31 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return handle
 
+    def _taking(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+        """A handler that takes a stream and gives one answer."""
+
+        async def collect(request: Any, context: Any) -> Any:
+            with self.open.one(CALLER.get(), method, context):
+                try:
+                    return await inner(request, context)
+                except asyncio.CancelledError:
+                    await self.open.refuse_revoked(context)
+                    raise
+
+        return self._unary(method, collect)
+
     def _streaming(self, method: str, inner: Callable[[Any, Any], AsyncIterator[Any]]) -> Any:
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
             stream = asyncio.current_task()
             assert stream is not None
             self._streams.add(stream)
             try:
-                async for response in inner(await self._enter(method, request, context), context):
-                    yield response
+                entered = await self._enter(method, request, context)
+                with self.open.one(CALLER.get(), method, context):
+                    async for response in inner(entered, context):
+                        yield response
             except asyncio.CancelledError:
+                await self.open.refuse_revoked(context)
                 if not self._ending:
                     raise
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
@@ -307,6 +329,11 @@ class Service:
             self.site.write_info(self.name, **self._info)
         except OSError as error:
             log.warning("cannot write %s.json: %s", self.name, error.strerror)
+
+    @property
+    def streams(self) -> OpenStreams:
+        """The streams that are open."""
+        return self._interceptor.open
 
     async def set_ready(self) -> None:
         """The health check says SERVING from now on."""

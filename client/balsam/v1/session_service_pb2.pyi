@@ -179,6 +179,9 @@ class ListSessionsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SESSIONS_FIELD_NUMBER: builtins.int
+    USER_FIELD_NUMBER: builtins.int
+    user: builtins.str
+    """Name of the caller, by the token: whose jobs are theirs to run."""
     @property
     def sessions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[balsam.v1.session_pb2.Session]:
         """The sessions, oldest first."""
@@ -187,8 +190,9 @@ class ListSessionsResponse(google.protobuf.message.Message):
         self,
         *,
         sessions: collections.abc.Iterable[balsam.v1.session_pb2.Session] | None = ...,
+        user: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["sessions", b"sessions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sessions", b"sessions", "user", b"user"]) -> None: ...
 
 global___ListSessionsResponse = ListSessionsResponse
 
