@@ -28,13 +28,18 @@ def add(store: Client, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def launchers(store: Client) -> list[session_pb2.Session]:
     """The launchers at work."""
+    return _launchers_and_user(store)[0]
+
+
+def _launchers_and_user(store: Client) -> tuple[list[session_pb2.Session], str]:
     answer = store.call(SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest())
-    return [session for session in answer.sessions if session.kind == session_pb2.Session.LAUNCHER]
+    return [session for session in answer.sessions if session.kind == session_pb2.Session.LAUNCHER], answer.user
 
 
 def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> None:
     """Says on stderr when nobody could ever run one of these jobs: at work, submitted, or to come by the policy."""
-    needs, takers = [_need(job) for job in jobs], [_taker(one) for one in launchers(store)]
+    at_work, user = _launchers_and_user(store)
+    needs, takers = [_need(job, user) for job in jobs], [_taker(one) for one in at_work]
     # Who is at work is asked first: most often they can, and nobody else needs to be asked for.
     text = warning(needs, takers) and warning(needs, takers + _to_come(store, takers))
     if text:
@@ -63,17 +68,24 @@ def _taker_to_come(values: Mapping[str, Any]) -> Taker:
         bound_only=launch["prescheduled_only"],
         minutes=launch["wall_minutes"],
         label=f"launch {launch['launch_id']}",
+        users=frozenset({launch["owner"]} - {""}),
     )
 
 
 def _taker(session: session_pb2.Session) -> Taker:
     launch = session.launch if session.HasField("launch") else None
-    return Taker(session.nodes, session.job_mode, session.workflow_filter, launch)
+    users = frozenset({session.user, *session.trusted_users} - {""})
+    return Taker(session.nodes, session.job_mode, session.workflow_filter, launch, users=users)
 
 
-def _need(job: Mapping[str, Any]) -> Need:
+def _need(job: Mapping[str, Any], user: str) -> Need:
     nodes = int(job.get("num_nodes", 1))
     serial = nodes == 1 and job.get("ranks_per_node", 1) == 1
     return Need(
-        str(job.get("workflow", "")), nodes, serial, job.get("queued_launch"), int(job.get("wall_time_minutes", 1))
+        str(job.get("workflow", "")),
+        nodes,
+        serial,
+        job.get("queued_launch"),
+        int(job.get("wall_time_minutes", 1)),
+        user,
     )

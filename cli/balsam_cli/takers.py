@@ -19,6 +19,8 @@ class Need:
     """The launch that it is bound to."""
     minutes: int = 1
     """How long it may take."""
+    user: str = ""
+    """Whose it is; empty: that does not matter."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,14 @@ class Taker:
     """How long it works; None: no limit is known."""
     label: str = ""
     """How it is called; empty: a launcher at work."""
+    users: frozenset[str] = frozenset()
+    """Whose jobs it runs; none: that does not matter."""
 
 
 def why_not(need: Need, taker: Taker) -> str:
     """Why a launcher never runs such a job; empty: it can."""
+    if need.user and taker.users and need.user not in taker.users:
+        return f"runs jobs of {' and '.join(sorted(taker.users))} only"
     if need.launch is not None and need.launch != taker.launch:
         return f"is not of launch {need.launch}"
     if taker.bound_only and need.launch is None:

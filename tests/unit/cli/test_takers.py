@@ -9,6 +9,7 @@ from balsam_cli.takers import Need, Taker, matches, warning, why_not
 SERIAL = Need("scan", nodes=1, serial=True)
 BOUND = Need("scan", nodes=1, serial=True, launch=7)
 MPI = Need("scan", nodes=2, serial=False)
+ANNS = Need("scan", nodes=1, serial=True, user="ann")
 LONG = Need("scan", nodes=1, serial=True, minutes=90)
 
 
@@ -16,6 +17,8 @@ LONG = Need("scan", nodes=1, serial=True, minutes=90)
     ("need", "taker", "reason"),
     [
         (SERIAL, Taker(1, "auto", ""), ""),
+        (ANNS, Taker(1, "auto", "", users=frozenset({"bob", "ann"})), ""),
+        (ANNS, Taker(1, "auto", "", users=frozenset({"bob", "cid"})), "runs jobs of bob and cid only"),
         (SERIAL, Taker(1, "mpi", "sc*"), ""),
         (SERIAL, Taker(1, "auto", "fit"), "takes workflow 'fit' only"),
         (MPI, Taker(4, "serial", ""), "takes serial jobs only"),
