@@ -32,6 +32,8 @@ COMMANDS = {
     "Look": {
         "ls": "List jobs, applications, workflows or launches.",
         "show": "Show one job with its history.",
+        "why": "Say why a job is not running, and what would start it.",
+        "failures": "Show failed jobs by cause, and run those of one cause again.",
         "logs": "Show the output of a job.",
         "log": "Show the logs of services and launchers.",
     },

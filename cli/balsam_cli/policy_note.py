@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from balsam import locks
 from balsam.errors import SiteError
 from balsam.site import Site
+
+if TYPE_CHECKING:
+    from balsam_scheduler.batch.policy import Policy
 
 SERVICE_LOCK = "service.lock"
 """In the run directory; `balsam service` holds it."""
@@ -21,29 +24,44 @@ def with_policy(text: str, site: Site, jobs: Sequence[Mapping[str, Any]]) -> str
         site: whose policy it is; without queues in one, the warning stays as it is.
         jobs: values by field.
     """
-    if not _may_have_queues(site):
-        return text
-    from balsam_scheduler.batch import policy as policies
-    from balsam_scheduler.batch.observing import spare_minutes
-    from balsam_scheduler.batch.reasons import why_never
-    from balsam_scheduler.batch.work import shape_of
-
     try:
-        policy = policies.load(site.path)
+        policy = queues_of(site)
     except SiteError as error:
         return f"{text}; {error}"
-    if policy is None or not policy.queues:
+    if policy is None:
         return text
     for job in jobs:
         if job.get("queued_launch") is not None:
             return text
-        spare = spare_minutes(site.settings.stop_margin_seconds)
-        why = why_never(policy, shape_of(job), str(job.get("workflow", "")), spare)
-        if why:
+        if why := why_never(policy, site, job):
             return f"{text}; and `balsam service` never submits a launch for {job.get('name') or 'this job'}: it {why}"
     if locks.holder(site.run / SERVICE_LOCK) is not None:
         return ""
     return f"{text}, or `balsam service`, which submits one"
+
+
+def queues_of(site: Site) -> Policy | None:
+    """The policy of a site; None: it names no queue.
+
+    Raises:
+        SiteError: it is not valid.
+    """
+    if not _may_have_queues(site):
+        return None
+    from balsam_scheduler.batch import policy as policies
+
+    policy = policies.load(site.path)
+    return policy if policy is not None and policy.queues else None
+
+
+def why_never(policy: Policy, site: Site, job: Mapping[str, Any]) -> str:
+    """Why no launch that the policy allows could ever run a job (values by field); empty: one could."""
+    from balsam_scheduler.batch import reasons
+    from balsam_scheduler.batch.observing import spare_minutes
+    from balsam_scheduler.batch.work import shape_of
+
+    spare = spare_minutes(site.settings.stop_margin_seconds)
+    return reasons.why_never(policy, shape_of(job), str(job.get("workflow", "")), spare)
 
 
 def _may_have_queues(site: Site) -> bool:

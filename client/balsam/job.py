@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from balsam import attributes, errors
 from balsam.errors import InvalidParentsError, NotFound, ValidationError
 from balsam.fields import JOB_FIELDS, Kind, Phase
-from balsam.ids import new_id
+from balsam.ids import new_job_id
 from balsam.job_members import DerivedMembers
 from balsam.model import Values, give_attributes
 
@@ -48,7 +48,7 @@ class BalsamJob(DerivedMembers):
         super().__init__(**fields)
         self._refuse_state()
         if "job_id" not in self._values:
-            self._values["job_id"] = new_id()
+            self._values["job_id"] = new_job_id()
 
     def _refuse_state(self) -> None:
         state = self._values.get("state", "CREATED")
@@ -248,7 +248,7 @@ class BalsamJob(DerivedMembers):
                 value = datetime.fromisoformat(value).astimezone(UTC)
             if value != field.default:
                 values[field.name] = field.check(value)
-        values.setdefault("job_id", new_id())
+        values.setdefault("job_id", new_job_id())
         instance = cls._from_values(values)
         instance._stored = instance._complete = bool(values.get("revision"))
         return instance

@@ -10,7 +10,8 @@ import pytest
 
 from balsam import errors
 from balsam.client import Client
-from balsam.job import BalsamJob, new_id
+from balsam.ids import new_id
+from balsam.job import BalsamJob
 
 pytestmark = pytest.mark.usefixtures("store")
 

@@ -12,7 +12,8 @@ import balsam
 from balsam import client as clients
 from balsam import errors
 from balsam.client import Client
-from balsam.job import BalsamJob, new_id
+from balsam.ids import new_id
+from balsam.job import BalsamJob
 from balsam.q import Count, Q
 from balsam.queryset import QuerySet
 from balsam.site import Site

@@ -6,7 +6,7 @@ import pytest
 
 from balsam.errors import NotFound
 from balsam.states import Actor, State
-from balsam_jobstore.leases import NodeKind, Report, apply_reports
+from balsam_jobstore.leases import MOST_SPARED, NodeKind, Report, apply_reports
 from balsam_jobstore.sessions import SCHEDULER
 from balsam_jobstore.tx import Tx
 from tests.support.store import RULE_SET, Bench, Worker, job
@@ -589,6 +589,19 @@ def test_a_launcher_that_is_lost_before_it_started_a_job_costs_no_restart(bench:
     job_id = bench.add("a", max_restarts=0)
     bench.end(bench.launcher(jobs=1))
     assert (bench.state(job_id), bench.row(job_id).restarts) == (S.PREPROCESSED, 0)
+
+
+def test_a_run_that_was_spared_uses_up_no_restart_until_the_job_itself_is_suspected(bench: Bench) -> None:
+    job_id = bench.add("a", max_restarts=0)
+    launcher = bench.launcher(jobs=MOST_SPARED + 1)
+    for attempt in range(1, MOST_SPARED + 1):
+        launcher.start(launcher.grants[-1])
+        assert launcher.report(launcher.grants[-1], release=True, spared=True, message="n3 was lost")
+        assert (bench.row(job_id).restarts, bench.row(job_id).attempt) == (0, attempt + 1)
+    launcher.start(launcher.grants[-1])
+    assert launcher.report(launcher.grants[-1], release=True, spared=True, message="n3 was lost")
+    assert bench.state(job_id) is S.FAILED
+    assert bench.message(job_id) == "n3 was lost; max_restarts is used up"
 
 
 def test_a_killed_job_of_a_lost_launcher_stays_killed(bench: Bench) -> None:

@@ -28,7 +28,13 @@ class Hands:
     """One session with a job store, as a launcher without processes."""
 
     def __init__(
-        self, site: Site, *, launch: int | None = None, token: str | None = None, trusted_users: Iterable[str] = ()
+        self,
+        site: Site,
+        *,
+        launch: int | None = None,
+        nodes: int = 100,
+        token: str | None = None,
+        trusted_users: Iterable[str] = (),
     ) -> None:
         """`token`: of the user whose launcher it is; None: the owner's."""
         self._site = site
@@ -38,7 +44,7 @@ class Hands:
             kind=LAUNCHER,
             host="here",
             pid=1,
-            nodes=100,
+            nodes=nodes,
             job_mode="auto",
             launch=launch,
             trusted_users=trusted_users,
@@ -85,6 +91,10 @@ class Hands:
         (grant,) = self._grants
         self._grants = []
         return grant
+
+    def say(self, **credit: Any) -> None:
+        """Says what it could take on; nothing is waited for."""
+        self._requests.put(WorkRequest(credit=WorkRequest.Credit(grants_seen=self._seen, **credit)))
 
     def report(self, grant: lease_pb2.Grant, *states: State, release: bool = False) -> bool:
         """Reports on a run; whether that was accepted."""

@@ -99,6 +99,8 @@ def pbs_qstat() -> None:
             print(
                 f"    job_state = {state}\n    queue = workq\n    Variable_List = PBS_O_HOME=/home/me,\n\tPBS_O_LANG=C"
             )
+            if "comment" in job:
+                print(f"    comment = {job['comment']}")
             print()
     sys.exit(code)
 

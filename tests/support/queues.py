@@ -48,7 +48,7 @@ class StandIn:
         return {job["id"]: job for job in (json.loads(path.read_text()) for path in found)}
 
     def change(self, job_id: str, **values: Any) -> None:
-        """Changes a job: ``state="running"``, ``state="ended"``, ``name="somebody else's"``."""
+        """Changes a job: ``state="running"``, ``state="ended"``, ``name="somebody else's"``; PBS: ``comment="..."``."""
         job = self.jobs()[job_id] | values
         (self._jobs / f"{job['number']}.json").write_text(json.dumps(job))
 

@@ -166,9 +166,15 @@ class ListSessionsRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    JOB_ID_FIELD_NUMBER: builtins.int
+    job_id: builtins.str
+    """Asks also which of them holds this job; empty: not asked."""
     def __init__(
         self,
+        *,
+        job_id: builtins.str = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["job_id", b"job_id"]) -> None: ...
 
 global___ListSessionsRequest = ListSessionsRequest
 
@@ -178,21 +184,47 @@ class ListSessionsResponse(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class CreditsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> global___WorkRequest.Credit: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: global___WorkRequest.Credit | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     SESSIONS_FIELD_NUMBER: builtins.int
-    USER_FIELD_NUMBER: builtins.int
-    user: builtins.str
-    """Name of the caller, by the token: whose jobs are theirs to run."""
+    CREDITS_FIELD_NUMBER: builtins.int
+    HOLDER_FIELD_NUMBER: builtins.int
+    holder: builtins.str
+    """Id of the session that holds the job that was asked for; empty: none does."""
     @property
     def sessions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[balsam.v1.session_pb2.Session]:
         """The sessions, oldest first."""
+
+    @property
+    def credits(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, global___WorkRequest.Credit]:
+        """Session id -> what it could take on now: what it said last, less what was
+        granted since. Of those that are attached to the job store that answers.
+        """
 
     def __init__(
         self,
         *,
         sessions: collections.abc.Iterable[balsam.v1.session_pb2.Session] | None = ...,
-        user: builtins.str = ...,
+        credits: collections.abc.Mapping[builtins.str, global___WorkRequest.Credit] | None = ...,
+        holder: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["sessions", b"sessions", "user", b"user"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["credits", b"credits", "holder", b"holder", "sessions", b"sessions"]) -> None: ...
 
 global___ListSessionsResponse = ListSessionsResponse
 
@@ -424,6 +456,8 @@ class WorkRequest(google.protobuf.message.Message):
         GRANTS_SEEN_FIELD_NUMBER: builtins.int
         RANKS_PER_NODE_FIELD_NUMBER: builtins.int
         NODE_KINDS_FIELD_NUMBER: builtins.int
+        CLOSING_FIELD_NUMBER: builtins.int
+        CLOSED_NODES_FIELD_NUMBER: builtins.int
         nodes: builtins.float
         """How much more it takes, in nodes: a serial job counts
         1 / node_packing_count, an MPI job its num_nodes.
@@ -442,6 +476,14 @@ class WorkRequest(google.protobuf.message.Message):
         """
         ranks_per_node: builtins.int
         """MPI ranks that fit on one of its nodes; 0: any number."""
+        closing: builtins.bool
+        """Launchers: it starts nothing more, and ends when what runs has ended. For
+        people; the rest says that it takes nothing.
+        """
+        closed_nodes: builtins.int
+        """Launchers: how many of its nodes get nothing now: set aside, or out of
+        reach. For people; `largest` says what it means for jobs.
+        """
         @property
         def node_kinds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WorkRequest.NodeKind]:
             """What its nodes have, those that are alike together; at most 16 count.
@@ -460,9 +502,11 @@ class WorkRequest(google.protobuf.message.Message):
             grants_seen: builtins.int = ...,
             ranks_per_node: builtins.int = ...,
             node_kinds: collections.abc.Iterable[global___WorkRequest.NodeKind] | None = ...,
+            closing: builtins.bool = ...,
+            closed_nodes: builtins.int = ...,
         ) -> None: ...
         def HasField(self, field_name: typing.Literal["_minutes", b"_minutes", "minutes", b"minutes"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["_minutes", b"_minutes", "grants_seen", b"grants_seen", "jobs", b"jobs", "largest", b"largest", "minutes", b"minutes", "node_kinds", b"node_kinds", "nodes", b"nodes", "ranks_per_node", b"ranks_per_node", "serial_only", b"serial_only"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["_minutes", b"_minutes", "closed_nodes", b"closed_nodes", "closing", b"closing", "grants_seen", b"grants_seen", "jobs", b"jobs", "largest", b"largest", "minutes", b"minutes", "node_kinds", b"node_kinds", "nodes", b"nodes", "ranks_per_node", b"ranks_per_node", "serial_only", b"serial_only"]) -> None: ...
         def WhichOneof(self, oneof_group: typing.Literal["_minutes", b"_minutes"]) -> typing.Literal["minutes"] | None: ...
 
     @typing.final

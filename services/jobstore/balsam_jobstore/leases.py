@@ -96,6 +96,10 @@ class Credit:
     ranks_per_node: int = 0
     node_kinds: Sequence[NodeKind] = ()
     """None: its nodes have any number of cores and GPUs."""
+    closing: bool = False
+    """It starts nothing more. This and the next are for people; what is granted depends on the others."""
+    closed_nodes: int = 0
+    """So many of its nodes get nothing now."""
 
 
 @dataclass(slots=True)
@@ -485,6 +489,14 @@ def _exists(tx: Tx, condition: str, parameters: dict[str, Any]) -> bool:
     return bool(tx.sql.run(f"SELECT 1 FROM job WHERE {condition} LIMIT 1", **parameters))
 
 
+def holder(tx: Tx, job_ids: Sequence[str]) -> int | None:
+    """Key of the session that holds the first of these jobs; None: none does, or there is no such job."""
+    for key in tx.keys_of(job_ids).values():
+        session: int | None = tx.sql.run("SELECT session FROM job WHERE key = :key", key=key)[0][0]
+        return session
+    return None
+
+
 # What comes back
 
 
@@ -578,11 +590,15 @@ def _apply(tx: Tx, row: Row, session: Session, report: Report) -> None:
     tx.release(row)
 
 
+MOST_SPARED = 10
+"""Up to this attempt of a job, a run that was lost may use up no restart: it may be the job that breaks its nodes."""
+
+
 def _give_back(tx: Tx, row: Row, report: Report) -> None:
     """A launcher ends a lease: a run that never started was no attempt; one that was stopped under us goes on."""
     if row.state == _RUNNING:
         row.lost = 1
-        row.restarts += not report.spared
+        row.restarts += not (report.spared and row.attempt <= MOST_SPARED)
         tx.move(row, (int(State.RUN_TIMEOUT),), Actor.LAUNCHER, report.message or "the run was stopped")
     elif row.tries != 0 and row.state in RUNNABLE and not report.passages:
         row.attempt -= 1

@@ -508,11 +508,12 @@ class Launcher:
             self._reports.clear()
 
     def _credit(self) -> Credit:
-        if self._stopping or self.draining or not self._agents.serves(HEAD):
-            return Credit()
         placement = self.pool.placement
         serial, mpi = placement.open_count(mpi=False), placement.open_count(mpi=True)
         usable = serial if self.options.job_mode == "serial" else max(serial, mpi)
+        closing, closed = bool(self._stopping) or self.draining, len(self.nodes) - usable
+        if closing or not self._agents.serves(HEAD):
+            return Credit(node_kinds=self._node_kinds, closing=closing, closed_nodes=closed)
         nodes = max(0.0, usable + self._appetite.nodes - self.pool.held_nodes) if usable else 0.0
         jobs = max(_MOST_JOBS, _MOST_JOBS_A_NODE * usable) - len(self.pool)
         if self.options.job_mode == "mpi":
@@ -526,6 +527,7 @@ class Launcher:
             minutes=self.minutes_left,
             serial_only=serial_only,
             node_kinds=self._node_kinds,
+            closed_nodes=closed,
         )
 
     @property

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from balsam_cli.takers import Need, Taker, matches, warning, why_not
+from balsam_cli.takers import NOBODY, Need, NodeKind, Taker, hindrance, matches, need_of, warning, why_not
 
 SERIAL = Need("scan", nodes=1, serial=True)
 BOUND = Need("scan", nodes=1, serial=True, launch=7)
 MPI = Need("scan", nodes=2, serial=False)
-ANNS = Need("scan", nodes=1, serial=True, user="ann")
 LONG = Need("scan", nodes=1, serial=True, minutes=90)
 
 
@@ -17,8 +16,6 @@ LONG = Need("scan", nodes=1, serial=True, minutes=90)
     ("need", "taker", "reason"),
     [
         (SERIAL, Taker(1, "auto", ""), ""),
-        (ANNS, Taker(1, "auto", "", users=frozenset({"bob", "ann"})), ""),
-        (ANNS, Taker(1, "auto", "", users=frozenset({"bob", "cid"})), "runs jobs of bob and cid only"),
         (SERIAL, Taker(1, "mpi", "sc*"), ""),
         (SERIAL, Taker(1, "auto", "fit"), "takes workflow 'fit' only"),
         (MPI, Taker(4, "serial", ""), "takes serial jobs only"),
@@ -65,3 +62,77 @@ def test_a_warning_says_what_is_missing() -> None:
     assert "each of the 2 launchers and launches has 1 of the 2 nodes" in warning(
         [MPI], [Taker(1, "auto", ""), submitted]
     )
+
+
+# Cores and GPUs
+
+NODES = (NodeKind(2, cores=8, gpus=2), NodeKind(1, cores=16, gpus=0))
+HERE = Taker(3, "auto", "", kinds=NODES)
+
+
+@pytest.mark.parametrize(
+    ("fields", "cores", "gpus"),
+    [
+        ({}, 0, 0),
+        ({"threads_per_rank": 8}, 0, 0),
+        ({"threads_per_rank": 8, "cpu_affinity": "depth"}, 8, 0),
+        ({"threads_per_rank": 8, "threads_per_core": 2, "cpu_affinity": "depth"}, 4, 0),
+        ({"threads_per_rank": 2, "ranks_per_node": 4, "cpu_affinity": "depth"}, 8, 0),
+        ({"gpus_per_rank": 0.5}, 0, 1),
+        ({"gpus_per_rank": 0.5, "ranks_per_node": 4}, 0, 2),
+        ({"gpus_per_rank": 1.5}, 0, 2),
+        ({"gpus_per_rank": 2, "ranks_per_node": 3}, 0, 6),
+    ],
+)
+def test_what_a_job_needs_on_each_node(fields: dict[str, object], cores: int, gpus: int) -> None:
+    need = need_of(fields)
+    assert (need.cores, need.gpus) == (cores, gpus)
+
+
+def test_a_serial_job_takes_its_share_and_others_their_nodes() -> None:
+    assert need_of({"node_packing_count": 4}).total == 0.25
+    assert need_of({"num_nodes": 3, "node_packing_count": 4}).total == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "what", "text"),
+    [
+        ({"gpus_per_rank": 2, "num_nodes": 2}, "", ""),
+        ({"gpus_per_rank": 4}, "gpus", "has no node with 4 GPUs (at most 2)"),
+        ({"gpus_per_rank": 1, "num_nodes": 3}, "gpus", "has 2 of the 3 nodes with 1 GPU"),
+        ({"threads_per_rank": 16, "cpu_affinity": "depth"}, "", ""),
+        (
+            {"threads_per_rank": 17, "cpu_affinity": "depth"},
+            "cores",
+            "has no node with 17 cores to be bound to (at most 16)",
+        ),
+        (
+            {"threads_per_rank": 16, "cpu_affinity": "depth", "gpus_per_rank": 1},
+            "gpus",
+            "has 0 of the 1 nodes with 1 GPU and 16 cores to be bound to",
+        ),
+    ],
+)
+def test_cores_and_gpus_of_the_nodes_count(fields: dict[str, object], what: str, text: str) -> None:
+    found = hindrance(need_of(fields), HERE)
+    assert (found.what if found else "", found.text if found else "") == (what, text)
+
+
+def test_of_nodes_that_nobody_knows_nothing_is_said() -> None:
+    assert hindrance(need_of({"gpus_per_rank": 4}), Taker(1, "auto", "")) is None
+
+
+def test_what_no_node_has_is_said_first() -> None:
+    need = need_of({"gpus_per_rank": 4})
+    assert warning([need], [HERE]) == (
+        "no node has 4 GPUs: nothing at work can run this: the launcher at work has no node with 4 GPUs (at most 2)"
+    )
+    assert warning([need], [Taker(1, "auto", "", kinds=(NodeKind(1, 4, 0),))]).endswith("(they have none)")
+
+
+def test_without_a_launcher_the_settings_say_what_a_node_has() -> None:
+    need = need_of({"gpus_per_rank": 4})
+    site = NodeKind(1, gpus=2)
+    assert warning([need], [], site) == "no node has 4 GPUs: by settings.toml (gpus_per_node) each has 2"
+    assert warning([need_of({"gpus_per_rank": 2})], [], site) == NOBODY
+    assert warning([need], [], NodeKind(1, cores=4)) == NOBODY

@@ -11,7 +11,7 @@ import pytest
 
 from balsam.errors import InvalidParentsError, ValidationError
 from balsam.fields import JOB_FIELDS, Phase
-from balsam.ids import new_id
+from balsam.ids import new_id, new_job_id
 from balsam.job import BalsamJob
 
 PARENT = "1f4a09c2-0000-4000-8000-000000000001"
@@ -95,6 +95,14 @@ def test_the_id_is_a_uuid() -> None:
     assert BalsamJob(job_id=PARENT).job_id == BalsamJob(pk=uuid.UUID(PARENT)).job_id
     assert len({new_id() for _ in range(1000)}) == 1000
     assert str(uuid.UUID(new_id())) != new_id()
+
+
+def test_ids_of_jobs_made_together_lie_together_and_are_told_apart_when_cut() -> None:
+    ids = [new_job_id() for _ in range(5000)]
+    assert len(set(ids)) == 5000
+    assert {uuid.UUID(job_id).version for job_id in ids} == {4}
+    assert len({job_id[:2] for job_id in ids[-3000:]}) <= 4
+    assert len({job_id[:8] for job_id in ids}) > 4990
 
 
 def test_jobs_are_equal_by_id() -> None:

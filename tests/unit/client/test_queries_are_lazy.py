@@ -10,7 +10,8 @@ import pytest
 
 from balsam import client as clients
 from balsam.errors import NotAllowed, SiteError, ValidationError
-from balsam.job import BalsamJob, new_id
+from balsam.ids import new_id
+from balsam.job import BalsamJob
 from balsam.q import Count, Q
 
 ALL = BalsamJob.objects.all()

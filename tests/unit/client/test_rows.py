@@ -9,7 +9,7 @@ import pytest
 
 from balsam.errors import ValidationError
 from balsam.fields import JOB_FIELDS
-from balsam.job import new_id
+from balsam.ids import new_id
 from balsam.query import Key
 from balsam.rows import Columns, Shape, walk
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from balsam import failpoints, stores
 from balsam.errors import NotFound, ValidationError
-from balsam.fields import JOB_MODES, MAX_INT
+from balsam.fields import JOB_MODES, MAX_INT, check_id
 from balsam.serving import CALLER
 from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceServicer
@@ -126,19 +126,23 @@ class SessionService(SessionServiceServicer):
         return pb.CloseSessionResponse(released=await self._store.end_session(session, "was closed", do))
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
-        """The open sessions."""
+        """The open sessions, what they could take on, and which of them holds a job."""
+        asked = [check_id(request.job_id, "job_id")] if request.job_id else []
 
-        def count(tx: Tx) -> dict[int, int]:
+        def look(tx: Tx) -> tuple[dict[int, int], dict[int, pb.WorkRequest.Credit], int | None]:
             text = "SELECT session, count(*) FROM job WHERE session IS NOT NULL GROUP BY session"
-            return dict(tx.sql.run(text))
+            credits = {key: _credit_message(stream) for key, stream in self._store.streams.items()}
+            return dict(tx.sql.run(text)), credits, leases.holder(tx, asked)
 
-        counts = await self._store.writer.do(count)
-        return pb.ListSessionsResponse(
-            sessions=[
-                _session_message(s, counts.get(s.key, 0), self._store.users) for s in await self._store.all_sessions()
-            ],
-            user=CALLER.get().user,
-        )
+        counts, credits, holder = await self._store.writer.do(look)
+        answer = pb.ListSessionsResponse()
+        for session in await self._store.all_sessions():
+            answer.sessions.append(_session_message(session, counts.get(session.key, 0), self._store.users))
+            if session.key in credits:
+                answer.credits[session.session_id].CopyFrom(credits[session.key])
+            if session.key == holder:
+                answer.holder = session.session_id
+        return answer
 
     async def RegisterRules(self, request: pb.RegisterRulesRequest, context: Any) -> pb.RegisterRulesResponse:
         """Puts rules in force."""
@@ -401,6 +405,27 @@ def _credit(message: pb.WorkRequest.Credit) -> Credit:
             NodeKind(*(min(max(0, number), _MOST_OF_A_KIND) for number in (kind.count, kind.cores, kind.gpus)))
             for kind in message.node_kinds[:_MOST_NODE_KINDS]
         ],
+        closing=message.closing,
+        closed_nodes=message.closed_nodes,
+    )
+
+
+def _credit_message(stream: Stream) -> pb.WorkRequest.Credit:
+    """What a session could take on now, as it says it; read where it changes, in the writer's thread."""
+    credit = stream.credit
+    return pb.WorkRequest.Credit(
+        nodes=max(0.0, stream.nodes_left),
+        jobs=max(0, stream.jobs_left),
+        largest=credit.largest,
+        minutes=credit.minutes,
+        serial_only=credit.serial_only,
+        grants_seen=stream.sent,
+        ranks_per_node=credit.ranks_per_node,
+        node_kinds=[
+            pb.WorkRequest.NodeKind(count=kind.count, cores=kind.cores, gpus=kind.gpus) for kind in credit.node_kinds
+        ],
+        closing=credit.closing,
+        closed_nodes=credit.closed_nodes,
     )
 
 

@@ -1,0 +1,80 @@
+"""`balsam failures`: failed jobs by what made them fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from balsam_cli import options
+from balsam_cli.command import Command
+
+if TYPE_CHECKING:
+    from balsam.client import Client
+    from balsam_cli import output
+    from balsam_cli.failures.grouping import Group
+    from balsam_cli.outcome import Outcome
+
+
+@click.command(cls=Command)
+@options.workflow
+@click.option("--retry", metavar="GROUP", help="Do again what failed of the jobs of this group.")
+@options.as_json
+def command(workflow: str | None, retry: str | None, as_json: bool) -> int:
+    """Show failed jobs grouped by cause: application, exit code or signal, and the last line of the output.
+
+    Numbers, ids and directories in the messages do not count. Each group has a
+    name, which --retry takes, and an example.
+    """
+    from balsam_cli import access, output
+
+    store = access.open_store()
+    groups = _groups(store, workflow)
+    printer = output.printer(as_json)
+    if retry is not None:
+        return _retry(store, groups, retry).report(printer, "reset", "job")
+    if groups or as_json:
+        printer.rows(output.Listing(_columns(), [one.record() for one in groups]))
+    else:
+        click.echo("No job has failed.")
+    return 0
+
+
+def _groups(store: Client, workflow: str | None) -> list[Group]:
+    from balsam_cli import selection
+    from balsam_cli.failures.grouping import FIELDS, group
+
+    where = selection.job_conditions(workflow=workflow, states=["FAILED"])
+    return group(selection.list_jobs(store, where, fields=FIELDS))
+
+
+def _columns() -> list[output.Column]:
+    from balsam_cli.output import Column
+
+    return [
+        Column("GROUP", lambda record: str(record["group"])),
+        Column("JOBS", lambda record: f"{record['jobs']:,}", right=True),
+        Column("APPLICATION", lambda record: str(record["application"]), flexible=True),
+        Column("CAUSE", lambda record: str(record["cause"]), flexible=True),
+        Column("SAID LAST", lambda record: str(record["said"]), flexible=True),
+        Column("EXAMPLE", lambda record: str(record["example"])[:8]),
+    ]
+
+
+def _retry(store: Client, groups: list[Group], name: str) -> Outcome:
+    """Resets the jobs of a group, each to where it is done again from.
+
+    Raises:
+        NotFound: there is no such group.
+        NotAllowed: its jobs failed because of their parents.
+    """
+    from balsam.errors import NotAllowed, NotFound
+    from balsam_cli.failures.resetting import reset
+
+    found = [one for one in groups if one.name.startswith(name.lower())]
+    if len(found) != 1:
+        shown = ", ".join(one.name for one in groups) or "none"
+        raise NotFound(f"no group of failed jobs is named {name!r} (groups: {shown})")
+    if found[0].by_parent:
+        raise NotAllowed(f"the jobs of group {found[0].name} failed because of their parents: reset those")
+    return reset(store, found[0].job_ids)

@@ -1,0 +1,125 @@
+"""Asks the job store who is at work and who is to come: one call each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from balsam.client import Client
+from balsam.errors import SiteError
+from balsam.fields import LAUNCH_FIELDS, LAUNCH_OVER, MAX_INT
+from balsam.query import AllOf, Node, NotOf, Test
+from balsam.site import Site
+from balsam.v1 import session_pb2, session_service_pb2
+from balsam.v1.session_service_pb2_grpc import SessionServiceStub
+from balsam_cli.takers import NodeKind, Taker
+
+Credit = session_service_pb2.WorkRequest.Credit
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Who is at work."""
+
+    launchers: list[session_pb2.Session] = field(default_factory=list)
+    schedulers: list[session_pb2.Session] = field(default_factory=list)
+    credits: Mapping[str, Credit] = field(default_factory=dict)
+    """Session id -> what it could take on; of some it is not known."""
+    holder: session_pb2.Session | None = None
+    """Who holds the job that was asked for."""
+
+
+def sessions(store: Client, job_id: str = "") -> Sessions:
+    """The launchers and schedulers at work, and which of them holds a job."""
+    request = session_service_pb2.ListSessionsRequest(job_id=job_id)
+    answer = store.call(SessionServiceStub, "ListSessions", request)
+    return Sessions(
+        [one for one in answer.sessions if one.kind == session_pb2.Session.LAUNCHER],
+        [one for one in answer.sessions if one.kind == session_pb2.Session.SCHEDULER],
+        answer.credits,
+        next((one for one in answer.sessions if one.session_id == answer.holder), None),
+    )
+
+
+def takers_at_work(store: Client) -> list[Taker]:
+    """What the launchers at work can run."""
+    at_work = sessions(store)
+    ids = [one.launch for one in at_work.launchers if one.HasField("launch")]
+    bound_only = _bound_only(store, ids) if ids else frozenset()
+    return [taker_at_work(one, at_work.credits.get(one.session_id), bound_only) for one in at_work.launchers]
+
+
+def _bound_only(store: Client, ids: Sequence[int]) -> frozenset[int]:
+    """Of these launches those that take bound jobs only."""
+    found = _launches(store, Test("launch_id", (), "IN", tuple(ids)))
+    return frozenset(values["launch_id"] for values in found if values.get("prescheduled_only"))
+
+
+def taker_at_work(
+    session: session_pb2.Session, credit: Credit | None, bound_only: frozenset[int] = frozenset()
+) -> Taker:
+    """What a launcher at work can run.
+
+    Args:
+        session: its session.
+        credit: what it said last; None: nobody knows.
+        bound_only: launches that take bound jobs only.
+    """
+    launch = session.launch if session.HasField("launch") else None
+    minutes = int(credit.minutes) if credit is not None and credit.HasField("minutes") else None
+    return Taker(
+        session.nodes,
+        session.job_mode,
+        session.workflow_filter,
+        launch,
+        bound_only=launch in bound_only,
+        minutes=minutes,
+        kinds=()
+        if credit is None
+        else tuple(NodeKind(kind.count, kind.cores, kind.gpus) for kind in credit.node_kinds),
+    )
+
+
+def takers_to_come(store: Client, at_work: Sequence[Taker], site: NodeKind | None) -> list[Taker]:
+    """Launches that may still run something, but those whose launcher is at work."""
+    running = {taker.launch for taker in at_work}
+    return [taker_to_come(values, site) for values in open_launches(store) if values["launch_id"] not in running]
+
+
+def open_launches(store: Client) -> Iterator[dict[str, Any]]:
+    """The launches that are not over, with all their fields."""
+    return _launches(store, NotOf(Test("state", (), "IN", tuple(sorted(LAUNCH_OVER)))))
+
+
+def _launches(store: Client, where: Node) -> Iterator[dict[str, Any]]:
+    defaults = {name: field.default for name, field in LAUNCH_FIELDS.items()}
+    return ({**defaults, **values} for page in store.launches.pages(AllOf((where,))) for values in page)
+
+
+def taker_to_come(launch: Mapping[str, Any], site: NodeKind | None) -> Taker:
+    """What the launcher of a launch will be able to run, by all of its fields.
+
+    Args:
+        launch: the fields.
+        site: what a node of the site has; None: nobody knows.
+    """
+    return Taker(
+        launch["nodes"],
+        launch["job_mode"],
+        launch["wf_filter"],
+        launch["launch_id"],
+        bound_only=launch["prescheduled_only"],
+        minutes=launch["wall_minutes"],
+        label=f"launch {launch['launch_id']}",
+        kinds=(NodeKind(launch["nodes"], site.cores, site.gpus),) if site else (),
+    )
+
+
+def node_of_settings(site: Site) -> NodeKind | None:
+    """What each node has, by the settings of a site; None: they say nothing of it, or cannot be read."""
+    try:
+        cores, gpus = site.settings.cores_per_node, site.settings.gpus_per_node
+    except SiteError:
+        return None
+    return NodeKind(1, cores or MAX_INT, gpus or MAX_INT) if cores or gpus else None

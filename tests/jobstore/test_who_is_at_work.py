@@ -1,0 +1,86 @@
+"""ListSessions: who is at work, what each could take on, and who holds a job."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from balsam.site import Site
+from balsam.v1 import job_pb2, job_service_pb2, session_service_pb2
+from tests.support.hands import Hands, Rules
+from tests.support.processes import services
+from tests.support.rpc_client import Client, Refusal
+from tests.support.sites import wait_until
+
+Request = session_service_pb2.ListSessionsRequest
+NodeKind = session_service_pb2.WorkRequest.NodeKind
+
+
+@pytest.fixture
+def client(any_site: Site) -> Iterator[Client]:
+    """A caller of a job store, over both databases."""
+    with services(any_site, "jobstore"):
+        client = Client(any_site)
+        yield client
+        client.close()
+
+
+@pytest.fixture
+def hands(any_site: Site, client: Client) -> Iterator[Hands]:
+    """A launcher that takes a job when it is told to."""
+    rules = Rules(any_site)
+    hands = Hands(any_site, nodes=8)
+    yield hands
+    hands.close()
+    rules.close()
+
+
+def add(client: Client) -> str:
+    job_id = str(uuid.uuid4())
+    request = job_service_pb2.CreateJobsRequest(jobs=[job_pb2.Job(job_id=job_id, name="a", num_nodes=2)])
+    assert client.call("JobService/CreateJobs", request).created == 1
+    return job_id
+
+
+def test_who_holds_a_job_is_said(client: Client, hands: Hands) -> None:
+    job_id, other = add(client), add(client)
+    assert client.call("SessionService/ListSessions", Request(job_id=job_id)).holder == ""
+    held = hands.take().job.job_id
+    assert held == job_id
+    assert client.call("SessionService/ListSessions", Request(job_id=job_id)).holder == hands.session_id
+    for asked in (other, str(uuid.uuid4()), ""):
+        assert client.call("SessionService/ListSessions", Request(job_id=asked)).holder == ""
+
+
+def test_an_id_that_is_none_is_refused(client: Client) -> None:
+    with pytest.raises(Refusal) as caught:
+        client.call("SessionService/ListSessions", Request(job_id="x"))
+    assert (caught.value.code, caught.value.field) == ("INVALID_ARGUMENT", "job_id")
+
+
+def test_what_a_launcher_takes_is_said_less_what_it_was_granted_since(client: Client, hands: Hands) -> None:
+    add(client)
+    hands.say(
+        nodes=8.0,
+        jobs=10,
+        largest=7,
+        minutes=30,
+        node_kinds=[NodeKind(count=8, cores=4, gpus=2)],
+        closed_nodes=1,
+    )
+
+    def granted() -> session_service_pb2.WorkRequest.Credit | None:
+        credit = client.call("SessionService/ListSessions", Request()).credits.get(hands.session_id)
+        return credit if credit is not None and credit.nodes == 6.0 else None
+
+    credit = wait_until(granted, what="a job of two nodes to be granted")
+    assert credit is not None
+    assert (credit.jobs, credit.largest, credit.minutes, credit.closed_nodes, credit.closing) == (9, 7, 30, 1, False)
+    assert [(kind.count, kind.cores, kind.gpus) for kind in credit.node_kinds] == [(8, 4, 2)]
+
+
+def test_a_launcher_that_drains_says_so(client: Client, hands: Hands) -> None:
+    hands.say(closing=True)
+    wait_until(lambda: client.call("SessionService/ListSessions", Request()).credits[hands.session_id].closing)
