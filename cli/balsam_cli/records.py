@@ -44,6 +44,8 @@ def event_records(event: event_pb2.Event) -> list[Record]:
         "actor": Actor(event.actor).name if event.actor else "",
         "attempt": event.attempt,
         "sequence": event.sequence,
+        "user": event.user,
+        "run_job_id": event.run_job_id,
     }
     states: list[str | None] = [State(state).name for state in event.states] or [None]
     # Message and exit code belong to the last of them.
@@ -71,6 +73,7 @@ def session_record(session: session_pb2.Session) -> Record:
         "leases": session.leases,
         "address": session.address,
         "launch": session.launch if session.HasField("launch") else None,
+        "trusted_users": list(session.trusted_users),
     }
 
 
@@ -173,10 +176,19 @@ def _taken(launch: Record) -> str:
     return f"bound, of {workflow}" if launch["prescheduled_only"] else workflow
 
 
+def _who(event: Record) -> str:
+    """Who did it: with the user where it is not the owner of the site, and the job whose run did it where that is
+    another one."""
+    words = [str(event["actor"]).lower()]
+    if event["run_job_id"]:
+        words.append(f"of {event['run_job_id'][:SHORT]}")
+    return " ".join([*words, f"({event['user']})"] if event["user"] else words)
+
+
 HISTORY_COLUMNS = (
     Column("TIME", lambda record: local_time(parse_time(record["time"]), fraction=True)),
     Column("STATE", lambda record: str(record["state"] or ""), style=state_style),
-    Column("BY", lambda record: str(record["actor"]).lower()),
+    Column("BY", lambda record: _who(record)),
     Column("MESSAGE", lambda record: str(record["message"]), flexible=True),
 )
 

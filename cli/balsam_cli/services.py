@@ -205,7 +205,7 @@ def _console(site: Site, service: Service, foreground: bool) -> Iterator[IO[byte
         yield None
         return
     # What is printed before the log is open: an import error, a missing library.
-    site.log.mkdir(exist_ok=True)
+    site.log.mkdir(mode=0o700, exist_ok=True)
     path = console_file(site, service)
     if path.exists() and path.stat().st_size:
         path.replace(path.with_name(f"{path.name}.1"))  # the last words of one that crashed

@@ -12,6 +12,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from balsam.folders import SHARED
+
 _ENTER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _IS_LINK = "is a symbolic link, and no directory of a job leads through one"
 
@@ -50,7 +52,7 @@ def open_below(root: str | os.PathLike[str], path: str, *, make: bool = False) -
     for number, part in enumerate(parts, start=1):
         above = descriptor
         try:
-            descriptor = _step(above, part, make)
+            descriptor = _step(above, part, make, hands_on=number < len(parts))
         except OSError as error:
             where = os.path.join(root, *parts[:number])
             raise OSError(error.errno, _IS_LINK if _is_link(above, part) else error.strerror, where) from None
@@ -66,7 +68,7 @@ def _is_link(above: int, part: str) -> bool:
         return False
 
 
-def _step(above: int, part: str, make: bool) -> int:
+def _step(above: int, part: str, make: bool, hands_on: bool) -> int:
     try:
         return os.open(part, _ENTER | os.O_NOFOLLOW, dir_fd=above)
     except FileNotFoundError:
@@ -74,7 +76,11 @@ def _step(above: int, part: str, make: bool) -> int:
             raise
     with contextlib.suppress(FileExistsError):
         os.mkdir(part, dir_fd=above)
-    return os.open(part, _ENTER | os.O_NOFOLLOW, dir_fd=above)
+    descriptor = os.open(part, _ENTER | os.O_NOFOLLOW, dir_fd=above)
+    if hands_on and os.fstat(above).st_mode & SHARED == SHARED:  # as `folders.make` does
+        with contextlib.suppress(PermissionError):
+            os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(os.fstat(descriptor).st_mode) | SHARED)
+    return descriptor
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ def open_log(site: Site, service: str, *, echo: bool = False) -> None:
     handlers: list[logging.Handler] = []
     problem = ""
     try:
-        site.log.mkdir(exist_ok=True)
+        site.log.mkdir(mode=0o700, exist_ok=True)
         handlers.append(_RotatingFile(site.log / f"{service}.log", settings.log_max_bytes, settings.log_backups))
     except OSError as error:
         problem = f"no log in {site.log}: {error.strerror}; it goes to stderr"

@@ -60,6 +60,7 @@ _BY_REASON: Mapping[str, type[errors.BalsamError]] = {
     "TOO_LATE": errors.InvalidStateError,
     "IN_USE": errors.NotAllowed,
     "OTHER_VERSION": errors.NotAllowed,
+    "PERMISSION_DENIED": errors.NotAllowed,
 }
 
 # One table maps errors to gRPC codes (names of grpc.StatusCode), most specific first.

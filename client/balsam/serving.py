@@ -30,6 +30,7 @@ from balsam import request_limits
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError, ValidationError
 from balsam.locks import ServiceLock as ServiceLock
 from balsam.logs import keep_small
+from balsam.open_streams import OpenStreams
 from balsam.rpc import CHANNEL_OPTIONS, OTHER_VERSION, VERSION_KEY, pack_error, shortened, status_code
 from balsam.secure_port import SecurePort
 from balsam.shares import Shares
@@ -64,6 +65,10 @@ class Caller:
     role: str
     job_id: str = ""
     """Of the run or script that calls; empty: a person."""
+    user_key: int = 1
+    """The user's number; 1: the owner of the site."""
+    job_key: int = 0
+    """The number of the job, if it is a run or script that calls."""
 
 
 CALLER: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller")
@@ -89,6 +94,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._streams: set[asyncio.Task[Any]] = set()
         self._shares = Shares()
         self._ending = False
+        self.open = OpenStreams()
 
     def end_streams(self) -> None:
         """Ends the streams of answers that are open; their callers are told that the service is away."""
@@ -121,7 +127,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             )
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(
-                self._unary(method, handler.stream_unary), deserialize, serialize
+                self._taking(method, handler.stream_unary), deserialize, serialize
             )
         return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), deserialize, serialize)
 
@@ -136,17 +142,31 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return handle
 
+    def _taking(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+        """A handler that takes a stream and gives one answer."""
+
+        async def collect(request: Any, context: Any) -> Any:
+            with self.open.one(CALLER.get(), method, context):
+                try:
+                    return await inner(request, context)
+                except asyncio.CancelledError:
+                    await self.open.refuse_revoked(context)
+                    raise
+
+        return self._unary(method, collect)
+
     def _streaming(self, method: str, inner: Callable[[Any, Any], AsyncIterator[Any]]) -> Any:
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
             stream = asyncio.current_task()
             assert stream is not None
             self._streams.add(stream)
             try:
-                request = await self._enter(method, request, context)
-                with self._shares.taken(CALLER.get(), stream=True):
-                    async for response in inner(request, context):
+                entered, caller = await self._enter(method, request, context), CALLER.get()
+                with self._shares.taken(caller, stream=True), self.open.one(caller, method, context):
+                    async for response in inner(entered, context):
                         yield response
             except asyncio.CancelledError:
+                await self.open.refuse_revoked(context)
                 if not self._ending:
                     raise
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
@@ -332,6 +352,11 @@ class Service:
             self.site.write_info(self.name, **self._info)
         except OSError as error:
             log.warning("cannot write %s.json: %s", self.name, error.strerror)
+
+    @property
+    def streams(self) -> OpenStreams:
+        """The streams that are open."""
+        return self._interceptor.open
 
     async def set_ready(self) -> None:
         """The health check says SERVING from now on."""

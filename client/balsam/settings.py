@@ -81,6 +81,12 @@ class Settings:
     launcher_address: str = _setting(
         "", "Address at which other nodes of an allocation reach the launcher's host; empty: it is found."
     )
+    token_days: int = _setting(90, "Days for which the token of a new user is good; 0: for ever.", least=0, most=36_500)
+    trusted_owners: str = _setting(
+        "",
+        "Users whose jobs and scripts run in the account of the site's owner, separated by blanks: whoever is named "
+        "here can do there what the owner can.",
+    )
     log_level: str = _setting("INFO", "What the services log.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     log_max_bytes: int = _setting(100_000_000, "A log file is rotated at this size [bytes].", least=10_000)
     log_backups: int = _setting(5, "Rotated log files that are kept.", least=0)

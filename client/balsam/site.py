@@ -254,9 +254,8 @@ def make_site(path: str | os.PathLike[str], settings: Settings | None = None) ->
         certificates.require_cryptography()
     try:
         site.path.mkdir(parents=True, exist_ok=True)
-        for directory in (site.data, site.log, site.qsubmit):
-            directory.mkdir(exist_ok=True)
-        for directory in (site.database, site.credentials):
+        site.data.mkdir(exist_ok=True)
+        for directory in (site.log, site.qsubmit, site.database, site.credentials):
             directory.mkdir(mode=0o700, exist_ok=True)
         write_secret(site.owner_token_file, "owner." + secrets.token_urlsafe(32))
         write_secret(site.credentials / "site.key", secrets.token_hex(32))

@@ -156,6 +156,15 @@ def _rules(request: Any, chance: random.Random, known: Known) -> None:
     setattr(rule, "from", int(State.CREATED))
 
 
+def _add_user(request: Any, chance: random.Random, known: Known) -> None:
+    request.user.name, request.user.role = f"user{chance.randrange(20)}", chance.randint(1, 2)
+    request.token_digest = chance.randbytes(32)
+
+
+def _drop_user(request: Any, chance: random.Random, known: Known) -> None:
+    request.name = f"user{chance.randrange(20)}"
+
+
 def work(request: Any, chance: random.Random, known: Known) -> None:
     """Credit, and reports under leases that somebody was granted."""
     if chance.random() < 0.6:
@@ -196,6 +205,8 @@ REQUESTS: dict[str, Callable[[Any, random.Random, Known], None]] = {
     "CloseSession": _session,
     "RegisterRules": _rules,
     "Work": work,
+    "AddUser": _add_user,
+    "DropUser": _drop_user,
     "StopRun": _job,
     "TailOutput": _job,
 }

@@ -92,7 +92,7 @@ def checked_bench(url: str) -> Iterator[Bench]:
         with database.reader() as connection:
             assert violations(connection, bench.events, bench.writer.rules) == []
         leased = dict(bench.sql("SELECT key, fence FROM job WHERE session IS NOT NULL"))
-        assert {key: fence for key, (fence, _) in bench.store.tokens.live.items()} == leased
+        assert {key: fence for key, (fence, *_) in bench.store.tokens.live.items()} == leased
     finally:
         bench.close()
         database.close()

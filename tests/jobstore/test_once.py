@@ -23,6 +23,7 @@ from balsam_jobstore.server.applications import ApplicationService
 from balsam_jobstore.server.jobs import JobService
 from balsam_jobstore.server.sessions import SessionService
 from balsam_jobstore.store import Store
+from balsam_jobstore.users import Users
 from tests.support.dumps import dump
 from tests.support.store import Held
 
@@ -44,7 +45,7 @@ async def started(database: Database) -> AsyncIterator[Store]:
     site = SimpleNamespace(
         settings=SimpleNamespace(lease_seconds=60.0), data="/data", set_aside=Path("/nowhere"), address=str
     )
-    store = Store(cast(Site, site), database, RunTokens(b"key"))
+    store = Store(cast(Site, site), database, RunTokens(b"key"), Users("me"))
     await store.start()
     try:
         yield store

@@ -16,7 +16,7 @@ import pytest
 from balsam.errors import SiteError
 from balsam.settings import replaced
 from balsam.site import SETTINGS_FILE, Site, open_site
-from balsam_jobstore import schema
+from balsam_jobstore import schema, users
 from balsam_jobstore.database import Database, sqlite_url
 from balsam_jobstore.moving.copying import summaries
 from balsam_jobstore.moving.relocating import compare
@@ -44,6 +44,8 @@ def eventful(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) ->
         columns = ("request_id", "part", "method", "caller", "digest", "answer", "next")
         answered = [str(uuid.uuid4()), 0, "KillJobs", "me", b"\0\xff", b"\x08\1\n\t\\", None]
         bench.do(lambda tx: tx.sql.insert("request", columns, [answered]))
+        bench.do(lambda tx: users.add(tx, "ann", users.MEMBER, bytes(range(32)), 0, "me"))
+        bench.do(lambda tx: tx.note("AddUser", ["ann"], "member"))
     return path
 
 

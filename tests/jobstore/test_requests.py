@@ -20,6 +20,8 @@ from balsam.v1 import (
     launch_service_pb2,
     session_pb2,
     session_service_pb2,
+    user_pb2,
+    user_service_pb2,
 )
 from balsam_jobstore import schema
 from balsam_jobstore.postgres import Cluster
@@ -31,11 +33,12 @@ from tests.support.processes import services
 from tests.support.rpc_client import METHODS, Client, Refusal
 from tests.support.sites import make_test_site
 
-jobs_pb, apps_pb, launches_pb, work_pb = (
+jobs_pb, apps_pb, launches_pb, work_pb, users_pb = (
     job_service_pb2,
     application_service_pb2,
     launch_service_pb2,
     session_service_pb2,
+    user_service_pb2,
 )
 
 READ_ONLY = {
@@ -51,6 +54,9 @@ READ_ONLY = {
     "EventService/WatchEvents",
     "SessionService/ListSessions",
     "ArchiveService/ExportJobs",
+    "UserService/ListUsers",
+    "UserService/ListConnections",
+    "UserService/ListAuditEntries",
 }
 HARMLESS_AGAIN = {
     "SessionService/RenewSession",
@@ -118,6 +124,15 @@ def session(kind: int = session_pb2.Session.LAUNCHER) -> session_pb2.Session:
     return session_pb2.Session(kind=kind, host=new_id(), job_mode="auto")  # type: ignore[arg-type]
 
 
+def user() -> user_pb2.User:
+    return user_pb2.User(name=f"user{new_id()}", role=user_pb2.User.MEMBER)
+
+
+def add_user(client: Client) -> str:
+    request = users_pb.AddUserRequest(user=user(), token_digest=uuid.uuid4().bytes * 2)
+    return client.call("UserService/AddUser", request).user.name
+
+
 def update_jobs(client: Client) -> Any:
     first, second = add_jobs(client, 2)
     request = jobs_pb.UpdateJobsRequest()
@@ -179,6 +194,8 @@ REQUESTS: dict[str, Callable[[Client], Any]] = {
     "LaunchService/DeleteLaunch": lambda c: launches_pb.DeleteLaunchRequest(launch_id=add_launch(c).launch_id),
     "SessionService/OpenSession": lambda c: work_pb.OpenSessionRequest(session=session()),
     "SessionService/CloseSession": lambda c: work_pb.CloseSessionRequest(session_id=open_session(c)),
+    "UserService/AddUser": lambda c: users_pb.AddUserRequest(user=user(), token_digest=uuid.uuid4().bytes * 2),
+    "UserService/DropUser": lambda c: users_pb.DropUserRequest(name=add_user(c)),
 }
 
 

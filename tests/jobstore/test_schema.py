@@ -98,7 +98,7 @@ def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
     with database.writer() as connection, connection.begin():
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(
-        SiteError, match=r"at revision 9999, .* does not know \(newest: 0008\); use the version"
+        SiteError, match=r"at revision 9999, .* does not know \(newest: 0009\); use the version"
     ) as caught:
         migrate.migrate(database)
     assert "\n" not in str(caught.value)
@@ -134,10 +134,10 @@ def test_queries_use_the_indexes_that_were_made_for_them(store_url: str, empty_d
     """The hot questions do not read the whole table."""
     database = Database(store_url)
     questions = {
-        "job_runnable": "SELECT key FROM job WHERE state IN (5, 12) AND session IS NULL AND unmet = 0 "
-        "AND launch IS NULL ORDER BY priority DESC, num_nodes DESC, wall_time_minutes DESC, key LIMIT 5",
+        "job_runnable": "SELECT key FROM job WHERE owner_key = 1 AND state IN (5, 12) AND session IS NULL "
+        "AND unmet = 0 AND launch IS NULL ORDER BY priority DESC, num_nodes DESC, wall_time_minutes DESC, key LIMIT 5",
         "job_bound": "SELECT key FROM job WHERE state IN (5, 12) AND session IS NULL AND unmet = 0 "
-        "AND launch = 5 ORDER BY priority DESC, num_nodes DESC, wall_time_minutes DESC, key LIMIT 5",
+        "AND owner_key = 1 AND launch = 5 ORDER BY priority DESC, num_nodes DESC, wall_time_minutes DESC, key LIMIT 5",
         "job_launch": "SELECT key FROM job WHERE launch = 5",
         "job_moving": "SELECT key FROM job WHERE state IN (3, 4, 7) AND session IS NULL ORDER BY key LIMIT 5",
         "job_leased": "SELECT key FROM job WHERE session = 5",
@@ -150,6 +150,7 @@ def test_queries_use_the_indexes_that_were_made_for_them(store_url: str, empty_d
                 plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}").all()
             else:
                 connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+                connection.execute(sa.text("SET LOCAL enable_sort = off"))  # as with many rows
                 plan = connection.exec_driver_sql(f"EXPLAIN {question}").all()
             if index != "job_moving":  # a few states at a time: the planner may prefer another way
                 assert index in str(plan), (index, plan)

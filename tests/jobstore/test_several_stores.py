@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,9 +25,9 @@ from balsam.errors import Unavailable
 from balsam.launcher.futures import FutureTask
 from balsam.site import Site
 from balsam.states import State
-from balsam.v1 import job_service_pb2
+from balsam.v1 import event_service_pb2, job_pb2, job_service_pb2, site_service_pb2, user_service_pb2
 from balsam_jobstore.postgres import Cluster, Stop
-from tests.support import rpc_client
+from tests.support import people, rpc_client
 from tests.support.hands import Hands, Rules
 from tests.support.invariants import violations_of_site
 from tests.support.processes import Services, running_launcher, services
@@ -423,3 +424,40 @@ def test_a_number_beyond_the_setting_is_refused(shared: Site) -> None:
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "the setting job_stores of" in done.stderr
+
+
+# Users
+
+
+def test_a_token_that_is_revoked_at_one_is_not_good_at_the_other_within_a_second(at: Callable[[int], SiteAt]) -> None:
+    owner = rpc_client.Client(at(1))
+    token = people.add_user(owner, "ann")
+    other = rpc_client.Client(at(2), token)
+    watching = other.open("EventService/WatchEvents", event_service_pb2.WatchEventsRequest())
+    next(watching)  # what was added at the first is known at the second
+    start = time.monotonic()
+    owner.call("UserService/DropUser", user_service_pb2.DropUserRequest(name="ann"))
+    with pytest.raises(grpc.RpcError) as ended:
+        for _ in watching:
+            pass
+    assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    with pytest.raises(Refusal) as refused:
+        other.call("SiteService/GetSite", site_service_pb2.GetSiteRequest())
+    assert "was revoked" in refused.value.details
+    assert time.monotonic() - start < 1.0
+    owner.close()
+    other.close()
+
+
+def test_the_run_of_a_member_is_known_at_the_other(at: Callable[[int], SiteAt], rules: Rules) -> None:
+    owner = rpc_client.Client(at(1))
+    token = people.add_user(owner, "ann")
+    ann = rpc_client.Client(at(1), token)
+    job = job_pb2.Job(job_id=str(uuid.uuid4()), name="a")
+    ann.call("JobService/CreateJobs", job_service_pb2.CreateJobsRequest(jobs=[job]))
+    worker = Hands(at(1), token=token)
+    run = rpc_client.Client(at(2), worker.take().token)
+    assert run.call("SiteService/GetSite", site_service_pb2.GetSiteRequest()).user == "ann"
+    worker.close()
+    for client in (owner, ann, run):
+        client.close()

@@ -29,6 +29,7 @@ from balsam_jobstore.server.jobs import JobService
 from balsam_jobstore.sessions import LAUNCHER, SCHEDULER, Session, new_id
 from balsam_jobstore.store import Store
 from balsam_jobstore.tx import Outcome, Tx
+from balsam_jobstore.users import Users
 from tests.support.store import RULE_SET, Bench, job
 
 S = State
@@ -49,7 +50,7 @@ def database(store_url: str) -> Iterator[Database]:
 async def started(database: Database, lease_seconds: float = 60.0) -> Any:
     """A job store that runs, without its server."""
     site = SimpleNamespace(settings=SimpleNamespace(lease_seconds=lease_seconds), set_aside=Path("/nowhere"))
-    store = Store(cast(Site, site), database, RunTokens(b"key"))
+    store = Store(cast(Site, site), database, RunTokens(b"key"), Users("me"))
     await store.start()
     try:
         yield store

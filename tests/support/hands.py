@@ -27,10 +27,28 @@ LAUNCHER, SCHEDULER = session_pb2.Session.LAUNCHER, session_pb2.Session.SCHEDULE
 class Hands:
     """One session with a job store, as a launcher without processes."""
 
-    def __init__(self, site: Site, *, launch: int | None = None, nodes: int = 100) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *,
+        launch: int | None = None,
+        nodes: int = 100,
+        token: str | None = None,
+        trusted_users: Iterable[str] = (),
+    ) -> None:
+        """`token`: of the user whose launcher it is; None: the owner's."""
         self._site = site
-        self._client = Client(site, patient=True)
-        session = session_pb2.Session(kind=LAUNCHER, host="here", pid=1, nodes=nodes, job_mode="auto", launch=launch)
+        self._token = token
+        self._client = Client(site, token, patient=True)
+        session = session_pb2.Session(
+            kind=LAUNCHER,
+            host="here",
+            pid=1,
+            nodes=nodes,
+            job_mode="auto",
+            launch=launch,
+            trusted_users=trusted_users,
+        )
         self.session_id = _open(self._client, session)
         self._attach([])
 
@@ -43,7 +61,7 @@ class Hands:
     def attach_again(self, held: Iterable[lease_pb2.Grant]) -> None:
         """After a restart of the job store: a new line for the same session, which still holds these."""
         self._hang_up()
-        self._client = Client(self._site, patient=True)
+        self._client = Client(self._site, self._token, patient=True)
         self._attach([grant.lease for grant in held])
 
     def _attach(self, held: list[lease_pb2.Lease]) -> None:

@@ -20,6 +20,7 @@ from balsam.v1 import (
     launch_service_pb2,
     session_service_pb2,
     site_service_pb2,
+    user_service_pb2,
 )
 
 SERVICES: list[ServiceDescriptor] = [
@@ -32,6 +33,7 @@ SERVICES: list[ServiceDescriptor] = [
         event_service_pb2,
         session_service_pb2,
         archive_service_pb2,
+        user_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
 ]

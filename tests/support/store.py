@@ -31,6 +31,7 @@ from balsam_jobstore.server.sessions import _rule
 from balsam_jobstore.sessions import LAUNCHER, SCHEDULER, Session, new_id
 from balsam_jobstore.store import Store, attach_stream, recover_reports
 from balsam_jobstore.tx import Outcome, Tx
+from balsam_jobstore.users import Users
 from balsam_jobstore.writer import Writer
 from balsam_scheduler.rules import RULES, SLOW_STATES
 
@@ -93,7 +94,7 @@ class Bench:
     async def _make(self, lease_seconds: float) -> Store:
         settings = SimpleNamespace(lease_seconds=lease_seconds)
         site = SimpleNamespace(settings=settings, set_aside=self.set_aside, data="/data")
-        return Store(cast(Site, site), self.database, RunTokens(b"bench"))
+        return Store(cast(Site, site), self.database, RunTokens(b"bench"), Users("me"))
 
     def close(self) -> None:
         """Gives the writer's connection back. Whatever was done, the counts of jobs by state are right."""
@@ -246,15 +247,32 @@ class Bench:
             worker.give(nodes=1e9, jobs=jobs)
         return worker
 
-    def launcher(self, *, workflow_filter: str = "", launch: int | None = None, **credit: Any) -> Worker:
+    def launcher(
+        self,
+        *,
+        workflow_filter: str = "",
+        launch: int | None = None,
+        owner_key: int = 1,
+        trusted: str = "",
+        **credit: Any,
+    ) -> Worker:
         """A launcher: its session, and credit if any is given."""
-        worker = self.worker(LAUNCHER, workflow_filter=workflow_filter, launch=launch)
+        worker = self.worker(
+            LAUNCHER, workflow_filter=workflow_filter, launch=launch, owner_key=owner_key, trusted=trusted
+        )
         if credit:
             worker.give(**credit)
         return worker
 
     def worker(
-        self, kind: int, *, states: Iterable[int] = (), workflow_filter: str = "", launch: int | None = None
+        self,
+        kind: int,
+        *,
+        states: Iterable[int] = (),
+        workflow_filter: str = "",
+        launch: int | None = None,
+        owner_key: int = 1,
+        trusted: str = "",
     ) -> Worker:
         """A session with its line."""
         session = Session(
@@ -271,6 +289,8 @@ class Bench:
             workflow_filter=workflow_filter,
             address="",
             launch=launch,
+            owner_key=owner_key,
+            trusted=trusted,
         )
         return Worker(self, self.run(self.store.open_session(session)), states)
 

@@ -11,7 +11,7 @@ from balsam.addresses import parse_address
 from balsam.errors import ValidationError
 from balsam.settings import Settings
 from balsam.site import make_site
-from balsam_cli import known_sites, options
+from balsam_cli import known_sites, options, team_folders
 from balsam_cli.command import Command
 from balsam_cli.databases import check_database
 from balsam_cli.output import Lines, printer
@@ -21,8 +21,9 @@ from balsam_cli.output import Lines, printer
 @click.argument("path")
 @click.option("--db", metavar="DB", default="sqlite", help="sqlite (default), postgres, or the URL of a PostgreSQL.")
 @click.option("--listen", metavar="HOST:PORT", default="", help="Listen there, with TLS, for other hosts and users.")
+@click.option("--group", metavar="G", help="Share data/, log/ and qsubmit/ with this Unix group (docs/team.md).")
 @options.as_json
-def command(path: str, db: str, listen: str, as_json: bool) -> None:
+def command(path: str, db: str, listen: str, group: str | None, as_json: bool) -> None:
     """Make a site at PATH: settings, policy, database, job templates, data/, log/, qsubmit/, credentials.
 
     The default database is an embedded SQLite; `postgres` makes a private
@@ -37,7 +38,10 @@ def command(path: str, db: str, listen: str, as_json: bool) -> None:
     if listen:
         listen = str(parse_address(listen, "--listen"))
     settings = dataclasses.replace(Settings(), database=check_database(db, "--db"), listen=listen)
+    group_number = None if group is None else team_folders.find_group(group)
     site = make_site(path, settings)
+    if group_number is not None:
+        team_folders.share(site, group_number)
     templates.copy_to(site)
     (site.path / policy.POLICY_FILE).write_text(policy.render())
     known_sites.remember(site)

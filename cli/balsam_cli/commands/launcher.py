@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 @click.option(
     "--gpus-per-node", type=click.IntRange(0), metavar="G", help="GPUs of each node; default: those that are found."
 )
+@click.option(
+    "--trust",
+    multiple=True,
+    metavar="USER",
+    help="Run the jobs of this user, too: their commands run in your account. Repeatable.",
+)
 @click.option("--persistent", is_flag=True, help="Stay when there is nothing to do.")
 @click.option("--print-command", is_flag=True, help="Print nodes, time left and commands, and exit.")
 def command(
@@ -44,6 +50,7 @@ def command(
     limit_nodes: int | None,
     offset_nodes: int,
     gpus_per_node: int | None,
+    trust: tuple[str, ...],
     persistent: bool,
     print_command: bool,
 ) -> None:
@@ -76,6 +83,7 @@ def command(
     words = [f"{name}={value}" for name, value in options.items() if value not in (None, "")]
     flags = {"--persistent": persistent, "--print-command": print_command}
     words += [flag for flag, given in flags.items() if given]
+    words += [f"--trust={user}" for user in trust]
     # The launcher takes the place of this process: signals and the exit status are its own.
     os.execv(sys.executable, [sys.executable, "-m", "balsam_launcher", f"--site={site.path}", *words])
 

@@ -74,6 +74,8 @@ class Event(google.protobuf.message.Message):
     ATTEMPT_FIELD_NUMBER: builtins.int
     EXIT_CODE_FIELD_NUMBER: builtins.int
     DELETED_FIELD_NUMBER: builtins.int
+    USER_FIELD_NUMBER: builtins.int
+    RUN_JOB_ID_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """Position in the site's history: unique, rising in commit order, no gaps
     in what a subscriber is sent except by its filter.
@@ -90,6 +92,12 @@ class Event(google.protobuf.message.Message):
     """Exit code of the run that ended with this event."""
     deleted: builtins.bool
     """The job was deleted; it has no states."""
+    user: builtins.str
+    """Name of the user who did it, or whose launcher or run did; empty: the
+    site's owner, or a service.
+    """
+    run_job_id: builtins.str
+    """The job whose run or script did it, if that is another one."""
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[balsam.v1.job_pb2.Job.State.ValueType]:
         """The states entered, in order. Empty: a note on the job without a move."""
@@ -115,9 +123,11 @@ class Event(google.protobuf.message.Message):
         attempt: builtins.int = ...,
         exit_code: builtins.int | None = ...,
         deleted: builtins.bool = ...,
+        user: builtins.str = ...,
+        run_job_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "record_time", b"record_time", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "actor", b"actor", "attempt", b"attempt", "deleted", b"deleted", "exit_code", b"exit_code", "job_id", b"job_id", "message", b"message", "record_time", b"record_time", "sequence", b"sequence", "states", b"states", "time", b"time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "actor", b"actor", "attempt", b"attempt", "deleted", b"deleted", "exit_code", b"exit_code", "job_id", b"job_id", "message", b"message", "record_time", b"record_time", "run_job_id", b"run_job_id", "sequence", b"sequence", "states", b"states", "time", b"time", "user", b"user"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_exit_code", b"_exit_code"]) -> typing.Literal["exit_code"] | None: ...
 
 global___Event = Event

@@ -588,12 +588,15 @@ class KillJobsResponse(google.protobuf.message.Message):
     STOPPING_FIELD_NUMBER: builtins.int
     ALREADY_ENDED_FIELD_NUMBER: builtins.int
     REFUSALS_FIELD_NUMBER: builtins.int
+    REFUSED_FIELD_NUMBER: builtins.int
     killed: builtins.int
     """Jobs that are USER_KILLED by this call."""
     stopping: builtins.int
     """Of these, how many had processes, which are now being stopped."""
     already_ended: builtins.int
     """Jobs that had ended already, and were left as they are."""
+    refused: builtins.int
+    """How many were refused."""
     @property
     def refusals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Refusal]:
         """The first 100 of what was not done, and why."""
@@ -605,8 +608,9 @@ class KillJobsResponse(google.protobuf.message.Message):
         stopping: builtins.int = ...,
         already_ended: builtins.int = ...,
         refusals: collections.abc.Iterable[global___Refusal] | None = ...,
+        refused: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["already_ended", b"already_ended", "killed", b"killed", "refusals", b"refusals", "stopping", b"stopping"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["already_ended", b"already_ended", "killed", b"killed", "refusals", b"refusals", "refused", b"refused", "stopping", b"stopping"]) -> None: ...
 
 global___KillJobsResponse = KillJobsResponse
 

@@ -4,7 +4,9 @@ isort:skip_file
 Sessions: who is at work on jobs."""
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
@@ -59,6 +61,7 @@ class Session(google.protobuf.message.Message):
     LEASES_FIELD_NUMBER: builtins.int
     ADDRESS_FIELD_NUMBER: builtins.int
     LAUNCH_FIELD_NUMBER: builtins.int
+    TRUSTED_USERS_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     """Random, made by the job store."""
     kind: global___Session.Kind.ValueType
@@ -88,6 +91,12 @@ class Session(google.protobuf.message.Message):
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Output only. When it was opened."""
 
+    @property
+    def trusted_users(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Launchers: users whose jobs it runs beside those of its own user. Their
+        commands run in its own user's account.
+        """
+
     def __init__(
         self,
         *,
@@ -103,9 +112,10 @@ class Session(google.protobuf.message.Message):
         leases: builtins.int = ...,
         address: builtins.str = ...,
         launch: builtins.int | None = ...,
+        trusted_users: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_launch", b"_launch", "create_time", b"create_time", "launch", b"launch"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_launch", b"_launch", "address", b"address", "create_time", b"create_time", "host", b"host", "job_mode", b"job_mode", "kind", b"kind", "launch", b"launch", "leases", b"leases", "nodes", b"nodes", "pid", b"pid", "session_id", b"session_id", "user", b"user", "workflow_filter", b"workflow_filter"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_launch", b"_launch", "address", b"address", "create_time", b"create_time", "host", b"host", "job_mode", b"job_mode", "kind", b"kind", "launch", b"launch", "leases", b"leases", "nodes", b"nodes", "pid", b"pid", "session_id", b"session_id", "trusted_users", b"trusted_users", "user", b"user", "workflow_filter", b"workflow_filter"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_launch", b"_launch"]) -> typing.Literal["launch"] | None: ...
 
 global___Session = Session

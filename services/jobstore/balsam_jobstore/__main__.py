@@ -19,7 +19,7 @@ from balsam.collector import collect_rarely
 from balsam.errors import BalsamError, SiteError
 from balsam.logs import keep_small, open_log
 from balsam.secure_port import SecurePort
-from balsam.serving import Service, ServiceLock
+from balsam.serving import Service, ServiceLock, user_name
 from balsam.site import Site, open_site
 from balsam.v1.application_service_pb2_grpc import add_ApplicationServiceServicer_to_server
 from balsam.v1.archive_service_pb2_grpc import add_ArchiveServiceServicer_to_server
@@ -28,6 +28,7 @@ from balsam.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
 from balsam.v1.launch_service_pb2_grpc import add_LaunchServiceServicer_to_server
 from balsam.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from balsam.v1.site_service_pb2_grpc import add_SiteServiceServicer_to_server
+from balsam.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from balsam_jobstore.access import RunTokens, authorizer, read_key
 from balsam_jobstore.backups import restore
 from balsam_jobstore.database import Database, sqlite_url
@@ -44,8 +45,10 @@ from balsam_jobstore.server.launches import LaunchService
 from balsam_jobstore.server.renewals import RenewalServer
 from balsam_jobstore.server.sessions import SessionService
 from balsam_jobstore.server.site import SiteService
+from balsam_jobstore.server.users import UserService
 from balsam_jobstore.siblings import Siblings, authorizer_among
 from balsam_jobstore.store import Store
+from balsam_jobstore.users import Users
 
 DATABASE_WATCH_SECONDS = 2.0
 DATABASE_PATIENCE_SECONDS = 60.0
@@ -139,12 +142,17 @@ async def serve(site: Site, number: int = 1) -> None:
             DatabaseFile(holding.file, site.backups).mark()
         failpoints.hit("jobstore.after-migrate")
         tokens = RunTokens(read_key(site))
-        authorize = authorizer(site, tokens)
-        store = Store(site, database, tokens, siblings)
+        users = Users(user_name(), site.settings.trusted_owners)
+        authorize = authorizer(site, tokens, users)
+        store = Store(site, database, tokens, users, siblings)
         port = SecurePort(site, number) if site.settings.listen else None
         service = Service(
-            site, name, authorize if is_alone else authorizer_among(authorize, tokens, store.job_of_lease), port
+            site,
+            name,
+            authorize if is_alone else authorizer_among(authorize, tokens, users, store.job_of_lease),
+            port,
         )
+        store.streams_of_calls = service.streams
         await store.start()
         renewals = RenewalServer(site, store.sessions, authorize, name, is_alone=is_alone)
         renewals.start()
@@ -155,6 +163,7 @@ async def serve(site: Site, number: int = 1) -> None:
         add_EventServiceServicer_to_server(EventService(store), service.server)
         add_SessionServiceServicer_to_server(SessionService(store), service.server)
         add_ArchiveServiceServicer_to_server(ArchiveService(store), service.server)
+        add_UserServiceServicer_to_server(UserService(store), service.server)
         service.stop_on_signals()
         tasks = [asyncio.create_task(store.sweep()), asyncio.create_task(store.look_over_rest())]
         if cluster is not None and number == 1:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from balsam.errors import BalsamError, ValidationError
 from balsam.fields import JOB_FIELDS
 from balsam.states import Actor, State
 from balsam_jobstore.applications import application_needs, find_needs
+from balsam_jobstore.auditing import THE_OWNER
 from balsam_jobstore.columns import HOT_FIELDS, NEEDS_BY_FLAG, bit_of_flag, encode
 from balsam_jobstore.database import Sql
 from balsam_jobstore.history import EventRecord
 from balsam_jobstore.launches import bindable, launch_to_bind
 from balsam_jobstore.refusals import Refused, refused
-from balsam_jobstore.rows import Row, has_failed, is_met, job_label, parent_label
+from balsam_jobstore.rows import OWNER_KEY, Row, has_failed, is_met, job_label, parent_label
 from balsam_jobstore.rules import Needs
 from balsam_jobstore.tx import Tx
+
+if TYPE_CHECKING:
+    from balsam_jobstore.rights import Rights
 
 _DEFAULTS = {name: JOB_FIELDS[name].default for name in HOT_FIELDS}
 _JOB_COLUMNS = (
@@ -101,15 +105,28 @@ class _Fresh:
         return job_label(self.job.values.get("name", ""), self.job.job_id)
 
 
-def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: bool) -> Created:
+def create(
+    tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: bool, rights: Rights | None = None
+) -> Created:
     """Adds jobs, in order. A job that is there already counts as existing and is left as it is.
+
+    Args:
+        tx: the transaction.
+        jobs: the jobs.
+        owner: name of the user whose they are.
+        actor: what adds them.
+        atomic: all, or none.
+        rights: of that user; None: of the owner of a site without others.
 
     Raises:
         NotAllCreated: `atomic`, and something was refused.
     """
     outcome = Created()
     existing, workdirs = probe(tx.sql, [job.job_id for job in jobs])
-    applications = find_needs(tx, {job.values["application"] for job in jobs if job.values.get("application")})
+    owner_key = rights.user_key if rights is not None else OWNER_KEY
+    named = {job.values["application"] for job in jobs if job.values.get("application")}
+    foreign = rights.foreign_applications(tx, named) if rights is not None else {}
+    applications = find_needs(tx, named)
     launches = bindable(tx, {job.values.get("queued_launch") for job in jobs})
     batch = {job.job_id for job in jobs}
     outside = {parent for job in jobs for parent in job.parents if parent not in batch}
@@ -131,15 +148,23 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
         try:
             parents = [_parent(parent, job, fresh, parent_rows) for parent in job.parents]
             if "application" in values:
+                if values["application"] in foreign:
+                    raise foreign[values["application"]]
                 application = application_needs(tx, applications, values["application"])
             if "queued_launch" in values:
                 launch = launch_to_bind(launches, values["queued_launch"])
+            needs = _needs(values, application[1], bool(parents))
+            if rights is not None and not rights.is_all:
+                rights.check_parents([parent for parent in parents if isinstance(parent, Row)])
+                rights.check_new(job_label(values.get("name", ""), job.job_id), needs)
+                if launch is not None:
+                    rights.check_launch(tx, launch)
         except BalsamError as error:
             outcome.refusals.append(refused(job.job_id, job.index, error))
             continue
-        made = _make(job, first_key + len(rows), application[1], parents, links)
+        made = _make(job, first_key + len(rows), needs, parents, links)
         fresh[job.job_id] = made
-        made.state = _record_creation(tx, made, int(actor))
+        made.state = _record_creation(tx, made, int(actor), owner_key)
         rows.append(_job_row(made, application[0], launch))
         given = tuple(values)
         if given not in details:
@@ -148,7 +173,7 @@ def create(tx: Tx, jobs: Sequence[NewJob], *, owner: str, actor: Actor, atomic: 
     outcome.created = len(rows)
     if atomic and outcome.refusals:
         raise NotAllCreated(outcome)
-    _write(tx, rows, details.values(), links, fresh)
+    _write(tx, rows, details.values(), links, fresh, owner_key)
     if rows:
         tx.runnable = True
     return outcome
@@ -177,25 +202,28 @@ def _parent(parent: str, job: NewJob, fresh: Mapping[str, _Fresh], rows: Mapping
     return found
 
 
-def _make(
-    job: NewJob, key: int, needs: int, parents: Sequence[_Fresh | Row], links: list[tuple[int, int, int]]
-) -> _Fresh:
-    values = job.values
+def _needs(values: Mapping[str, Any], needs: int, has_parents: bool) -> int:
+    """What a job needs, beside what its application does."""
     for name in values.keys() & NEEDS_BY_FLAG.keys():
         needs |= bit_of_flag(name, values[name])
     if values.get("stage_out_url") and values.get("stage_out_files"):
         needs |= _STAGE_OUT
+    return needs | _PARENTS if has_parents else needs
+
+
+def _make(
+    job: NewJob, key: int, needs: int, parents: Sequence[_Fresh | Row], links: list[tuple[int, int, int]]
+) -> _Fresh:
+    values = job.values
     unmet = 0
     failed: _Fresh | Row | None = None
     if parents and not needs & _NO_WAIT:
         failed = next((parent for parent in parents if has_failed(parent)), None)
-    if parents:
-        needs |= _PARENTS
-        for parent in parents:
-            parent.needs |= _CHILDREN
-            met = is_met(parent)
-            links.append((key, parent.key, int(met)))
-            unmet += not met
+    for parent in parents:
+        parent.needs |= _CHILDREN
+        met = is_met(parent)
+        links.append((key, parent.key, int(met)))
+        unmet += not met
     return _Fresh(
         job,
         key,
@@ -208,16 +236,21 @@ def _make(
     )
 
 
-def _record_creation(tx: Tx, made: _Fresh, actor: int) -> int:
+def _record_creation(tx: Tx, made: _Fresh, actor: int, owner_key: int) -> int:
     """The events of a job's creation, and of all that follows from it by rule; returns the state it is then in."""
     key, job_id, workflow = made.key, made.job.job_id, made.job.values.get("workflow", "")
     events = tx.outcome.events
     events.append(EventRecord(key, job_id, workflow, _CREATED, tx.now_us, actor, 0))
+    is_marked = tx.by is not THE_OWNER or owner_key != OWNER_KEY
+    if is_marked:
+        tx.sign(events[-1], owner_key)
     move = tx.rules.next_move(made)
     if move is None:
         return made.state
     message = move.message.replace("{parent}", made.failed_label).replace("{reason}", "") if move.message else ""
     events.append(EventRecord(key, job_id, workflow, move.path, tx.now_us, _SCHEDULER, 0, message))
+    if is_marked:
+        tx.sign(events[-1], owner_key)
     return move.path[-1]
 
 
@@ -291,13 +324,17 @@ def _write(
     details: Iterable[_Details],
     links: list[tuple[int, int, int]],
     fresh: Mapping[str, _Fresh],
+    owner_key: int,
 ) -> None:
     if links:
         needs = {made.key: made.needs for made in fresh.values()}
         for row in rows:
             row[3] = needs[row[0]]  # parents in the same batch have learned of their children meanwhile
     tx.counts.update([row[2] for row in rows])
-    tx.sql.insert("job", _JOB_COLUMNS, rows)
+    if owner_key == OWNER_KEY:
+        tx.sql.insert("job", _JOB_COLUMNS, rows)
+    else:
+        tx.sql.insert("job", (*_JOB_COLUMNS, "owner_key"), [[*row, owner_key] for row in rows])
     for same in details:
         tx.sql.insert("job_detail", same.columns, same.rows)
     tx.sql.insert("edge", ("child", "parent", "met"), links)

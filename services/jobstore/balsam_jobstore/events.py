@@ -19,6 +19,7 @@ from balsam.states import Actor, State
 from balsam_jobstore import schema
 from balsam_jobstore.database import among
 from balsam_jobstore.history import EventRecord, pack_states, unpack_states
+from balsam_jobstore.rows import OWNER_KEY
 from balsam_jobstore.setting_aside import DamagedRow
 
 RING = 20_000
@@ -32,12 +33,16 @@ class EventFilter:
     job_ids: frozenset[str] = frozenset()
     workflow: str | None = None
     states: frozenset[int] = frozenset()
+    owner_key: int | None = None
+    """Of jobs of this user, and of jobs that are gone."""
 
     def matches(self, event: EventRecord) -> bool:
         """Whether an event is wanted."""
         if self.job_ids and event.job_id not in self.job_ids:
             return False
         if self.workflow is not None and event.workflow != self.workflow:
+            return False
+        if self.owner_key is not None and event.owner_key != self.owner_key and not event.deleted:
             return False
         return event.deleted or not self.states or not self.states.isdisjoint(event.states)
 
@@ -98,6 +103,7 @@ def read_events(
         DamagedRow: some of them are damaged.
     """
     event, job = schema.event, schema.job
+    run = job.alias("run")
     query = (
         sa.select(
             event.c.job,
@@ -112,8 +118,12 @@ def read_events(
             event.c.deleted_id,
             event.c.sequence,
             event.c.record_us,
+            event.c.user_key,
+            event.c.run_key,
+            run.c.job_id,
+            job.c.owner_key,
         )
-        .select_from(event.outerjoin(job, job.c.key == event.c.job))
+        .select_from(event.outerjoin(job, job.c.key == event.c.job).outerjoin(run, run.c.key == event.c.run_key))
         .where(event.c.sequence > after)
         .order_by(event.c.sequence)
         .limit(limit)
@@ -128,14 +138,25 @@ def read_events(
     if wanted.states:
         letters = [event.c.states.contains(pack_states((state,)), autoescape=True) for state in wanted.states]
         query = query.where(sa.or_(event.c.deleted_id.is_not(None), *letters))
+    if wanted.owner_key is not None:
+        query = query.where(sa.or_(job.c.owner_key == wanted.owner_key, event.c.deleted_id.is_not(None)))
     rows = connection.execute(query).all()
-    damaged = [row.sequence for row in rows if not _is_sound(tuple(row))]
+    damaged = [row.sequence for row in rows if not _is_sound(row[:_CHECKED])]
     if damaged:
         raise DamagedRow("event", damaged)
-    return [
-        EventRecord(row[0], str(row[1]), row[2], unpack_states(row[3]), *row[4:9], row[9] is not None, row[10], row[11])
-        for row in rows
-    ]
+    return [_record(row) for row in rows]
+
+
+_CHECKED = 12
+
+
+def _record(row: Any) -> EventRecord:
+    key, job_id, workflow, letters, *told, deleted_id, sequence, record_us = row[:_CHECKED]
+    event = EventRecord(key, str(job_id), workflow, unpack_states(letters), *told)
+    event.deleted, event.sequence, event.record_us = deleted_id is not None, sequence, record_us
+    event.user_key, event.run_key, run_id, owner_key = row[_CHECKED:]
+    event.run_id, event.owner_key = str(run_id or ""), owner_key or OWNER_KEY
+    return event
 
 
 def _is_sound(row: Sequence[Any]) -> bool:

@@ -22,6 +22,18 @@ class EventRecord:
     deleted: bool = False
     sequence: int = 0
     record_us: int = 0
+    user_key: int | None = None
+    """Who did it; None: the owner of the site, or a service."""
+    run_key: int | None = None
+    """The job whose run did it, where that is another one, and its id."""
+    run_id: str = ""
+    owner_key: int = 1
+    """Whose job it is about."""
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether its row says who did it."""
+        return self.user_key is not None or self.run_key is not None
 
 
 EVENT_COLUMNS = (
@@ -52,6 +64,14 @@ def event_values(event: EventRecord) -> tuple[object, ...]:
         event.message,
         event.job_id if event.deleted else None,
     )
+
+
+SIGNED_COLUMNS = (*EVENT_COLUMNS, "user_key", "run_key")
+
+
+def signed_values(event: EventRecord) -> tuple[object, ...]:
+    """The row of an event that says who did it."""
+    return (*event_values(event), event.user_key, event.run_key)
 
 
 @functools.lru_cache(1000)

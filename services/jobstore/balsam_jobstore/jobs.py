@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from balsam.errors import InvalidStateError, NotAllowed, ValidationError
@@ -131,16 +131,28 @@ class Killed:
     killed: int = 0
     stopping: int = 0
     already_ended: int = 0
+    refusals: list[Refused] = field(default_factory=list)
 
 
-def kill(tx: Tx, rows: Iterable[Row], *, recursive: bool, actor: Actor, message: str) -> Killed:
-    """Kills jobs, and with `recursive` all that depend on them; ended ones are left as they are and passed through."""
+Sort = Callable[[Tx, Sequence[Row]], tuple[list[Row], list[Refused]]]
+"""Gives the jobs that may be changed, and refusals for the others."""
+
+
+def kill(
+    tx: Tx, rows: Iterable[Row], *, recursive: bool, actor: Actor, message: str, sort: Sort | None = None
+) -> Killed:
+    """Kills jobs, and with `recursive` all that depend on them. Ended ones, and those that `sort` refuses, are left as
+    they are and passed through."""
     outcome = Killed()
     seen: set[int] = set()
     level = list(rows)
     while level:
         seen.update(row.key for row in level)
-        for row in level:
+        mine = level
+        if sort is not None:
+            mine, others = sort(tx, level)
+            outcome.refusals += others
+        for row in mine:
             if row.state in END:
                 outcome.already_ended += 1
                 continue
@@ -191,11 +203,11 @@ def delete(tx: Tx, rows: Sequence[Row], *, kill_running: bool, actor: Actor = Ac
         tx.forget(row)
     tx.outcome.events = [event for event in tx.outcome.events if event.key not in leaving]
     for row in gone:
-        tx.outcome.events.append(
-            EventRecord(
-                row.key, row.job_id, row.workflow, (), tx.now_us, int(actor), row.attempt, "deleted", deleted=True
-            )
+        event = EventRecord(
+            row.key, row.job_id, row.workflow, (), tx.now_us, int(actor), row.attempt, "deleted", deleted=True
         )
+        tx.outcome.events.append(event)
+        tx.sign(event, row.owner_key)
     return len(gone), refusals
 
 

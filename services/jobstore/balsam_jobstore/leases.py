@@ -270,11 +270,11 @@ def _due(tx: Tx, stream: Stream) -> list[Row]:
     lock = "" if tx.sql.is_sqlite else " FOR UPDATE SKIP LOCKED"
     if stream.session.kind == LAUNCHER:
         condition, parameters = _fitting(tx, stream)
-        conditions = [f"{_DUE} AND {pool}{condition}" for pool in _pools(stream)]
+        conditions = [f"{pool}{condition}" for pool in _due_pools(stream)]
         text = _in_start_order(conditions, lock)
     else:
         states = ", ".join(map(str, stream.states)) or "0"
-        conditions, parameters = [f"state IN ({states}) AND session IS NULL"], {}
+        conditions, parameters = [f"state IN ({states}) AND session IS NULL AND {_of_owners(stream)}"], {}
         text = f"SELECT {COLUMNS} FROM job WHERE {conditions[0]} ORDER BY key LIMIT :limit{lock}"
     found = tx.read(text, limit=limit, **parameters)
     left = stream.nodes_left + _EPSILON
@@ -310,6 +310,17 @@ def _in_start_order(conditions: Sequence[str], lock: str) -> str:
 def _pools(stream: Stream) -> list[str]:
     """Conditions of which one holds for each job that a launcher may take, by the launch that the job is bound to."""
     return [_OF_ALL] if stream.session.launch is None else [_OF_ALL_BUT_PRESCHEDULED, _OF_LAUNCH]
+
+
+def _due_pools(stream: Stream) -> list[str]:
+    """Conditions on jobs that a launcher may take and that are due, each with an order of its own in an index: jobs of
+    users for whom it does not work are not looked at."""
+    return [f"{_DUE} AND owner_key = {key} AND {pool}" for key in stream.session.owner_keys for pool in _pools(stream)]
+
+
+def _of_owners(stream: Stream) -> str:
+    """The condition that a job is of a user for whom a session works."""
+    return f"owner_key IN ({', '.join(map(str, stream.session.owner_keys))})"
 
 
 def _fitting(tx: Tx, stream: Stream) -> tuple[str, dict[str, Any]]:
@@ -375,7 +386,7 @@ def _grant(tx: Tx, stream: Stream, row: Row) -> Grant:
         row.tries = 1
         row.lost = 0
     stream.count(_share(stream, *_shape(row)))
-    tx.outcome.granted.append((row.key, row.fence, row.job_id))
+    tx.outcome.granted.append((row.key, row.fence, row.job_id, row.owner_key))
     return grant_of(row, lost)
 
 
@@ -422,15 +433,15 @@ def _complete(tx: Tx, grants: Sequence[Grant]) -> None:
 def _is_drained(tx: Tx, stream: Stream) -> bool:
     """Whether nothing that the session could run exists, moves, or can come of what moves or runs."""
     fitting, fit_parameters = _fitting(tx, stream)
-    pools = _pools(stream)
+    due = [f"{pool}{fitting}" for pool in _due_pools(stream)]
     if tx.is_one_of_several:
-        return _is_drained_at_once(tx, stream, [f"{_DUE} AND {pool}{fitting}" for pool in pools], fit_parameters)
-    if any(_exists(tx, f"{_DUE} AND {pool}{fitting}", fit_parameters) for pool in pools):
+        return _is_drained_at_once(tx, stream, due, fit_parameters)
+    if any(_exists(tx, condition, fit_parameters) for condition in due):
         return False
     if not any(_exists(tx, condition, {}) for condition in _GOING_ON):
         return True
     wanted, parameters = _wanted(tx, stream)
-    mine = f"({' OR '.join(pools)}){wanted}"
+    mine = f"{_of_owners(stream)} AND ({' OR '.join(_pools(stream))}){wanted}"
     if any(_exists(tx, f"{condition} AND {mine}", parameters) for condition in _GOING_ON):
         return False
     return not tx.sql.run(_below(mine), **parameters)
@@ -443,7 +454,7 @@ def _is_drained_at_once(tx: Tx, stream: Stream, due: Sequence[str], fit_paramete
     anything = [f"EXISTS (SELECT 1 FROM job WHERE {condition})" for condition in (*due, *_GOING_ON)]
     if tx.sql.run(f"SELECT {' OR '.join(anything)}", **parameters) == [(False,)]:
         return True
-    mine = f"({' OR '.join(_pools(stream))}){wanted}"
+    mine = f"{_of_owners(stream)} AND ({' OR '.join(_pools(stream))}){wanted}"
     conditions = [*due, *(f"{condition} AND {mine}" for condition in _GOING_ON)]
     some = [f"EXISTS (SELECT 1 FROM job WHERE {condition})" for condition in conditions]
     return tx.sql.run(f"SELECT {' OR '.join(some)} OR EXISTS ({_below(mine)})", **parameters) == [(False,)]
@@ -493,24 +504,29 @@ def apply_reports(tx: Tx, session: Session, reports: Sequence[Report]) -> list[t
     """Applies reports, each as a whole; returns the leases that are not this session's any more."""
     tx.load({report.key for report in reports})
     refused = []
-    for report in reports:
-        row = tx.rows.get(report.key)
-        if row is None or row.session != session.key or row.fence != report.fence:
-            refused.append((report.key, report.fence))
-        else:
-            _apply(tx, row, session, report)
+    with tx.acting(session.by):
+        for report in reports:
+            row = tx.rows.get(report.key)
+            if row is None or row.session != session.key or row.fence != report.fence:
+                refused.append((report.key, report.fence))
+            else:
+                _apply(tx, row, session, report)
     return refused
 
 
-def recover_reports(tx: Tx, session: Session | None, reports: Sequence[Report]) -> list[tuple[int, int]]:
+def recover_reports(
+    tx: Tx, session: Session | None, reports: Sequence[Report], owner_key: int | None = None
+) -> list[tuple[int, int]]:
     """Applies results whose launcher could not report them in time; returns the leases whose results are refused.
 
     A result counts while its lease lives, and after that until somebody else takes over its job, or moves or edits it.
+    When its session has ended, nobody knows any more who held the lease: then a user reports on their own jobs only.
 
     Args:
         tx: the transaction.
         session: the one under which the jobs were leased; None: it has ended.
         reports: each holds the whole run, from RUNNING to its end.
+        owner_key: the user who reports; None: somebody who may do everything.
     """
     tx.load({report.key for report in reports})
     refused = []
@@ -520,14 +536,16 @@ def recover_reports(tx: Tx, session: Session | None, reports: Sequence[Report]) 
             refused.append((report.key, report.fence))
         elif session is not None and row.session == session.key:
             _apply(tx, row, session, report)
-        elif row.session is None and row.lost and row.state in RUNNABLE and _is_whole_run(row, report):
+        elif row.session is None and row.lost and row.state in RUNNABLE and _is_late_end(row, report, owner_key):
             _apply_late(tx, row, report)
         else:
             refused.append((report.key, report.fence))
     return refused
 
 
-def _is_whole_run(row: Row, report: Report) -> bool:
+def _is_late_end(row: Row, report: Report, owner_key: int | None) -> bool:
+    if owner_key is not None and row.owner_key != owner_key:
+        return False
     states = tuple([state for state, _ in report.passages])
     return len(states) == 2 and path_is_allowed(Actor.LAUNCHER, row.state, states)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 CHANNEL = "balsam"
 _MOST_BYTES = 7900  # PostgreSQL takes 7,999
+_HEAD = ("store", "sequence", "runnable", "rules", "users")
 _LISTS = ("stops", "released", "programs", "ended", "schedulers")
 
 
@@ -34,10 +35,12 @@ class News:
     """Sessions that ended."""
     schedulers: list[tuple[int, str]] = field(default_factory=list)
     """(session, host): schedulers that opened one."""
+    users: bool = False
+    """Users were added or dropped."""
 
     def payloads(self) -> Iterator[str]:
         """As notifications, several where it is long; none where nobody needs to know."""
-        head = {"store": self.store, "sequence": self.sequence, "runnable": self.runnable, "rules": self.rules}
+        head = {name: getattr(self, name) for name in _HEAD}
         head = {name: value for name, value in head.items() if value}
         lists = [(name, item) for name in _LISTS for item in getattr(self, name)]
         if len(head) == 1 and not lists:

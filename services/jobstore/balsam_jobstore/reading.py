@@ -29,6 +29,8 @@ PAGE_SIZE = 1000
 MAX_PAGE_SIZE = 10_000
 MAX_GROUPS = 100_000
 _job, _detail, _edge = schema.job, schema.job_detail, schema.edge
+Condition = sa.ColumnElement[bool] | None
+"""On jobs, beside a filter; None: there is none."""
 
 
 def _compiler(connection: sa.Connection, resource: Resource, sqlite: bool) -> Compiler:
@@ -63,8 +65,9 @@ def list_jobs(
     size: int,
     token: str,
     fields: Sequence[str],
+    visible: Condition = None,
 ) -> tuple[list[dict[str, Any]], str]:
-    """A page of jobs as field -> value, and the token of the next page."""
+    """A page of jobs as field -> value, and the token of the next page; of those that are visible only."""
     names = [name for name in fields if name in JOB_COLUMNS]
     rows, next_token = _page(
         connection,
@@ -72,6 +75,7 @@ def list_jobs(
         [JOB_COLUMNS[name] for name in names],
         (node, orders, size, token),
         lambda used: _source(used | set(fields), _behind(orders, token)),
+        visible,
     )
     jobs = [dict(zip(names, row[: len(names)], strict=True)) for row in rows]
     if "parents" in fields:
@@ -104,12 +108,14 @@ def _page(
     columns: Sequence[sa.ColumnElement[Any]],
     asked: tuple[Node | None, Sequence[Order], int, str],
     source: Callable[[set[str]], sa.FromClause] | None = None,
+    visible: Condition = None,
 ) -> tuple[Sequence[sa.Row[Any]], str]:
     """The rows of a page, its columns and then its sort keys, the key of the row last; and the token of the next page.
 
     Args:
         asked: condition, sort keys, size, token.
         source: gives the tables that hold these fields, where that is not the only table of the columns.
+        visible: holds for the rows that are there for whoever asks.
     """
     node, orders, size, token = asked
     keys = compiler.order(orders)
@@ -117,6 +123,8 @@ def _page(
     query = sa.select(*labelled, *(key.expression.label(f"sort_{i}") for i, key in enumerate(keys)))
     if node is not None:
         query = query.where(compiler.where(node))
+    if visible is not None:
+        query = query.where(visible)
     if token:
         query = query.where(rows_after(keys, token))
     if source is not None:
@@ -188,10 +196,12 @@ def each_sound(
     return made
 
 
-def get_job(connection: sa.Connection, job_id: str) -> dict[str, Any] | None:
-    """One job with its parents, as field -> value."""
+def get_job(connection: sa.Connection, job_id: str, visible: Condition = None) -> dict[str, Any] | None:
+    """One job with its parents, as field -> value; None: there is none that is visible."""
     columns = [expression.label(name) for name, expression in JOB_COLUMNS.items()]
     query = sa.select(_job.c.key.label("key"), *columns).join(_detail, _detail.c.key == _job.c.key)
+    if visible is not None:
+        query = query.where(visible)
     row = connection.execute(query.where(_job.c.job_id == check_id(job_id))).mappings().first()
     if row is None:
         return None
@@ -202,20 +212,26 @@ def get_job(connection: sa.Connection, job_id: str) -> dict[str, Any] | None:
 
 
 def count_jobs(
-    connection: sa.Connection, sqlite: bool, node: Node | None, group_by: Sequence[str]
+    connection: sa.Connection,
+    sqlite: bool,
+    node: Node | None,
+    group_by: Sequence[str],
+    visible: Condition = None,
 ) -> tuple[int, list[tuple[Any, ...]]]:
-    """How many jobs match; and (values..., count) by the values of some fields.
+    """How many jobs match, and are visible; and (values..., count) by the values of some fields.
 
     Raises:
         ValidationError: they have too many values.
     """
-    if node is None and list(group_by) in ([], ["state"]):
+    if node is None and visible is None and list(group_by) in ([], ["state"]):
         counts = _by_state(connection)
         return sum(number for _, number in counts), counts if group_by else []
     compiler = _compiler(connection, JOBS, sqlite)
     where = compiler.where(node) if node is not None else sa.true()
     columns = [compiler.plain_column(name) for name in group_by]
     query = sa.select(*columns, sa.func.count()).select_from(_source(compiler.used))
+    if visible is not None:
+        query = query.where(visible)
     query = query.where(where).group_by(*columns).order_by(*columns).limit(MAX_GROUPS + 1)
     rows = _all(connection, compiler, query)
     if len(rows) > MAX_GROUPS:
@@ -235,14 +251,16 @@ def _by_state(connection: sa.Connection) -> list[tuple[Any, ...]]:
     return [(state, number) for state, number in zip(schema.STATE_COUNTS, numbers, strict=True) if number]
 
 
-def select_keys(connection: sa.Connection, sqlite: bool, node: Node, after: int, limit: int) -> list[int]:
-    """Keys of the jobs that match, behind a key, in order."""
+def select_keys(
+    connection: sa.Connection, sqlite: bool, node: Node, after: int, limit: int, own: Condition = None
+) -> list[int]:
+    """Keys of the jobs that match, behind a key, in order; of those for which `own` holds."""
     compiler = _compiler(connection, JOBS, sqlite)
     where = compiler.where(node)
     query = (
         sa.select(_job.c.key)
         .select_from(_source(compiler.used, _detail.c.key > after))
-        .where(where, _job.c.key > after)
+        .where(where, _job.c.key > after, *([] if own is None else [own]))
         .order_by(_job.c.key)
         .limit(limit)
     )

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from balsam.states import State
 
+OWNER_KEY = 1
+"""The owner of the site, among its users."""
 MUTABLE = (
     "state",
     "needs",
@@ -34,7 +36,7 @@ MUTABLE = (
 )
 """Columns of `job` that change, in the order of a row's snapshot."""
 
-COLUMNS = ", ".join(("key", "job_id", "revision", *MUTABLE))
+COLUMNS = ", ".join(("key", "job_id", "revision", "owner_key", *MUTABLE))
 """What is selected for a row."""
 
 _mutable: Callable[[Row], tuple[object, ...]] = operator.attrgetter(*MUTABLE)
@@ -43,11 +45,12 @@ _mutable: Callable[[Row], tuple[object, ...]] = operator.attrgetter(*MUTABLE)
 class Row:
     """A job as the store moves it: the columns of `job`."""
 
-    __slots__ = ("before", "job_id", "key", "revision", *MUTABLE)
+    __slots__ = ("before", "job_id", "key", "owner_key", "revision", *MUTABLE)
 
     key: int
     job_id: str
     revision: int
+    owner_key: int
     state: int
     needs: int
     unmet: int
@@ -72,12 +75,13 @@ class Row:
     launch: int | None
 
     def __init__(self, values: Sequence[Any]) -> None:
-        self.before = values[3:]
+        self.before = values[4:]
         # In the order of `COLUMNS`; written out, as this is done for every job that moves.
         (
             self.key,
             self.job_id,
             self.revision,
+            self.owner_key,
             self.state,
             self.needs,
             self.unmet,

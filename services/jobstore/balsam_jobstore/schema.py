@@ -1,7 +1,8 @@
 """The tables. What is here must be what the migrations make; a test compares them.
 
 A job is two rows: `job` is narrow and changes with every move; `job_detail` holds what only a run or a reader needs.
-Keys are whole numbers that rise with creation; the UUID is for the outside.
+Keys are whole numbers that rise with creation; the UUID is for the outside. User 1 is the owner of the site, who has no
+row.
 """
 
 from __future__ import annotations
@@ -55,11 +56,23 @@ job = sa.Table(
     sa.Column("workflow", sa.Text, nullable=False),
     sa.Column("launch", Key),
     sa.Column("timeouts", sa.Integer, nullable=False, server_default="0"),
+    # The user whose job it is; `job_detail.owner` has the name.
+    sa.Column("owner_key", sa.Integer, nullable=False, server_default="1"),
     sa.Index("job_workflow", "workflow", "key"),
     sa.Index("job_name", "name", "key"),
-    # A launcher reads the jobs that are bound to no launch, or to its own, each in the order in which they start.
-    sa.Index("job_runnable", *_START_ORDER, sqlite_where=sa.text(_UNBOUND), postgresql_where=sa.text(_UNBOUND)),
-    sa.Index("job_bound", "launch", *_START_ORDER, sqlite_where=sa.text(_BOUND), postgresql_where=sa.text(_BOUND)),
+    # A launcher reads the jobs that are bound to no launch, or to its own, of each user for whom it works, each in the
+    # order in which they start.
+    sa.Index(
+        "job_runnable", "owner_key", *_START_ORDER, sqlite_where=sa.text(_UNBOUND), postgresql_where=sa.text(_UNBOUND)
+    ),
+    sa.Index(
+        "job_bound",
+        "launch",
+        "owner_key",
+        *_START_ORDER,
+        sqlite_where=sa.text(_BOUND),
+        postgresql_where=sa.text(_BOUND),
+    ),
     sa.Index(
         "job_launch",
         "launch",
@@ -134,6 +147,10 @@ event = sa.Table(
     sa.Column("message", sa.Text, nullable=False),
     # Only where the job itself is gone.
     sa.Column("deleted_id", Uuid),
+    # Who did it, or whose launcher or run; null: the owner of the site, or a service.
+    sa.Column("user_key", sa.Integer),
+    # The job whose run did it, where that is another one.
+    sa.Column("run_key", Key),
     sa.Index("event_job", "job", "sequence"),
 )
 
@@ -202,7 +219,41 @@ session = sa.Table(
     sa.Column("store", sa.SmallInteger, nullable=False, server_default="1"),
     # Rules of a scheduler's session that are in force in every job store, as JSON; empty where there is one only.
     sa.Column("rules", sa.Text, nullable=False, server_default=""),
+    sa.Column("owner_key", sa.Integer, nullable=False, server_default="1"),
+    # Keys of the users whose jobs it runs beside those of its own, separated by commas.
+    sa.Column("trusted", sa.Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
+)
+
+site_user = sa.Table(
+    "site_user",
+    metadata,
+    # From 2; kept when the user is dropped, as what they have done bears it.
+    sa.Column("key", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("role", sa.SmallInteger, nullable=False),
+    # SHA-256: the token itself is nowhere.
+    sa.Column("token_digest", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("create_us", sa.BigInteger, nullable=False),
+    sa.Column("token_us", sa.BigInteger, nullable=False),
+    sa.Column("expire_us", sa.BigInteger),
+    sa.Column("drop_us", sa.BigInteger),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    # What users change that has no events: fields of jobs, dependencies, applications, launches, users.
+    sa.Column("key", Key, primary_key=True),
+    sa.Column("time_us", sa.BigInteger, nullable=False),
+    sa.Column("user_key", sa.Integer, nullable=False),
+    # The job whose run did it.
+    sa.Column("run_id", Uuid),
+    sa.Column("action", sa.Text, nullable=False),
+    # The first names or ids, separated by blanks.
+    sa.Column("objects", sa.Text, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
 )
 
 request = sa.Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import uuid
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 
 from balsam.errors import NotFound
 from balsam.states import Actor, State
+from balsam_jobstore.auditing import THE_OWNER, By
+from balsam_jobstore.rows import OWNER_KEY
 from balsam_jobstore.tx import Tx
 
 SCHEDULER, LAUNCHER = 1, 2
@@ -29,6 +32,8 @@ _COLUMNS = (
     "workflow_filter",
     "address",
     "launch",
+    "owner_key",
+    "trusted",
 )
 
 
@@ -49,6 +54,10 @@ class Session:
     workflow_filter: str
     address: str
     launch: int | None = None
+    owner_key: int = OWNER_KEY
+    """The user whose session it is; `owner` is the name."""
+    trusted: str = ""
+    """Keys of the users whose jobs it takes beside those of its own, separated by commas."""
     key: int = 0
     deadline: float = field(default=0.0, compare=False)
     """By `time.monotonic()`."""
@@ -59,6 +68,16 @@ class Session:
     def actor(self) -> Actor:
         """Who moves jobs under this session."""
         return Actor.SCHEDULER if self.kind == SCHEDULER else Actor.LAUNCHER
+
+    @functools.cached_property
+    def owner_keys(self) -> tuple[int, ...]:
+        """The users whose jobs it takes."""
+        return (self.owner_key, *(int(key) for key in self.trusted.split(",") if key))
+
+    @functools.cached_property
+    def by(self) -> By:
+        """In whose name it reports."""
+        return THE_OWNER if self.owner_key == OWNER_KEY else By(self.owner_key)
 
     @property
     def is_expired(self) -> bool:

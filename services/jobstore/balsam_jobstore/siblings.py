@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from balsam import stores
 from balsam.errors import BalsamError, NotAllowed, NotFound, Unavailable
-from balsam.serving import Authorize, Caller, user_name
+from balsam.serving import Authorize, Caller
 from balsam_jobstore import rules, sessions
-from balsam_jobstore.access import RUN, RunTokens, check_role
+from balsam_jobstore.access import RunTokens, check_role, run_caller
 from balsam_jobstore.database import Database, translate_error
 from balsam_jobstore.feed import Feed
 from balsam_jobstore.leases import CLOSED, Delivery
@@ -27,6 +27,7 @@ from balsam_jobstore.news import CHANNEL, News
 from balsam_jobstore.rules import RuleSet
 from balsam_jobstore.sessions import Session
 from balsam_jobstore.tx import Tx
+from balsam_jobstore.users import Users
 
 if TYPE_CHECKING:
     from balsam_jobstore.store import Store
@@ -201,6 +202,8 @@ class Siblings:
             self._store.sessions.replace_schedulers(key, host)
         if news.rules:
             self._in_background(self._store.reload_rules())
+        if news.users:
+            self._in_background(self._store.reload_users())
         if news.stops or news.released or news.ended:
             # After what we have committed before: a stop must not overtake the grant that it is about.
             self._submit(lambda tx: self._pass_on(tx, news))
@@ -272,6 +275,7 @@ class Siblings:
                 store.sessions.forget(session.key)
         store.disconnected()
         await store.reload_rules()
+        await store.reload_users()
         await self.reach(store.hub.sequence + 1)
 
     def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -298,21 +302,25 @@ def _programs(tx: Tx) -> dict[int, int]:
 
 
 def authorizer_among(
-    authorize: Callable[[str, str], Caller], tokens: RunTokens, find: Callable[[int, int], Awaitable[str]]
+    authorize: Callable[[str, str], Caller],
+    tokens: RunTokens,
+    users: Users,
+    find: Callable[[int, int], Awaitable[tuple[str, int] | None]],
 ) -> Authorize:
     """As `authorize`, but the token of a run whose lease another job store has granted is good here, too.
 
     Args:
         authorize: knows the leases that were granted here.
         tokens: prove tokens.
-        find: gives the job that is leased, by key and fence; empty: it is not.
+        users: those of the site.
+        find: gives id and owner of the job that is leased, by key and fence; None: it is not.
     """
 
     async def ask(method: str, lease: tuple[int, int], refusal: NotAllowed) -> Caller:
-        job_id = await find(*lease)
-        if not job_id:
+        job = await find(*lease)
+        if job is None:
             raise refusal
-        caller = Caller(user=user_name(), role=RUN, job_id=job_id)
+        caller = run_caller(users, lease[0], *job)
         check_role(caller, method)
         return caller
 

@@ -15,19 +15,23 @@ import sqlalchemy as sa
 
 from balsam import failpoints, stores
 from balsam.errors import BalsamError, NotFound, Unavailable
+from balsam.open_streams import OpenStreams
 from balsam.site import Site
 from balsam.states import State
 from balsam_jobstore import leases, sessions, setting_aside
+from balsam_jobstore import users as user_rows
 from balsam_jobstore.access import RunTokens
 from balsam_jobstore.checkpoints import Checkpoints
 from balsam_jobstore.database import READERS, Database, as_database_error, translate_error
 from balsam_jobstore.events import EventHub
 from balsam_jobstore.leases import Stream
 from balsam_jobstore.requests import Requests
+from balsam_jobstore.rights import Rights
 from balsam_jobstore.rules import Rule, RuleSet, pack
 from balsam_jobstore.sessions import Session, Sessions
 from balsam_jobstore.siblings import Siblings
 from balsam_jobstore.tx import Outcome, Tx
+from balsam_jobstore.users import Users
 from balsam_jobstore.writer import Writer
 
 log = logging.getLogger("balsam.jobstore")
@@ -50,13 +54,19 @@ class Store:
         site: the site.
         database: its database.
         tokens: credentials of runs and scripts.
+        users: those who may use the site beside its owner.
         siblings: where other job stores serve the same database.
     """
 
-    def __init__(self, site: Site, database: Database, tokens: RunTokens, siblings: Siblings | None = None) -> None:
+    def __init__(
+        self, site: Site, database: Database, tokens: RunTokens, users: Users, siblings: Siblings | None = None
+    ) -> None:
         self.site = site
         self.database = database
         self.tokens = tokens
+        self.users = users
+        self.streams_of_calls: OpenStreams | None = None
+        """The streams that are open at this process; None: there is no server."""
         self.sessions = Sessions(site.settings.lease_seconds)
         self.siblings = siblings
         self.writer = Writer(database, asyncio.get_running_loop(), self)
@@ -81,6 +91,7 @@ class Store:
         if self.siblings is not None:
             await self.siblings.start(self)
         self.writer.start()
+        await self.reload_users()
         if self.siblings is None or self.siblings.number == 1:
             await self.writer.do(lambda tx: setting_aside.look_over_small(tx, self.site.set_aside))
             self._unseen = await self._look_over(0, LOOK_SECONDS)
@@ -89,6 +100,34 @@ class Store:
         else:
             self.sessions.restore(await self.writer.do(self.siblings.load_own))
             await self.reload_rules()
+
+    # Users
+
+    async def reload_users(self) -> None:
+        """Reads the users anew.
+
+        Raises:
+            BalsamError: why it could not.
+        """
+        await self.writer.do(self._take_users)
+
+    def users_changed(self, tx: Tx) -> None:
+        """A command has changed users: that is in force, here and at other job stores, with the commit."""
+        tx.news.users = True
+        self._take_users(tx)
+
+    def _take_users(self, tx: Tx) -> None:
+        users = user_rows.load(tx)
+        tx.outcome.after_commit.append(lambda: self.set_users(users))  # in the order of the commits
+
+    def set_users(self, users: list[user_rows.User]) -> None:
+        """These are the users now; the streams of those whose token was revoked or replaced end."""
+        self._end_streams(self.users.replace(users))
+
+    def _end_streams(self, user_keys: Sequence[int]) -> None:
+        if self.streams_of_calls is not None:
+            for key in user_keys:
+                self.streams_of_calls.end_of(key)
 
     async def look_over_rest(self) -> None:
         """Looks over the jobs that the start had no time for."""
@@ -119,11 +158,11 @@ class Store:
         verb = setting_aside.set_events_aside if table == "event" else setting_aside.examine
         return await self.writer.do(lambda tx: verb(tx, self.site.set_aside, keys))
 
-    async def job_of_lease(self, key: int, fence: int) -> str:
-        """The id of a job that is leased under this fence, at whichever job store; empty: it is not."""
-        text = sa.text("SELECT job_id FROM job WHERE key = :key AND fence = :fence AND session IS NOT NULL")
-        found = await self.read(lambda connection: connection.execute(text, {"key": key, "fence": fence}).scalar())
-        return str(found or "")
+    async def job_of_lease(self, key: int, fence: int) -> tuple[str, int] | None:
+        """Id and owner of a job that is leased under this fence, at whichever job store; None: it is not."""
+        text = sa.text("SELECT job_id, owner_key FROM job WHERE key = :key AND fence = :fence AND session IS NOT NULL")
+        found = await self.read(lambda connection: connection.execute(text, {"key": key, "fence": fence}).first())
+        return (str(found[0]), int(found[1])) if found is not None else None
 
     def stop(self) -> None:
         """Commits what is queued and closes the database."""
@@ -187,8 +226,8 @@ class Store:
             self.hub.catch_up(outcome.position.sequence)
         for key in outcome.released:
             live.pop(key, None)
-        for key, fence, job_id in outcome.granted:
-            live[key] = (fence, job_id)
+        for key, fence, job_id, owner_key in outcome.granted:
+            live[key] = (fence, job_id, owner_key)
         for tell in outcome.after_commit:
             tell()
         for session_key, key, fence in outcome.stops:
@@ -350,6 +389,7 @@ class Store:
                     await self.end_session(session, "was not heard of any more")
                 except BalsamError as error:
                     log.warning("could not end session %s: %s", session.session_id, error)
+            self._end_streams(self.users.expired())
             try:
                 if self.siblings is not None:
                     await self.siblings.take_up_orphans()
@@ -407,12 +447,23 @@ def _catch_up(tx: Tx, after: int) -> tuple[int, int]:
     return len(tx.outcome.events) - before, keys[-1] if len(keys) == _CATCH_UP else 0
 
 
-def recover_reports(store: Store, tx: Tx, session_id: str, reports: list[leases.Report]) -> list[tuple[int, int]]:
-    """A command: results that come late; returns those that are refused."""
+def recover_reports(
+    store: Store, tx: Tx, session_id: str, reports: list[leases.Report], rights: Rights | None = None
+) -> list[tuple[int, int]]:
+    """A command: results that come late; returns those that are refused. `rights`: of who reports; None: all.
+
+    Raises:
+        NotAllowed: the session is somebody else's.
+    """
     session = store.sessions.find(session_id)
     if session is None and tx.is_one_of_several and session_id:
         session = next(iter(sessions.load(tx, "session_id::text = :id", id=session_id)), None)
-    return leases.recover_reports(tx, session, reports)
+    if rights is None or rights.is_all:
+        return leases.recover_reports(tx, session, reports)
+    if session is not None:
+        rights.check_session(session)
+    with tx.acting(rights.by):
+        return leases.recover_reports(tx, session, reports, rights.user_key)
 
 
 def attach_stream(store: Store, tx: Tx, stream: Stream, held: list[tuple[int, int]]) -> None:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import functools
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import compress
 
 from balsam.errors import InvalidStateError
 from balsam.states import END, RUNNABLE, WAITING, Actor, State, allowed, names
+from balsam_jobstore.auditing import THE_OWNER, Audit, By
 from balsam_jobstore.database import Sql, now_us
-from balsam_jobstore.history import EVENT_COLUMNS, EventRecord, event_values
+from balsam_jobstore.history import EVENT_COLUMNS, SIGNED_COLUMNS, EventRecord, event_values, signed_values
 from balsam_jobstore.news import News
 from balsam_jobstore.requests import Answer, Once
-from balsam_jobstore.rows import COLUMNS, MUTABLE, Row, has_failed, is_met, parent_label
+from balsam_jobstore.rows import COLUMNS, MUTABLE, OWNER_KEY, Row, has_failed, is_met, parent_label
 from balsam_jobstore.rules import Needs, RuleSet
 from balsam_jobstore.schema import STATE_COUNTS
 
@@ -31,6 +33,7 @@ _FINISHED, _FAILED, _KILLED = int(State.JOB_FINISHED), int(State.FAILED), int(St
 _AWAITING = int(State.AWAITING_PARENTS)
 _RUN_TIMEOUT = int(State.RUN_TIMEOUT)
 _RUN_ENDS = frozenset({_RUN_TIMEOUT, int(State.RUN_DONE), int(State.RUN_ERROR)})
+_SERVICES = frozenset({int(Actor.SCHEDULER), int(Actor.JOBSTORE)})
 _NO_WAIT, _PARENTS, _CHILDREN = int(Needs.NO_WAIT), int(Needs.PARENTS), int(Needs.CHILDREN)
 
 
@@ -43,8 +46,8 @@ class Position:
     """What a process must know of the database to go on from there."""
 
     sequence: int
-    leases: Mapping[int, tuple[int, str]]
-    """Key -> (fence, job id)."""
+    leases: Mapping[int, tuple[int, str, int]]
+    """Key -> (fence, job id, key of the job's owner)."""
 
 
 @dataclass
@@ -54,8 +57,8 @@ class Outcome:
     events: list[EventRecord] = field(default_factory=list)
     stops: list[tuple[int, int, int]] = field(default_factory=list)
     """(session, key, fence): work that must be stopped."""
-    granted: list[tuple[int, int, str]] = field(default_factory=list)
-    """(key, fence, job id): leases that began."""
+    granted: list[tuple[int, int, str, int]] = field(default_factory=list)
+    """(key, fence, job id, key of the job's owner): leases that began."""
     released: list[int] = field(default_factory=list)
     """Keys whose leases ended."""
     after_commit: list[Callable[[], None]] = field(default_factory=list)
@@ -93,6 +96,10 @@ class Tx:
         """Of one of several job stores: takes keys for new jobs beside the transaction."""
         self.news = News()
         """What the others are told of it."""
+        self.by = THE_OWNER
+        """In whose name the present command works."""
+        self.audit = Audit()
+        self._is_signed = False
         self._touched: dict[int, Row] = {}
         self._ended: list[Row] = []
         self._details: dict[int, dict[str, object]] = {}
@@ -100,15 +107,28 @@ class Tx:
     def read_position(self) -> None:
         """A new connection: what the last commit on the one before has done may not be known."""
         of_whom = "session IN (SELECT key FROM session WHERE store = :store)" if self.is_one_of_several else "1 = 1"
-        text = f"SELECT key, fence, job_id FROM job WHERE session IS NOT NULL AND {of_whom}"
+        text = f"SELECT key, fence, job_id, owner_key FROM job WHERE session IS NOT NULL AND {of_whom}"
         leased = self.sql.run(text, store=self.store)
         ((sequence,),) = self.sql.run("SELECT event_sequence FROM counter WHERE id = 1")
-        self.outcome.position = Position(sequence, {key: (fence, job_id) for key, fence, job_id in leased})
+        self.outcome.position = Position(sequence, {key: tuple(lease) for key, *lease in leased})
 
     @property
     def is_one_of_several(self) -> bool:
         """Whether other job stores may write at the same time."""
         return self.take_keys is not None
+
+    @contextmanager
+    def acting(self, by: By) -> Iterator[None]:
+        """Around what is done in somebody's name: its events bear that."""
+        before, self.by = self.by, by
+        try:
+            yield
+        finally:
+            self.by = before
+
+    def note(self, action: str, objects: Iterable[str], detail: str = "", count: int = 0) -> None:
+        """Records a change that has no events; `count`: how many objects, where not all are named."""
+        self.audit.note(self.by, action, objects, detail, count)
 
     def reserve_keys(self, count: int) -> int:
         """The first of so many keys for new jobs, one after the other."""
@@ -267,19 +287,31 @@ class Tx:
         exit_code: int | None = None,
     ) -> None:
         """Adds to the history of a job."""
-        self.outcome.events.append(
-            EventRecord(
-                row.key,
-                row.job_id,
-                row.workflow,
-                tuple(states),
-                time_us or self.now_us,
-                int(actor),
-                row.attempt,
-                message,
-                exit_code,
-            )
+        event = EventRecord(
+            row.key,
+            row.job_id,
+            row.workflow,
+            tuple(states),
+            time_us or self.now_us,
+            int(actor),
+            row.attempt,
+            message,
+            exit_code,
         )
+        self.outcome.events.append(event)
+        if self.by is not THE_OWNER or row.owner_key != OWNER_KEY:
+            self.sign(event, row.owner_key)
+
+    def sign(self, event: EventRecord, owner_key: int) -> None:
+        """Says in an event who did it, and whose job it is about."""
+        event.owner_key = owner_key
+        if int(event.actor) in _SERVICES:
+            return
+        by = self.by
+        event.user_key = by.user_key if by.user_key != OWNER_KEY else None
+        if by.run_key and by.run_key != event.key:
+            event.run_key, event.run_id = by.run_key, by.run_id
+        self._is_signed |= event.user_key is not None or event.run_key is not None
 
     def stop_work(self, row: Row) -> None:
         """Whoever works on the job must stop; the lease lasts until they say that they have.
@@ -453,6 +485,10 @@ class Tx:
         for sequence, event in enumerate(events, last - len(events) + 1):
             event.sequence = sequence
             event.record_us = event.record_us or self.now_us  # of another site: when it was recorded there
+        if self._is_signed:
+            signed = [event for event in events if event.is_signed]
+            self.sql.insert("event", SIGNED_COLUMNS, [signed_values(event) for event in signed])
+            events = [event for event in events if not event.is_signed]
         self.sql.insert("event", EVENT_COLUMNS, [event_values(event) for event in events])
 
 

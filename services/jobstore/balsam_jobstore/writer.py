@@ -231,6 +231,7 @@ class Writer:
                 if hand_out:
                     take_back = self._hooks.before_commit(tx)
                 tx.write_events()
+                tx.audit.write(tx.sql, tx.now_us)
                 requests.write(tx)
                 if self.siblings is not None:
                     self.siblings.tell(tx)

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             persistent=given.persistent,
             progress=sys.stderr.isatty(),
             launch=launch_of(os.environ),
+            trusted_users=tuple(given.trust),
         )
         site = open_site(given.site)
         if given.print_command:
@@ -59,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--offset-nodes", type=int, default=0, metavar="N", help="leave out the first so many nodes")
     parser.add_argument(
         "--gpus-per-node", type=int, metavar="G", help="GPUs of each node (default: those that are found)"
+    )
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="USER", help="run the jobs of this user, too, in your account"
     )
     parser.add_argument("--persistent", action="store_true", help="stay when there is nothing to do")
     parser.add_argument("--print-command", action="store_true", help="show nodes, time and commands, and exit")

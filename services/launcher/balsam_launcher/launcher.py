@@ -157,6 +157,7 @@ class Launcher:
                 workflow_filter=options.workflow_filter,
                 address=address,
                 launch=options.launch,
+                trusted_users=options.trusted_users,
             ),
             on_response=self._on_response,
             on_lost=self._on_lost,

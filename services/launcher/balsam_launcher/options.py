@@ -26,6 +26,7 @@ class LauncherOptions:
         persistent: stays when there is nothing more to do.
         progress: shows a live line on the terminal.
         launch: id of the batch launch that it belongs to; None: none.
+        trusted_users: users whose jobs it runs, too, in the account of its own user.
     """
 
     job_mode: str = "auto"
@@ -37,6 +38,7 @@ class LauncherOptions:
     persistent: bool = False
     progress: bool = False
     launch: int | None = None
+    trusted_users: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.job_mode in JOB_MODES, "job_mode", self.job_mode, f"must be one of {', '.join(JOB_MODES)}")

@@ -12,6 +12,7 @@ from balsam.v1.application_service_pb2_grpc import ApplicationServiceServicer
 from balsam_jobstore import applications
 from balsam_jobstore.applications import unknown_application
 from balsam_jobstore.query import APPLICATIONS
+from balsam_jobstore.rights import rights_of_caller
 from balsam_jobstore.server import convert
 from balsam_jobstore.server.calls import Call
 from balsam_jobstore.server.pages import find_one, list_page
@@ -40,7 +41,13 @@ class ApplicationService(ApplicationServiceServicer):
             if not values[name].strip():
                 raise ValidationError(f"{name} is empty: an application needs one", field=name)
         owner = CALLER.get().user
-        return await call.once(lambda tx: _message(applications.create(tx, values, owner=owner)))
+
+        def command(tx: Tx) -> application_pb2.Application:
+            created = applications.create(tx, values, owner=owner)
+            tx.note("CreateApplication", [created.name], created.executable)
+            return _message(created)
+
+        return await call.once(command)
 
     async def GetApplication(self, request: pb.GetApplicationRequest, context: Any) -> application_pb2.Application:
         """One application."""
@@ -68,12 +75,18 @@ class ApplicationService(ApplicationServiceServicer):
             raise ValidationError("executable is empty: an application needs one", field="executable")
         name = _name(request.application.name)
         expected = request.expected_revision
+        rights = rights_of_caller(self._store.users)
 
         def command(tx: Tx) -> application_pb2.Application:
+            before = applications.get(tx, name)
+            rights.check_record(f"application {name!r}", before.owner)
+            scripts = (values.get(key, getattr(before, key)) for key in ("preprocess", "postprocess"))
+            rights.check_served(tx, before.key, name, applications.script_needs(*scripts))
             updated = applications.update(tx, name, values, expected_revision=expected)
             revisions = self._store.program_revisions
             tx.news.programs.append((updated.key, updated.revision))
             tx.outcome.after_commit.append(lambda: revisions.update({updated.key: updated.revision}))
+            tx.note("UpdateApplication", [name], ", ".join(values))
             return _message(updated)
 
         return await call.once(command)
@@ -84,9 +97,12 @@ class ApplicationService(ApplicationServiceServicer):
         """Removes an application."""
         call = Call(self._store, request, pb.DeleteApplicationResponse)
         name = _name(request.name)
+        rights = rights_of_caller(self._store.users)
 
         def command(tx: Tx) -> pb.DeleteApplicationResponse:
+            rights.check_record(f"application {name!r}", applications.get(tx, name).owner)
             applications.delete(tx, name)
+            tx.note("DeleteApplication", [name])
             return pb.DeleteApplicationResponse()
 
         return await call.once(command)

@@ -72,6 +72,8 @@ class ArchiveService(ArchiveServiceServicer):
             validate_only = message.validate_only if validate_only is None else validate_only
             await _each_batch(reader, message.content, take)
         reader.finish()
+        if total.created:
+            await self._store.writer.do(lambda tx: tx.note("ImportJobs", [], count=total.created))
         return pb.ImportJobsResponse(
             created=total.created,
             existing=total.existing,
@@ -101,6 +103,8 @@ class ArchiveService(ArchiveServiceServicer):
             total.gone += part.gone
             total.refused += part.refused
             total.refusals += part.refusals
+        if total.deleted:
+            await self._store.writer.do(lambda tx: tx.note("RemoveArchivedJobs", [], count=total.deleted))
         return pb.RemoveArchivedJobsResponse(
             deleted=total.deleted,
             gone=total.gone,

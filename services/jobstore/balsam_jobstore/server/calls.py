@@ -13,7 +13,9 @@ from google.protobuf.message import Message
 from balsam.errors import BalsamError, Unavailable, ValidationError
 from balsam.fields import check_id
 from balsam.serving import CALLER
+from balsam_jobstore.auditing import THE_OWNER, By
 from balsam_jobstore.requests import Once, OtherRequest, Request
+from balsam_jobstore.rights import by_of
 from balsam_jobstore.store import Store
 from balsam_jobstore.tx import Tx
 
@@ -37,6 +39,7 @@ class Call(Generic[M]):
 
     def __init__(self, store: Store, request: Message, answer: type[M]) -> None:
         caller = CALLER.get()
+        self._by = by_of(caller)
         self._store = store
         self._answer = answer
         self._id = _request_id(request.request_id)  # type: ignore[attr-defined]
@@ -82,6 +85,8 @@ class Call(Generic[M]):
         Raises:
             BalsamError: why it was not done.
         """
+        if self._by is not THE_OWNER:
+            command = _in_name(self._by, command)
         request = Request(self._id, self._method, self._caller, self._content.digest())
         answer = await self._store.requests.once(Once(request, part, command, _pack, refuse))
         message = self._answer()
@@ -90,6 +95,14 @@ class Call(Generic[M]):
         else:
             message.ParseFromString(answer.content)
         return message, answer.next
+
+
+def _in_name(by: By, command: Callable[[Tx], tuple[M, int | None]]) -> Callable[[Tx], tuple[M, int | None]]:
+    def run(tx: Tx) -> tuple[M, int | None]:
+        with tx.acting(by):
+            return command(tx)
+
+    return run
 
 
 def total(answer: M, part: M) -> M:

@@ -173,9 +173,9 @@ def absolute(workdir: str, data_directory: str) -> str:
     return workdir if workdir.startswith("/") else f"{data_directory}/{workdir}"
 
 
-def event_message(event: EventRecord) -> event_pb2.Event:
-    """An entry of the history."""
-    return event_pb2.Event(
+def event_message(event: EventRecord, name: Callable[[int], str]) -> event_pb2.Event:
+    """An entry of the history; `name` gives the names of users."""
+    message = event_pb2.Event(
         sequence=event.sequence,
         job_id=event.job_id,
         states=event.states,  # type: ignore[arg-type]
@@ -187,6 +187,10 @@ def event_message(event: EventRecord) -> event_pb2.Event:
         exit_code=event.exit_code,
         deleted=event.deleted,
     )
+    if event.is_signed:
+        message.user = name(event.user_key) if event.user_key is not None else ""
+        message.run_job_id = event.run_id
+    return message
 
 
 def refusal_message(item: Refused) -> job_service_pb2.Refusal:

@@ -7,9 +7,11 @@ from typing import Any
 
 from balsam.errors import ValidationError
 from balsam.fields import check_id
+from balsam.serving import CALLER
 from balsam.v1 import event_service_pb2
 from balsam.v1.event_service_pb2_grpc import EventServiceServicer
 from balsam_jobstore import reading
+from balsam_jobstore.access import RUN
 from balsam_jobstore.events import EventFilter, read_events
 from balsam_jobstore.history import EventRecord
 from balsam_jobstore.server import convert
@@ -33,16 +35,16 @@ class EventService(EventServiceServicer):
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> pb.ListEventsResponse:
         """A page of the history."""
-        wanted = _filter(request.filter)
+        wanted = self._filter(request.filter)
         size = reading.page_size(request.page_size)
         after = request.after_sequence
         found = await self._store.read(lambda connection: read_events(connection, wanted, after, size + 1))
-        events = [convert.event_message(event) for event in found[:size]]
+        events = [convert.event_message(event, self._store.users.name) for event in found[:size]]
         return pb.ListEventsResponse(events=events, more=len(found) > size)
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
         """Events as they are committed."""
-        wanted = _filter(request.filter)
+        wanted = self._filter(request.filter)
         hub = self._store.hub
         position = request.after_sequence if request.HasField("after_sequence") else hub.sequence
         if position < 0:
@@ -63,7 +65,7 @@ class EventService(EventServiceServicer):
                         lambda connection, start=start: read_events(connection, wanted, start, _BATCH)  # type: ignore[misc]
                     )
                     position = found[-1].sequence if len(found) == _BATCH else max(upto, position)
-                    message = _message([event for event in found if event.sequence <= position], position)
+                    message = self._message([event for event in found if event.sequence <= position], position)
                 if message is not None:
                     yield message
                 await hub.wait_beyond(position)
@@ -86,24 +88,29 @@ class EventService(EventServiceServicer):
         if fresh is None:
             return None
         upto = fresh[-1].sequence if len(fresh) == _BATCH else max(position, hub.sequence)
-        made = _message([event for event in fresh if wanted.matches(event)], upto), upto
+        made = self._message([event for event in fresh if wanted.matches(event)], upto), upto
         if len(fresh) <= _SHARED:  # one that lags far behind is alone with that
             self._made[wanted, position] = made
         return made
 
+    def _message(self, events: Sequence[EventRecord], position: int) -> pb.WatchEventsResponse | None:
+        """Events as a message, after which its reader is at `position`; None where there are none."""
+        if not events:
+            return None
+        name = self._store.users.name
+        return pb.WatchEventsResponse(
+            events=[convert.event_message(event, name) for event in events], sequence=position
+        )
 
-def _message(events: Sequence[EventRecord], position: int) -> pb.WatchEventsResponse | None:
-    """Events as a message, after which its reader is at `position`; None where there are none."""
-    if not events:
-        return None
-    return pb.WatchEventsResponse(events=[convert.event_message(event) for event in events], sequence=position)
-
-
-def _filter(message: pb.EventFilter) -> EventFilter:
-    if len(message.job_ids) > MAX_JOB_IDS:
-        raise ValidationError(f"job_ids has more than {MAX_JOB_IDS} ids; watch by workflow instead", field="job_ids")
-    return EventFilter(
-        frozenset(check_id(job_id, "job_ids") for job_id in message.job_ids),
-        convert.plain_text(message.workflow, "workflow") if message.HasField("workflow") else None,
-        frozenset(int(convert.state(state)) for state in message.states),
-    )
+    def _filter(self, message: pb.EventFilter) -> EventFilter:
+        if len(message.job_ids) > MAX_JOB_IDS:
+            raise ValidationError(
+                f"job_ids has more than {MAX_JOB_IDS} ids; watch by workflow instead", field="job_ids"
+            )
+        caller = CALLER.get()
+        return EventFilter(
+            frozenset(check_id(job_id, "job_ids") for job_id in message.job_ids),
+            convert.plain_text(message.workflow, "workflow") if message.HasField("workflow") else None,
+            frozenset(int(convert.state(state)) for state in message.states),
+            caller.user_key if caller.role == RUN and self._store.users.any else None,
+        )

@@ -16,10 +16,11 @@ from balsam.v1.job_service_pb2_grpc import JobServiceServicer
 from balsam_jobstore import creation, edges, jobs, reading
 from balsam_jobstore.creation import NewJob
 from balsam_jobstore.refusals import MOST_REFUSALS, Refused, refused
+from balsam_jobstore.rights import rights_of_caller
 from balsam_jobstore.rows import Row
 from balsam_jobstore.server import convert
 from balsam_jobstore.server.calls import Call, one_by_one, total
-from balsam_jobstore.server.selections import Selector, each, in_parts
+from balsam_jobstore.server.selections import Selector, each, in_parts, refuse_others
 from balsam_jobstore.store import Store
 from balsam_jobstore.tx import Tx
 
@@ -99,9 +100,10 @@ class JobService(JobServiceServicer):
     ) -> pb.CreateJobsResponse:
         caller = CALLER.get()
         actor = Actor.SCRIPT if caller.job_id else Actor.USER
+        rights = rights_of_caller(self._store.users)
 
         def command(tx: Tx) -> pb.CreateJobsResponse:
-            made = creation.create(tx, batch, owner=caller.user, actor=actor, atomic=atomic)
+            made = creation.create(tx, batch, owner=caller.user, actor=actor, atomic=atomic, rights=rights)
             answer = pb.CreateJobsResponse(
                 created=made.created,
                 existing=made.existing,
@@ -118,9 +120,10 @@ class JobService(JobServiceServicer):
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> job_pb2.Job:
         """One job."""
         job_id = check_id(request.job_id)
+        visible = rights_of_caller(self._store.users).visible()
 
         def one(connection: Any) -> list[job_pb2.Job]:
-            values = reading.get_job(connection, job_id)
+            values = reading.get_job(connection, job_id, visible)
             found = [] if values is None else [values]
             return reading.each_sound(connection, found, lambda values: convert.job_message(values, self._data))
 
@@ -136,9 +139,10 @@ class JobService(JobServiceServicer):
         fields = reading.job_fields(request.read_mask.paths)
         token = request.page_token
         sqlite = self._store.database.is_sqlite
+        visible = rights_of_caller(self._store.users).visible()
 
         def page(connection: Any) -> pb.ListJobsResponse:
-            found, next_token = reading.list_jobs(connection, sqlite, node, orders, size, token, fields)
+            found, next_token = reading.list_jobs(connection, sqlite, node, orders, size, token, fields, visible)
             messages = reading.each_sound(connection, found, lambda values: convert.job_message(values, self._data))
             return pb.ListJobsResponse(jobs=messages, next_page_token=next_token)
 
@@ -149,9 +153,10 @@ class JobService(JobServiceServicer):
         node = convert.optional_node(request)
         fields = list(request.group_by)
         sqlite = self._store.database.is_sqlite
+        visible = rights_of_caller(self._store.users).visible()
 
         def counted(connection: Any) -> pb.CountJobsResponse:
-            count, rows = reading.count_jobs(connection, sqlite, node, fields)
+            count, rows = reading.count_jobs(connection, sqlite, node, fields, visible)
             groups = [
                 pb.CountJobsResponse.Group(values=convert.group_values(fields, row[:-1]), count=row[-1]) for row in rows
             ]
@@ -163,6 +168,7 @@ class JobService(JobServiceServicer):
         """Changes fields, job by job: each item by itself, in one commit where nothing is refused."""
         call = Call(self._store, request, pb.UpdateJobsResponse)
         actor = Actor.SCRIPT if CALLER.get().job_id else Actor.USER
+        rights = rights_of_caller(self._store.users)
 
         def command(item: pb.JobUpdate) -> Callable[[Tx], pb.UpdateJobsResponse]:
             job_id = check_id(item.job.job_id)
@@ -171,7 +177,10 @@ class JobService(JobServiceServicer):
 
             def change(tx: Tx) -> pb.UpdateJobsResponse:
                 row = _one(tx, job_id)
+                rights.check(tx, row)
+                rights.check_values(tx, row, values)
                 revision = jobs.update(tx, row, values, expected_revision=expected, actor=actor, message=message)
+                tx.note("UpdateJobs", [job_id], ", ".join(values))
                 return pb.UpdateJobsResponse(updated=1, revisions=[revision])
 
             return change
@@ -193,16 +202,28 @@ class JobService(JobServiceServicer):
                 "state and parents cannot be set for many jobs this way; use SetJobState or ChangeDependencies",
                 field="update_mask",
             )
+        rights = rights_of_caller(self._store.users)
+        selector = Selector(request.selector, rights)
         if request.dry_run:
-            return pb.UpdateMatchingJobsResponse(updated=await Selector(request.selector).count(self._store))
+            mine, others = await selector.count(self._store)
+            return pb.UpdateMatchingJobsResponse(updated=mine, refused=others)
 
         def command(tx: Tx, rows: list[Row], missing: list[Refused]) -> pb.UpdateMatchingJobsResponse:
-            done, refusals = each(rows, missing, lambda row: jobs.update(tx, row, values))
+            changed: list[str] = []
+
+            def change(row: Row) -> None:
+                rights.check_values(tx, row, values)
+                jobs.update(tx, row, values)
+                changed.append(row.job_id)
+
+            done, refusals = each(rows, missing, change)
+            if changed:
+                tx.note("UpdateMatchingJobs", changed, ", ".join(values))
             return pb.UpdateMatchingJobsResponse(
                 updated=done, refusals=convert.refusal_messages(refusals), refused=len(refusals)
             )
 
-        return await in_parts(self._store, call, Selector(request.selector), command)
+        return await in_parts(self._store, call, selector, command)
 
     async def SetJobState(self, request: pb.SetJobStateRequest, context: Any) -> pb.SetJobStateResponse:
         """Moves jobs."""
@@ -221,12 +242,14 @@ class JobService(JobServiceServicer):
                 updated=done, refusals=convert.refusal_messages(refusals), refused=len(refusals)
             )
 
-        return await in_parts(self._store, call, Selector(request.selector), command)
+        selector = Selector(request.selector, rights_of_caller(self._store.users))
+        return await in_parts(self._store, call, selector, command)
 
     async def KillJobs(self, request: pb.KillJobsRequest, context: Any) -> pb.KillJobsResponse:
         """Kills jobs, all of them in one transaction."""
         call = Call(self._store, request, pb.KillJobsResponse)
-        selector = Selector(request.selector)
+        rights = rights_of_caller(self._store.users)
+        selector = Selector(request.selector, rights)
         actor = Actor.SCRIPT if CALLER.get().job_id else Actor.USER
         message = convert.event_text(request.message) or (
             "killed by a script" if actor is Actor.SCRIPT else "killed by a user"
@@ -235,22 +258,28 @@ class JobService(JobServiceServicer):
 
         def command(tx: Tx) -> pb.KillJobsResponse:
             rows, missing = selector.rows(tx, sqlite)
-            killed = jobs.kill(tx, rows, recursive=request.recursive, actor=actor, message=message)
-            return pb.KillJobsResponse(
+            sort = None if rights.is_all else rights.sort
+            killed = jobs.kill(tx, rows, recursive=request.recursive, actor=actor, message=message, sort=sort)
+            refusals = missing + killed.refusals
+            answer = pb.KillJobsResponse(
                 killed=killed.killed,
                 stopping=killed.stopping,
                 already_ended=killed.already_ended,
-                refusals=convert.refusal_messages(missing),
+                refusals=convert.refusal_messages(refusals),
+                refused=len(refusals),
             )
+            refuse_others(answer, selector.others(tx, sqlite))
+            return answer
 
         return await call.once(command)
 
     async def DeleteJobs(self, request: pb.DeleteJobsRequest, context: Any) -> pb.DeleteJobsResponse:
         """Deletes jobs, in batches."""
         call = Call(self._store, request, pb.DeleteJobsResponse)
+        selector = Selector(request.selector, rights_of_caller(self._store.users))
         if request.dry_run:
-            matched = await Selector(request.selector).count(self._store)
-            return pb.DeleteJobsResponse(matched=matched, deleted=matched)
+            mine, others = await selector.count(self._store)
+            return pb.DeleteJobsResponse(matched=mine + others, deleted=mine, refused=others)
         actor = Actor.SCRIPT if CALLER.get().job_id else Actor.USER
 
         def command(tx: Tx, rows: list[Row], missing: list[Refused]) -> pb.DeleteJobsResponse:
@@ -263,7 +292,7 @@ class JobService(JobServiceServicer):
                 refused=len(refusals),
             )
 
-        return await in_parts(self._store, call, Selector(request.selector), command)
+        return await in_parts(self._store, call, selector, command)
 
     async def ChangeDependencies(
         self, request: pb.ChangeDependenciesRequest, context: Any
@@ -271,6 +300,7 @@ class JobService(JobServiceServicer):
         """Adds and removes dependencies, each by itself."""
         call = Call(self._store, request, pb.ChangeDependenciesResponse)
         items = [(edges.add, item) for item in request.add] + [(edges.remove, item) for item in request.remove]
+        rights = rights_of_caller(self._store.users)
 
         def command(
             change: tuple[Callable[[Tx, Row, Row], None], pb.Dependency],
@@ -279,7 +309,13 @@ class JobService(JobServiceServicer):
             parent_id, child_id = check_id(item.parent_id, "parent_id"), check_id(item.child_id, "child_id")
 
             def run(tx: Tx) -> pb.ChangeDependenciesResponse:
-                verb(tx, _one(tx, parent_id), _one(tx, child_id))
+                parent, child = _one(tx, parent_id), _one(tx, child_id)
+                rights.check(tx, child)
+                if verb is edges.add:
+                    rights.check_parents([parent])
+                    rights.check_child(child)
+                verb(tx, parent, child)
+                tx.note("ChangeDependencies", [child_id], f"{'added' if verb is edges.add else 'removed'} a parent")
                 return pb.ChangeDependenciesResponse(added=int(verb is edges.add), removed=int(verb is edges.remove))
 
             return run

@@ -11,6 +11,7 @@ from balsam.v1 import launch_pb2, launch_service_pb2
 from balsam.v1.launch_service_pb2_grpc import LaunchServiceServicer
 from balsam_jobstore import launches
 from balsam_jobstore.query import LAUNCHES
+from balsam_jobstore.rights import rights_of_caller
 from balsam_jobstore.server import convert
 from balsam_jobstore.server.calls import Call
 from balsam_jobstore.server.pages import find_one, list_page
@@ -34,7 +35,13 @@ class LaunchService(LaunchServiceServicer):
         values = convert.record_values(LAUNCH_FIELDS, LAUNCHES.noun, request.launch, _SETTABLE)
         request_id = check_id(request.request_id, "request_id")
         owner = CALLER.get().user
-        return await call.once(lambda tx: _message(launches.create(tx, values, request_id=request_id, owner=owner)))
+
+        def command(tx: Tx) -> launch_pb2.Launch:
+            created = launches.create(tx, values, request_id=request_id, owner=owner)
+            tx.note("CreateLaunch", [str(created.key)])
+            return _message(created)
+
+        return await call.once(command)
 
     async def GetLaunch(self, request: pb.GetLaunchRequest, context: Any) -> launch_pb2.Launch:
         """One launch."""
@@ -55,15 +62,26 @@ class LaunchService(LaunchServiceServicer):
         launch_id = _launch_id(request.launch.launch_id)
         values = convert.record_changes(LAUNCH_FIELDS, LAUNCHES.noun, request.launch, request.update_mask, _SETTABLE)
         expected = request.expected_revision
-        return await call.once(lambda tx: _message(launches.update(tx, launch_id, values, expected_revision=expected)))
+        rights = rights_of_caller(self._store.users)
+
+        def command(tx: Tx) -> launch_pb2.Launch:
+            rights.check_record(f"launch {launch_id}", launches.get(tx, launch_id).owner)
+            updated = launches.update(tx, launch_id, values, expected_revision=expected)
+            tx.note("UpdateLaunch", [str(launch_id)], ", ".join(values))
+            return _message(updated)
+
+        return await call.once(command)
 
     async def DeleteLaunch(self, request: pb.DeleteLaunchRequest, context: Any) -> pb.DeleteLaunchResponse:
         """Removes a launch."""
         call = Call(self._store, request, pb.DeleteLaunchResponse)
         launch_id = _launch_id(request.launch_id)
+        rights = rights_of_caller(self._store.users)
 
         def command(tx: Tx) -> pb.DeleteLaunchResponse:
+            rights.check_record(f"launch {launch_id}", launches.get(tx, launch_id).owner)
             launches.delete(tx, launch_id)
+            tx.note("DeleteLaunch", [str(launch_id)])
             return pb.DeleteLaunchResponse()
 
         return await call.once(command)

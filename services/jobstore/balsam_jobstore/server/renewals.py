@@ -18,6 +18,7 @@ from balsam.rpc import pack_error, status_code
 from balsam.serving import SERVER_OPTIONS, Caller, binding
 from balsam.site import Site
 from balsam.v1 import session_service_pb2
+from balsam_jobstore.access import OWNER, denied
 from balsam_jobstore.sessions import Sessions
 
 Request = session_service_pb2.RenewSessionRequest
@@ -75,16 +76,18 @@ class RenewalServer:
 
     def _renew(self, request: Request, context: Any) -> session_service_pb2.RenewSessionResponse:
         try:
-            self._authorize(_METHOD, _bearer(context.invocation_metadata()))
-            self._renew_here(request.session_id)
+            caller = self._authorize(_METHOD, _bearer(context.invocation_metadata()))
+            self._renew_here(request.session_id, caller)
         except BalsamError as error:
             context.set_trailing_metadata((("grpc-status-details-bin", pack_error(error)),))
             name = "UNAUTHENTICATED" if error.reason == "UNAUTHENTICATED" else status_code(error)
             context.abort(getattr(grpc.StatusCode, name), str(error))
         return session_service_pb2.RenewSessionResponse()
 
-    def _renew_here(self, session_id: str) -> None:
+    def _renew_here(self, session_id: str, caller: Caller) -> None:
         try:
+            if caller.role != OWNER and self._sessions.get(session_id).owner_key != caller.user_key:
+                raise denied(f"session {session_id!r} is not {caller.user}'s")
             self._sessions.renew(session_id)
         except NotFound:
             if self._is_alone:

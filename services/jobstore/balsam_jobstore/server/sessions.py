@@ -19,15 +19,19 @@ from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceServicer
 from balsam.version import VERSION
 from balsam_jobstore import applications, leases, sessions
+from balsam_jobstore.access import denied
 from balsam_jobstore.clocks import ClockOffset
 from balsam_jobstore.database import as_database_error, now_us
 from balsam_jobstore.leases import Credit, Delivery, Grant, NodeKind, Report, Stream
+from balsam_jobstore.rights import rights_of_caller
+from balsam_jobstore.rows import OWNER_KEY
 from balsam_jobstore.rules import Condition, Rule
 from balsam_jobstore.server import convert
 from balsam_jobstore.server.calls import Call
 from balsam_jobstore.sessions import Session
 from balsam_jobstore.store import Store, attach_stream, detach_stream, recover_reports
 from balsam_jobstore.tx import Tx
+from balsam_jobstore.users import Users
 
 pb = session_service_pb2
 
@@ -52,12 +56,15 @@ class SessionService(SessionServiceServicer):
         """Opens a session."""
         call = Call(self._store, request, pb.OpenSessionResponse)
         given = request.session
+        users, rights = self._store.users, rights_of_caller(self._store.users)
         if given.kind not in (sessions.SCHEDULER, sessions.LAUNCHER):
             raise ValidationError(f"kind = {given.kind}: must be SCHEDULER or LAUNCHER", field="kind")
         if given.kind == sessions.LAUNCHER and given.job_mode not in JOB_MODES:
             raise ValidationError(
                 f"job_mode = {given.job_mode!r}: must be one of {', '.join(JOB_MODES)}", field="job_mode"
             )
+        if given.kind == sessions.SCHEDULER and not rights.is_all:
+            raise denied("the scheduler works for the owner of the site: it opens its session with their token")
         for name in ("host", "job_mode", "workflow_filter", "address"):
             if not convert.plain_text(getattr(given, name), name).isprintable():
                 raise ValidationError(f"{name} = {getattr(given, name)!r}: holds a control character", field=name)
@@ -75,10 +82,16 @@ class SessionService(SessionServiceServicer):
             workflow_filter=given.workflow_filter,
             address=given.address,
             launch=_launch(given),
+            owner_key=rights.user_key,
+            trusted=_trusted(given, users, rights.user_key),
         )
-        answer = await call.once(
-            lambda tx: pb.OpenSessionResponse(session=_session_message(self._store.add_session(tx, session), 0))
-        )
+
+        def command(tx: Tx) -> pb.OpenSessionResponse:
+            if session.launch is not None:
+                rights.check_launch(tx, session.launch)
+            return pb.OpenSessionResponse(session=_session_message(self._store.add_session(tx, session), 0, users))
+
+        answer = await call.once(command)
         with contextlib.suppress(NotFound):  # who asks again after its end hears of that
             await self._store.take_up(answer.session.session_id)
         # Of the job store that answers, which may have started meanwhile.
@@ -90,6 +103,7 @@ class SessionService(SessionServiceServicer):
     async def RenewSession(self, request: pb.RenewSessionRequest, context: Any) -> pb.RenewSessionResponse:
         """Renews a session; no database is asked, unless it was another job store's."""
         await self._take_up(request.session_id)
+        rights_of_caller(self._store.users).check_session(self._store.sessions.get(request.session_id))
         self._store.sessions.renew(request.session_id)
         return pb.RenewSessionResponse()
 
@@ -109,6 +123,7 @@ class SessionService(SessionServiceServicer):
                 raise ended
 
             return await call.once(refuse)  # unless it was this very request that has ended it
+        rights_of_caller(self._store.users).check_session(session)
         return pb.CloseSessionResponse(released=await self._store.end_session(session, "was closed", do))
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
@@ -123,7 +138,7 @@ class SessionService(SessionServiceServicer):
         counts, credits, holder = await self._store.writer.do(look)
         answer = pb.ListSessionsResponse()
         for session in await self._store.all_sessions():
-            answer.sessions.append(_session_message(session, counts.get(session.key, 0)))
+            answer.sessions.append(_session_message(session, counts.get(session.key, 0), self._store.users))
             if session.key in credits:
                 answer.credits[session.session_id].CopyFrom(credits[session.key])
             if session.key == holder:
@@ -147,7 +162,10 @@ class SessionService(SessionServiceServicer):
     async def RecoverReports(self, request: pb.RecoverReportsRequest, context: Any) -> pb.RecoverReportsResponse:
         """Results that come late."""
         reports = [_report(message) for message in request.reports]
-        refused = await self._store.writer.do(lambda tx: recover_reports(self._store, tx, request.session_id, reports))
+        rights = rights_of_caller(self._store.users)
+        refused = await self._store.writer.do(
+            lambda tx: recover_reports(self._store, tx, request.session_id, reports, rights)
+        )
         answer = pb.RecoverReportsResponse()
         for key, fence in refused:
             answer.refused.add(handle=key, token=fence)
@@ -160,6 +178,7 @@ class SessionService(SessionServiceServicer):
             raise ValidationError("the first message of a work stream must attach to a session", field="attach")
         await self._take_up(first.attach.session_id)
         session = self._store.sessions.get(first.attach.session_id)
+        rights_of_caller(self._store.users).check_session(session)
         line = _Line(self._store, session, first.attach, self._data)
         reader = asyncio.create_task(line.read(request))
         try:
@@ -438,7 +457,7 @@ def _program(application: applications.Application) -> lease_pb2.Program:
     )
 
 
-def _session_message(session: Session, held: int) -> session_pb2.Session:
+def _session_message(session: Session, held: int, users: Users) -> session_pb2.Session:
     return session_pb2.Session(
         session_id=session.session_id,
         kind=session.kind,  # type: ignore[arg-type]
@@ -452,6 +471,7 @@ def _session_message(session: Session, held: int) -> session_pb2.Session:
         leases=held,
         address=session.address,
         launch=session.launch,
+        trusted_users=map(users.name, session.owner_keys[1:]),
     )
 
 
@@ -461,6 +481,14 @@ def _launch(given: session_pb2.Session) -> int | None:
     if given.kind != sessions.LAUNCHER or not 1 <= given.launch <= MAX_INT:
         raise ValidationError(f"launch = {given.launch}: must be the id of a launch, and of a launcher", field="launch")
     return given.launch
+
+
+def _trusted(given: session_pb2.Session, users: Users, user_key: int) -> str:
+    """The keys of the users whose jobs a session takes beside its own user's."""
+    keys = set(users.keys(given.trusted_users))
+    if user_key == OWNER_KEY:
+        keys |= users.trusted
+    return ",".join(map(str, sorted(keys - {user_key})))
 
 
 def _uuid(text: str, field: str) -> str:

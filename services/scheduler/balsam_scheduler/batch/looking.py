@@ -11,7 +11,7 @@ from typing import Any
 
 from balsam.client import Client
 from balsam.commands import read_tail
-from balsam.errors import BalsamError, Conflict, NotFound
+from balsam.errors import BalsamError, Conflict, NotAllowed, NotFound
 from balsam.site import Site
 from balsam_scheduler.batch import calls, naming, records
 from balsam_scheduler.batch.answers import Answer, CannotTell, Known, System
@@ -68,8 +68,8 @@ def _take(site: Site, client: Client, launch: LaunchRecord, answer: Answer, run:
         after = records.change(client, launch, decide, tries=1)
     except Conflict:
         return records.get(client, launch.launch_id)
-    except NotFound:
-        return launch  # deleted meanwhile
+    except (NotFound, NotAllowed):
+        return launch  # deleted meanwhile, or another user's, who looks after it
     if after.state != launch.state:
         log.info("launch %d: %s, was %s; %s", launch.launch_id, after.state, launch.state, after.message or "-")
     return after
