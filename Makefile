@@ -35,6 +35,7 @@ check: .venv/.installed-dev
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/python scripts/check_imports.py
+	.venv/bin/python -m scripts.check_shells
 	bash scripts/gen.sh --check
 
 gen:

@@ -59,6 +59,8 @@ GOALS: dict[str, dict[str, Goal]] = {
     "w11.python": _both(1.15, of_limit=True),
     "w12.cpu": _both(100.0),
     "w12.used": _both(98.0),
+    "w13.bulk": _both(0.9, of_limit=True),
+    "w13.noop": _both(0.9, of_limit=True),
     # First pages of queries, in a store of a million.
     **{f"queries.{key}": _both(100.0) for key in _PAGES},
 }

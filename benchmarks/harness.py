@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -243,13 +244,18 @@ class Bench:
         return self.scratch / f"{name}-{number}"
 
     @contextlib.contextmanager
-    def site(self, *, launcher: bool = False) -> Iterator[RunningSite]:
+    def site(self, *, launcher: bool = False, **settings: Any) -> Iterator[RunningSite]:
         """A fresh site whose services run, with a launcher if asked for. Afterwards nothing of it runs.
+
+        Args:
+            launcher: whether one is started.
+            settings: further ones of the site.
 
         Raises:
             WrongResult: a service has logged a traceback.
         """
-        site = make_site(self.fresh("site"), Settings(database=self.database, job_stores=self.job_stores))
+        chosen = Settings(database=self.database, job_stores=self.job_stores, **settings)
+        site = make_site(self.fresh("site"), chosen)
         environ = environment(self.scratch, BALSAM_DB_PATH=str(site.path))
         running = RunningSite(site, balsam.connect(site.path), environ)
         try:

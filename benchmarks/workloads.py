@@ -16,6 +16,7 @@ from benchmarks import (
     queries,
     scale,
     throughput,
+    tls,
 )
 from benchmarks.figures import Workload
 
@@ -32,6 +33,7 @@ WORKLOADS: tuple[Workload, ...] = (
     events.WORKLOAD,
     mpi_runs.WORKLOAD,
     allocations.WORKLOAD,
+    tls.WORKLOAD,
     queries.WORKLOAD,
 )
 

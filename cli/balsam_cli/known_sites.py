@@ -1,4 +1,4 @@
-"""The sites that this user has made: a list in the user's data directory."""
+"""The sites that this user has made, a list in the user's data directory, and those that they have logged in to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from balsam.addresses import looks_like_address
 from balsam.errors import SiteError
 from balsam.site import SETTINGS_FILE, Site, open_site
 from balsam_cli.terminal import note
@@ -28,6 +29,13 @@ def known() -> list[Site]:
         return [Site(Path(path)) for path in paths]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def logged_in() -> list[Site]:
+    """The sites of others for which there is a login."""
+    from balsam import logins
+
+    return [logins.MemberSite(Path(login.site), login) for login in logins.stored()]
 
 
 def exists(site: Site) -> bool:
@@ -59,12 +67,15 @@ def named(name: str) -> Site:
         SiteError: there is none, or several have that name.
     """
     sites = [site for site in known() if exists(site) and name == site.name]
+    sites += [site for site in logged_in() if name == site.name]
     if len(sites) > 1:
         raise SiteError(f"several sites are called {name!r}: {', '.join(str(s.path) for s in sites)}; give a path")
     if sites:
         return sites[0]
     if (Path(name).expanduser() / SETTINGS_FILE).is_file():
         return open_site(Path(name).expanduser().resolve())
+    if looks_like_address(name):
+        return open_site(name)
     names = ", ".join(site.name for site in known() if exists(site)) or "none"
     raise SiteError(f"no site {name!r}: neither a path of one nor a known name (known: {names})")
 

@@ -37,7 +37,8 @@ def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> No
     # Who is at work is asked first: most often they can, and nobody else needs to be asked for.
     if takers and not warning(needs, takers):
         return
-    site = asking.node_of_settings(store.site)
+    # Most jobs need neither cores nor GPUs of their own, and to read the settings takes its time.
+    site = asking.node_of_settings(store.site) if any(need.cores or need.gpus for need in needs) else None
     text = warning(needs, [*takers, *asking.takers_to_come(store, takers, site)], site)
     if text:
         from balsam_cli.policy_note import with_policy

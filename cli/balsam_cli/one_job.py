@@ -22,7 +22,7 @@ from balsam.errors import BalsamError, NotAllowed, SiteError
 from balsam.fields import JOB_FIELDS
 from balsam.site import ENV_JOB_TOKEN, ENV_SITE, Site, find_site, make_site
 from balsam.states import RUNNABLE, State
-from balsam_cli import known_sites, services
+from balsam_cli import access, known_sites, services
 from balsam_cli.follow import JobEnd, copy_output, output_file
 from balsam_cli.terminal import note
 
@@ -41,15 +41,22 @@ def run_one(fields: Mapping[str, Any], words: Sequence[str]) -> int:
     if os.environ.get(ENV_JOB_TOKEN):
         raise NotAllowed("`balsam run` starts a launcher, which a job may not; use `balsam job` inside a job")
     site = _some_site()
-    for status in services.start_all(site):
-        if status.state == "started":
-            note(f"{status.service.title} started for {site.path}")
+    if site.endpoint() is not None:
+        access.must_run(site)
+    else:
+        _start_services(site)
     job = _job(fields, words, str(uuid.uuid4()))
     try:
         with _signals_raise():
             return _exit_status(_run(Client(site), job))
     except Interrupted as interruption:
         return 128 + int(interruption.args[0])
+
+
+def _start_services(site: Site) -> None:
+    for status in services.start_all(site):
+        if status.state == "started":
+            note(f"{status.service.title} started for {site.path}")
 
 
 def _run(store: Client, job: Mapping[str, Any]) -> Mapping[str, Any]:

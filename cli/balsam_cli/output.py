@@ -122,7 +122,7 @@ def _drawn(block: Block) -> Iterator[RenderableType]:
     from rich.text import Text
 
     if block.title:
-        yield Text(block.title, style="bold")
+        yield Text(one_line(block.title), style="bold")
     if isinstance(block, Listing):
         yield rich_table(block)
     elif isinstance(block, Facts):

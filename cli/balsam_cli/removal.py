@@ -107,10 +107,11 @@ def remove_directory(directory: Path, data: Path) -> bool:
     """
     if directory.is_symlink() or not directory.is_dir():
         return False
-    # Both may be reached through links; what counts is where they are.
-    directory, data = directory.resolve(), data.resolve()
-    if data not in directory.parents:
+    # Data may be reached through links, by other ones than the directory; below it there must be none.
+    place, below, data = directory.resolve(), _below(directory, data), data.resolve()
+    if below is None or data not in place.parents or place != data / below:
         return False
+    directory = place
     try:
         shutil.rmtree(directory)
     except OSError as error:
@@ -122,6 +123,15 @@ def remove_directory(directory: Path, data: Path) -> bool:
         with contextlib.suppress(OSError):
             above.rmdir()
     return True
+
+
+def _below(directory: Path, data: Path) -> Path | None:
+    """The path of a directory below another one, which may be written in another way; None: it is not below it."""
+    if directory.is_relative_to(data):
+        return directory.relative_to(data)
+    place = data.resolve()
+    above = next((one for one in reversed(directory.parents) if one.resolve() == place), None)
+    return None if above is None else directory.relative_to(above)
 
 
 def remove_applications(store: Client, name: str | None, yes: bool) -> Outcome:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from balsam import locks, stores
+from balsam import locks, rpc, stores
 from balsam.commands import base_environment
 from balsam.errors import SiteError, Unavailable
 from balsam.site import ENV_SITE, Site
@@ -110,11 +110,7 @@ def find(site: Site, service: Service) -> Status:
     if not isinstance(host, str):  # it says nothing, or is damaged
         host = holder.host if holder else ""
     if host and host != socket.gethostname():
-        raise SiteError(
-            f"the services of {site.path} run on {host}: use balsam there"
-            f" (if that host is gone for good, remove {site.run / service.name}.json)",
-            reason="OTHER_HOST",
-        )
+        raise rpc.runs_elsewhere(site, host, service.name)
     if holder is None:
         return Status(service, "down")
     if said.get("pid") != holder.pid:  # of one that was killed before
@@ -155,13 +151,7 @@ def answers(site: Site, service: Service, timeout: float) -> bool:
 
 def ask_site(site: Site) -> Any:
     """What the job store says of itself and the site (a GetSiteResponse)."""
-    from balsam.rpc import Connection
-    from balsam.v1 import site_service_pb2
-    from balsam.v1.site_service_pb2_grpc import SiteServiceStub
-    from balsam.version import VERSION
-
-    request = site_service_pb2.GetSiteRequest(version=VERSION)
-    return Connection(site, retry_seconds=0).call(SiteServiceStub, "GetSite", request, timeout=10.0)
+    return rpc.ask_site(site, retry_seconds=0)
 
 
 def start_all(site: Site) -> list[Status]:

@@ -38,7 +38,7 @@ def must_agree(question: str, yes: bool, what: str) -> None:
 
 
 def _agrees(question: str) -> bool:
-    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    print(f"{one_line(question)} [y/N]: ", end="", file=sys.stderr, flush=True)
     with _woken_by_signals() as woken:
         select.select([sys.stdin, woken], [], [])
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -134,10 +134,18 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 
 
 def expand_variables(word: str, environ: Mapping[str, str]) -> str:
-    """Replaces ``$NAME`` and ``${NAME}``; a variable that is not set is left as written, so that errors show it."""
+    """Replaces ``$NAME`` and ``${NAME}``; a variable that is not set is left as written, so that errors show it.
+
+    So is the run's credential: everybody can read a command line.
+    """
     if "$" not in word:
         return word
-    return _VARIABLE.sub(lambda match: environ.get(match[1] or match[2], match[0]), word)
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        return match[0] if name == ENV_JOB_TOKEN else environ.get(name, match[0])
+
+    return _VARIABLE.sub(value, word)
 
 
 # Command lines
@@ -181,10 +189,16 @@ def _program_words(text: str, python: str, environ: Mapping[str, str]) -> list[s
     return words
 
 
-def with_envscript(words: Sequence[str], envscript: str, environ: Mapping[str, str]) -> list[str]:
+def with_envscript(words: Sequence[str], envscript: str, environ: Mapping[str, str], bash: str = "bash") -> list[str]:
     """The command behind a bash script that is sourced first; the words as they are where there is none.
 
     Where the script fails, bash exits with the script's code and says so; the command does not start.
+
+    Args:
+        words: the command.
+        envscript: path of the script, or empty.
+        environ: gives ``~``.
+        bash: the shell. A path: the job's own PATH, or its directory, may hold another program of that name.
     """
     if not envscript:
         return list(words)
@@ -192,9 +206,9 @@ def with_envscript(words: Sequence[str], envscript: str, environ: Mapping[str, s
     complaint = shlex.quote(f"balsam: the envscript {envscript} failed with code ")
     # Words are quoted into the text, not given as $1...: a sourced script sees the positional parameters.
     return [
-        "bash",
+        bash,
         "-c",
-        f'source {script} || {{ code=$?; echo {complaint}"$code" >&2; exit "$code"; }}; exec {shlex.join(words)}',
+        f'source -- {script} || {{ code=$?; echo {complaint}"$code" >&2; exit "$code"; }}; exec {shlex.join(words)}',
     ]
 
 
@@ -229,6 +243,30 @@ def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """
     base = {name: value for name, value in environ.items() if name not in _OF_ONE_RUN}
     base["PATH"] = _with_balsam(base.get("PATH", os.defpath))
+    return base
+
+
+_SEARCH_PATHS = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
+
+
+def absolute_only(path: str) -> str:
+    """A list of directories such as PATH without those that depend on where one is; an empty entry means there."""
+    return ":".join(directory for directory in path.split(":") if directory.startswith("/"))
+
+
+def helper_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What programs of Balsam's own choice, such as scp, inherit where they run among a job's files.
+
+    `base_environment`, but no program and no library is looked for in the current directory, where a file of the job
+    may have its name. That is meant by an empty entry, as in ``LD_LIBRARY_PATH=:/opt/lib``, which comes about easily.
+    """
+    base = base_environment(environ)
+    for name in _SEARCH_PATHS:
+        if name in base:
+            base[name] = absolute_only(base[name])
+            if not base[name]:
+                del base[name]
+    base.setdefault("PATH", os.defpath)
     return base
 
 

@@ -24,6 +24,8 @@ MAX_ARGS_BYTES = 131_072  # the kernel's limit for one word of a command line
 MAX_DATA_BYTES = 1_048_576
 MAX_DATA_DEPTH = 200  # levels; what JSON parsers take beyond some hundred depends on who calls them from where
 MAX_PARENTS = 100_000
+MAX_VARIABLES = 10_000
+MAX_ENVIRON_BYTES = 1_048_576  # of all variables; the system takes about twice that, with the arguments
 MAX_INT = 2**31 - 1
 
 # In JSON text a NUL is \\u0000 behind an even number of backslashes.
@@ -140,6 +142,7 @@ def _workflow(field: Field, value: str) -> None:
         _name_part(field, part)
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _QUOTING = re.compile(r"""["'\\]""")
 
 
@@ -173,11 +176,26 @@ def _patterns(field: Field, value: str) -> None:
             raise field.error(pattern, "leads out of the job's directory; use a pattern relative to it, without '..'")
 
 
+def _one_word(field: Field, value: str) -> None:
+    """It becomes a word of a command of the batch system, or of a line that this reads."""
+    if value.startswith("-"):
+        raise field.error(value, "must not begin with '-', or it would be taken for an option")
+    if not value.isprintable() or " " in value:
+        raise field.error(value, "must hold no blanks or control characters")
+
+
+def _no_control(field: Field, value: str) -> None:
+    if not value.isprintable():
+        raise field.error(value, "holds a control character")
+
+
 def _absolute(field: Field, value: str) -> None:
     if not value.startswith("/"):
         raise field.error(value, "must be an absolute path")
     if ".." in value.split("/"):
         raise field.error(value, "must not hold '..'")
+    if _CONTROL.search(value):
+        raise field.error(value, "holds a control character")
 
 
 _TEXT_RULES = {
@@ -193,6 +211,10 @@ _TEXT_RULES = {
     "stage_in_url": _url,
     "stage_out_url": _url,
     "user_workdir": _absolute,
+    "scheduler_id": _one_word,
+    "project": _one_word,
+    "queue": _one_word,
+    "wf_filter": _no_control,
 }
 
 
@@ -253,21 +275,31 @@ def _environ(field: Field, value: Any) -> dict[str, str]:
         pairs = value.items()
     else:
         raise field.error(value, "must look like 'A=1:B=2', or be a dict")
-    clean = {}
+    clean: dict[str, str] = {}
+    size = 0
     for name, text in pairs:
         if not isinstance(name, str) or not name or "=" in name:
             raise field.error(name, "is not the name of a variable")
+        if " " in name or _CONTROL.search(name):
+            raise field.error(name, "is not the name of a variable: it holds a blank or a control character")
         if isinstance(text, (int, float)) and not isinstance(text, bool):
             text = str(text)
         if not isinstance(text, str):
             raise field.error(text, f"the value of {name} must be a text")
         for part in (name, text):
-            _plain_text(field, part)
+            size += _plain_text(field, part)
         clean[name] = text
+    if len(clean) > MAX_VARIABLES or size > MAX_ENVIRON_BYTES:
+        raise ValidationError(
+            f"{field.name}: {len(clean)} variables of {size} bytes; at most {MAX_VARIABLES} variables of "
+            f"{MAX_ENVIRON_BYTES} bytes are allowed; put more into a file",
+            field=field.name,
+        )
     return clean
 
 
-def _plain_text(field: Field, text: str) -> None:
+def _plain_text(field: Field, text: str) -> int:
+    """The size of a text [bytes]."""
     if "\0" in text:
         raise field.error(text, "holds a NUL character")
     try:
@@ -276,6 +308,7 @@ def _plain_text(field: Field, text: str) -> None:
         raise field.error(text, "holds a lone surrogate, which is no text") from None
     if size > field.max_bytes:
         raise field.error(text, f"is {size} bytes long; at most {field.max_bytes} are allowed")
+    return size
 
 
 def _pair(field: Field, value: str, item: str) -> tuple[str, str]:
@@ -351,7 +384,7 @@ def check_id(value: Any, field: str = "job_id") -> str:
     try:
         return str(value if isinstance(value, uuid.UUID) else uuid.UUID(value))
     except (ValueError, TypeError, AttributeError):
-        raise ValidationError(f"{field} = {value!r}: is not a job id (a UUID)", field=field) from None
+        raise ValidationError(f"{field} = {value!r:.80}: is not a job id (a UUID)", field=field) from None
 
 
 def _launch(field: Field, value: Any) -> int | None:
@@ -499,10 +532,11 @@ def unknown_field(name: str, table: Mapping[str, Field], kind: str) -> Validatio
     """The error for a field that does not exist, with the nearest names and all of them."""
     import difflib
 
-    near = difflib.get_close_matches(name, table, n=1)
+    shown = name[:80]
+    near = difflib.get_close_matches(shown, table, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ValidationError(
-        f"{name!r} is not a field of {kind}{hint} (fields: {', '.join(table)})",
+        f"{shown!r} is not a field of {kind}{hint} (fields: {', '.join(table)})",
         reason="UNKNOWN_FIELD",
-        field=name or "field",
+        field=shown or "field",
     )

@@ -41,7 +41,7 @@ _RESULTS = frozenset({int(State.RUN_DONE), int(State.RUN_ERROR)})
 
 def directory(site: Site) -> Path:
     """Where the ledgers of a site's launchers are."""
-    return site.path / "ledger"
+    return site.ledgers
 
 
 def holds_result(report: lease_pb2.Report) -> bool:

@@ -7,6 +7,7 @@ import itertools
 import logging
 import logging.handlers
 import os
+import re
 import shutil
 import sys
 import time
@@ -42,9 +43,22 @@ def open_log(site: Site, service: str, *, echo: bool = False) -> None:
         logging.getLogger("balsam").error("%s", problem)
 
 
+class _Formatter(logging.Formatter):
+    """What a message holds of what users, jobs and programs have said steers no terminal, and begins no line that
+    looks like one of ours."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """One message; further lines of it are indented."""
+        record.message = _CONTROL.sub("\ufffd", record.message).replace("\n", "\n    ")
+        return super().formatMessage(record)
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+
 def formatter() -> logging.Formatter:
     """Of a line in a log: the time is in UTC."""
-    result = logging.Formatter(FORMAT, "%Y-%m-%dT%H:%M:%S")
+    result = _Formatter(FORMAT, "%Y-%m-%dT%H:%M:%S")
     result.converter = time.gmtime
     return result
 

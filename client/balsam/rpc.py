@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from balsam import errors, failpoints, stores
 from balsam.forks import gate
 from balsam.ids import new_id
-from balsam.site import Site, read_token
+from balsam.site import ENV_JOB_TOKEN, ENV_TOKEN_FILE, Site, read_token
 from balsam.version import VERSION
 
 if TYPE_CHECKING:
     import grpc
+
+    from balsam.endpoints import Endpoint
 
 T = TypeVar("T")
 
@@ -81,13 +83,24 @@ NOT_RUNNING = "NOT_RUNNING"
 NO_DATABASE = "NO_DATABASE"
 """Reason of an Unavailable where the job store has lost its database, which it looks for again at every call."""
 
+UNREACHABLE = "UNREACHABLE"
+"""Reason of an Unavailable where the way to a job store over TLS is barred; whether it runs is not known."""
+
+BAD_CERTIFICATE = "BAD_CERTIFICATE"
+"""Reason of a NotAllowed where what answers cannot prove to be the site's."""
+
+OTHER_HOST = "OTHER_HOST"
+"""Reason of a SiteError where the services run on another host, and it cannot be reached from here."""
+
 VERSION_KEY = "balsam-version"
 """Metadata of every call: the version of the caller."""
 OTHER_VERSION = "OTHER_VERSION"
 """Reason of a NotAllowed where the two sides are of versions that do not work together."""
 
+_MOST_ERROR_BYTES = 1500
 _REFUSED = ("Connection refused", "No such file or directory")
-_WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING, NO_DATABASE, stores.OTHER_STORE})
+_WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING, UNREACHABLE, NO_DATABASE, stores.OTHER_STORE})
+_AWAY = frozenset({NOT_RUNNING, UNREACHABLE})
 
 
 def error_for(reason: str, message: str, field: str = "", code: str = "") -> errors.BalsamError:
@@ -113,12 +126,21 @@ def pack_error(error: errors.BalsamError) -> bytes:
 
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
     if error.field:
-        info.metadata["field"] = error.field
+        info.metadata["field"] = error.field[:200]
     packed = any_pb2.Any()
     packed.Pack(info)
     code = getattr(grpc.StatusCode, status_code(error)).value[0]
-    status = status_pb2.Status(code=code, message=str(error), details=[packed])
+    status = status_pb2.Status(code=code, message=shortened(str(error)), details=[packed])
     return bytes(status.SerializeToString())
+
+
+def shortened(text: str) -> str:
+    """The text of an error, as long as it may be: gRPC drops answers whose metadata, in which it travels twice and
+    once as `%C3%A9` and the like, has more than 8 KiB."""
+    data = text.encode(errors="replace")
+    if len(data) <= _MOST_ERROR_BYTES:
+        return data.decode()
+    return data[:_MOST_ERROR_BYTES].decode(errors="ignore") + " ..."
 
 
 def unpack_error(error: grpc.RpcError, service: str = "the job store") -> errors.BalsamError:
@@ -151,6 +173,11 @@ def unpack_error(error: grpc.RpcError, service: str = "the job store") -> errors
     return errors.BalsamError(f"{service} answered {code}: {details}", reason=code)
 
 
+def is_away(problem: errors.BalsamError) -> bool:
+    """Whether nobody listens where a job store was looked for, or it is out of reach."""
+    return problem.reason in _AWAY
+
+
 def identified(request: Any) -> Any:
     """The same request (or what gives the messages of one) with an id of its own, if it takes one and has none."""
     request_id = new_id()
@@ -178,6 +205,26 @@ def metadata(site: Site) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {read_token(site)}"), (VERSION_KEY, VERSION))
 
 
+def aio_channel(site: Site, service: str) -> grpc.aio.Channel:
+    """A channel to a job store of a site, for asyncio."""
+    import grpc.aio
+
+    endpoint = site.endpoint()
+    if endpoint is not None:
+        return endpoint.aio_channel(service)
+    return grpc.aio.insecure_channel(site.address(service), options=CHANNEL_OPTIONS)
+
+
+def runs_elsewhere(site: Site, host: str, service: str) -> errors.SiteError:
+    """The error where what is wanted can be done on the host of a site's services only."""
+    there = "use balsam there"
+    if site.endpoint() is None:
+        there += f", or have them listen: `balsam server --listen {host}:7443` there"
+    text = f"the services of {site.path} run on {host}: {there}"
+    gone = f" (if that host is gone for good, remove {site.run / service}.json)"
+    return errors.SiteError(text + gone, reason=OTHER_HOST)
+
+
 class Connection:
     """A lazily opened channel to one service of a site, and calls over it.
 
@@ -202,6 +249,7 @@ class Connection:
         self._may_turn = service == stores.FIRST and not address
         self._pid = 0
         self._channel: grpc.Channel | None = None
+        self._endpoint: Endpoint | None = None
         self._stubs: dict[Any, Any] = {}
         self._metadata: tuple[tuple[str, str], ...] = ()
 
@@ -222,8 +270,14 @@ class Connection:
         import grpc
 
         self.service = service
-        address = self._address or self.site.address(service)
-        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._endpoint = self.site.endpoint() if stores.is_store(service) else None
+        if self._endpoint is not None:
+            self._channel = self._endpoint.channel(service)
+        else:
+            address = self._address or self.site.address(service)
+            if not address.startswith("unix:"):  # tokens travel over this
+                raise errors.SiteError(f"{address} is no Unix socket, and a line without TLS is refused")
+            self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._stubs = {}  # after the channel: another thread may be making one
 
     def call(self, make: Callable[[Any], Any], method: str, request: Any, timeout: float = DEADLINE_SECONDS) -> Any:
@@ -255,7 +309,7 @@ class Connection:
                     failpoints.hit("client.before-answer", failpoints.as_broken_call)
                     return answer
             except grpc.RpcError as error:
-                problem = unpack_error(error, self._described())
+                problem = self._explained(unpack_error(error, self._described()))
                 if self._turn(problem, tried):
                     continue
                 if problem.reason not in _WORTH_WAITING or time.monotonic() + delay > give_up or not self._expected():
@@ -266,6 +320,21 @@ class Connection:
             time.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, 0.5)
 
+    def _explained(self, problem: errors.BalsamError) -> errors.BalsamError:
+        """The same problem, or what is behind it: where the services are, or what is wrong with the way to them."""
+        is_of_login = not (self.site.is_own or os.environ.get(ENV_JOB_TOKEN) or os.environ.get(ENV_TOKEN_FILE))
+        if problem.reason == "UNAUTHENTICATED" and is_of_login:
+            return errors.NotAllowed(
+                f"{problem}; log in again with `balsam login {self.site.path}`", reason=problem.reason
+            )
+        if self._endpoint is not None:
+            return self._endpoint.explained(problem, self.service)
+        if stores.is_store(self.service) and problem.reason in (NOT_RUNNING, errors.Unavailable.reason):
+            host = self.site.read_info(self.service).get("host")
+            if isinstance(host, str) and host not in ("", os.uname().nodename):
+                return runs_elsewhere(self.site, host, self.service)
+        return problem
+
     def _turn(self, problem: errors.BalsamError, tried: set[str]) -> bool:
         """Turns to another job store, where this one is gone or names that; False: there is none, or no reason to."""
         if not self._may_turn or problem.reason not in _WORTH_WAITING or len(stores.known(self.site)) == 1:
@@ -273,7 +342,7 @@ class Connection:
         tried.add(self.service)
         if problem.reason == stores.OTHER_STORE and problem.field:
             other = problem.field
-        elif problem.reason == NOT_RUNNING or not stores.is_alive(self.site, self.service):
+        elif is_away(problem) or not stores.is_alive(self.site, self.service):
             other = stores.choose(self.site, tried)
         else:
             return False
@@ -308,3 +377,19 @@ class Connection:
             self._channel.close()
         self._pid = 0
         self._stubs = {}
+
+
+def ask_site(site: Site, retry_seconds: float = RETRY_SECONDS) -> Any:
+    """What the job store of a site says of itself and the site (a GetSiteResponse).
+
+    Raises:
+        BalsamError: it does not let us in, or is not there.
+    """
+    from balsam.v1 import site_service_pb2
+    from balsam.v1.site_service_pb2_grpc import SiteServiceStub
+
+    connection = Connection(site, retry_seconds=retry_seconds)
+    try:
+        return connection.call(SiteServiceStub, "GetSite", site_service_pb2.GetSiteRequest(version=VERSION), 10.0)
+    finally:
+        connection.close()

@@ -1,4 +1,7 @@
-"""What every service does alike: one process a site, a Unix socket, credentials, health, errors, a clean stop."""
+"""What every service does alike: one process a site, a Unix socket, credentials, health, errors, a clean stop.
+
+A job store may listen at a port as well (`SecurePort`); the same credentials count there.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,14 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
+from balsam import request_limits
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError, ValidationError
 from balsam.locks import ServiceLock as ServiceLock
 from balsam.logs import keep_small
 from balsam.open_streams import OpenStreams
-from balsam.rpc import CHANNEL_OPTIONS, OTHER_VERSION, VERSION_KEY, pack_error, status_code
+from balsam.rpc import CHANNEL_OPTIONS, OTHER_VERSION, VERSION_KEY, pack_error, shortened, status_code
+from balsam.secure_port import SecurePort
+from balsam.shares import Shares
 from balsam.site import Site, read_owner_token
 from balsam.version import VERSION, works_with
 
@@ -42,6 +48,9 @@ SERVER_OPTIONS = (
     # Of more than 1,000 calls that wait for their turn gRPC cancels some at random, without a word.
     ("grpc.server.max_pending_requests", 50_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
+    # Who connects from afar proves to be a client soon, or is let go; and asks now and then whether we live.
+    ("grpc.server_handshake_timeout_ms", 20_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 )
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 STOP_SECONDS = 2.0
@@ -83,6 +92,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._authorize = authorize
         self._handlers: dict[str, Any] = {}
         self._streams: set[asyncio.Task[Any]] = set()
+        self._shares = Shares()
         self._ending = False
         self.open = OpenStreams()
 
@@ -124,7 +134,9 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def _unary(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]]) -> Any:
         async def handle(request: Any, context: Any) -> Any:
             try:
-                return await inner(await self._enter(method, request, context), context)
+                request = await self._enter(method, request, context)
+                with self._shares.taken(CALLER.get()):
+                    return await inner(request, context)
             except Exception as error:
                 await _refuse(context, method, error)
 
@@ -149,9 +161,9 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             assert stream is not None
             self._streams.add(stream)
             try:
-                entered = await self._enter(method, request, context)
-                with self.open.one(CALLER.get(), method, context):
-                    async for response in inner(entered, context):
+                request = await self._enter(method, request, context)
+                with self._shares.taken(CALLER.get(), stream=True), self.open.one(CALLER.get(), method, context):
+                    async for response in inner(request, context):
                         yield response
             except asyncio.CancelledError:
                 await self.open.refuse_revoked(context)
@@ -174,9 +186,10 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 _check_version(value)
         caller = self._authorize(method, token)
         CALLER.set(caller if isinstance(caller, Caller) else await caller)
-        if isinstance(request, _Malformed):
-            _reject_malformed(request)
-        return _checked(request) if hasattr(request, "__aiter__") else request
+        if hasattr(request, "__aiter__"):
+            return _checked(request)
+        _check_request(request)
+        return request
 
 
 def _check_version(theirs: str) -> None:
@@ -190,9 +203,14 @@ def _check_version(theirs: str) -> None:
 
 async def _checked(requests: Any) -> AsyncIterator[Any]:
     async for request in requests:
-        if isinstance(request, _Malformed):
-            _reject_malformed(request)
+        _check_request(request)
         yield request
+
+
+def _check_request(request: Any) -> None:
+    if isinstance(request, _Malformed):
+        _reject_malformed(request)
+    request_limits.check(request)
 
 
 def _reject_malformed(request: _Malformed) -> NoReturn:
@@ -218,15 +236,16 @@ async def _refuse(context: Any, method: str, error: Exception) -> None:
         log.exception("unexpected error in %s", method)
         await context.abort(grpc.StatusCode.INTERNAL, "an internal error, see the service's log")
         return
+    text = shortened(str(error))
     if error.reason == "UNAUTHENTICATED":
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, text)
     context.set_trailing_metadata((("grpc-status-details-bin", pack_error(error)),))
-    await context.abort(getattr(grpc.StatusCode, status_code(error)), str(error)[:4000])
+    await context.abort(getattr(grpc.StatusCode, status_code(error)), text)
 
 
 def owner_only(site: Site) -> Authorize:
-    """Accepts the owner's token and nothing else."""
-    expected = read_owner_token(site).encode()
+    """Accepts the owner's token and nothing else; of a process at somebody else's site, that of its user's login."""
+    expected = (read_owner_token(site) if site.is_own else site.token()).encode()
     owner = Caller(user=user_name(), role="owner")
 
     def authorize(method: str, token: str) -> Caller:
@@ -268,15 +287,16 @@ def binding(path: Path) -> Iterator[str]:
 
 
 class Service:
-    """A gRPC server on the site's Unix socket, from lock to clean stop.
+    """A gRPC server on the site's Unix socket, and on a port if given one, from lock to clean stop.
 
     Usage: make it, add servicers to `server`, then `await run()`.
     """
 
-    def __init__(self, site: Site, name: str, authorize: Authorize) -> None:
+    def __init__(self, site: Site, name: str, authorize: Authorize, port: SecurePort | None = None) -> None:
         self.site = site
         self.name = name
         self.stopping = asyncio.Event()
+        self._port = port
         self._info: dict[str, Any] = {}
         self._watch: asyncio.Task[None] | None = None
         options = (*SERVER_OPTIONS, ("grpc.max_concurrent_streams", 2000))
@@ -292,6 +312,8 @@ class Service:
         """
         with binding(self.site.socket(self.name)) as address:
             self.server.add_insecure_port(address)
+            if self._port is not None:
+                self._port.bind(self.server)
             await self.server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         if ready:
@@ -302,6 +324,7 @@ class Service:
             "version": VERSION,
             "start_time": time.time(),
             "address": self.site.address(self.name),
+            **({"listen": str(self._port.address)} if self._port is not None else {}),
             **info,
         }
         self._say_what_we_are()

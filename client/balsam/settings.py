@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from balsam.errors import SiteError
+from balsam.errors import SiteError, ValidationError
 
 
 def _setting(
@@ -33,6 +33,16 @@ class Settings:
     )
     job_stores: int = _setting(
         1, "Job stores that serve the site at once, on this host; more than one needs PostgreSQL.", least=1, most=8
+    )
+    listen: str = _setting(
+        "",
+        "HOST:PORT at which the job store listens with TLS, for other hosts and users; empty: on its Unix socket only. "
+        "Change it with `balsam server --listen`, which makes the certificates too.",
+    )
+    listen_names: str = _setting(
+        "",
+        "Further names and addresses by which it is reached, for its certificate, separated by blanks; then "
+        "`balsam server --new-certificate`.",
     )
     lease_seconds: float = _setting(
         60.0, "A launcher or scheduler that is not heard of for so long loses its jobs [s].", least=2
@@ -112,6 +122,13 @@ def check(values: dict[str, Any], where: str) -> Settings:
             f"{where}: job_stores = {settings.job_stores} needs a database that several processes can serve, and "
             "SQLite has one: set job_stores = 1, or move the site with `balsam migrate-db postgres`"
         )
+    if settings.listen:
+        from balsam.addresses import parse_address
+
+        try:
+            parse_address(settings.listen, f"{where}: listen =", settings.job_stores)
+        except ValidationError as error:
+            raise SiteError(str(error)) from None
     return settings
 
 
@@ -136,7 +153,8 @@ def checked(table: type[Any], values: dict[str, Any], where: str) -> dict[str, A
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind:
-            raise SiteError(f"{where}: {key} = {value!r} must be {_KINDS[kind]}, for example {field.default!r}")
+            shown = "..." if key in _SECRET else repr(value)
+            raise SiteError(f"{where}: {key} = {shown} must be {_KINDS[kind]}, for example {field.default!r}")
         least, most, choices = (field.metadata[name] for name in ("least", "most", "choices"))
         if least is not None and not value >= least:
             raise SiteError(f"{where}: {key} = {value!r} must be at least {least}")
@@ -148,6 +166,8 @@ def checked(table: type[Any], values: dict[str, Any], where: str) -> dict[str, A
     return clean
 
 
+_SECRET = frozenset({"database"})
+"""Settings that may hold a password: errors do not repeat them."""
 _KINDS = {str: "a text", int: "a whole number", float: "a number"}
 
 
@@ -176,5 +196,6 @@ def replaced(text: str, name: str, value: str) -> str:
     except tomllib.TOMLDecodeError:
         same = False
     if not same:
-        raise SiteError(f"the setting {name} cannot be changed in this file; write it as: {name} = {json.dumps(value)}")
+        shown = '"..."' if name in _SECRET and "://" in value else json.dumps(value)
+        raise SiteError(f"the setting {name} cannot be changed in this file; write it as: {name} = {shown}")
     return new

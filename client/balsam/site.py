@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 from balsam.errors import SiteError
 
 if TYPE_CHECKING:
+    from balsam.endpoints import Endpoint
     from balsam.settings import Settings
 
 SETTINGS_FILE = "settings.toml"
+CONNECT_FILE = "connect.json"
+"""Says where a site listens, and holds the certificate of its authority; no secret."""
 ENV_SITE = "BALSAM_DB_PATH"
 ENV_JOB_TOKEN = "BALSAM_JOB_TOKEN"
 ENV_TOKEN_FILE = "BALSAM_TOKEN_FILE"
@@ -32,6 +35,9 @@ class Site:
     """A directory with settings in it. Making one of these touches nothing on disk."""
 
     path: Path
+
+    is_own = True
+    """Whether it is ours: its settings and credentials can be read."""
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -90,18 +96,45 @@ class Site:
         """The token that may do everything."""
         return self.credentials / "owner.token"
 
+    @property
+    def ledgers(self) -> Path:
+        """What launchers have written down of results that they could not report yet."""
+        return self.path / "ledger"
+
     @functools.cached_property
     def run(self) -> Path:
         """Directory of sockets and of what the running services say of themselves."""
         run = self.path / "run"
         if len(os.fsencode(run / "launcher-1234567890.sock")) <= _LONGEST_SOCKET_PATH:
             return run
-        import hashlib
-        import tempfile
+        return run_of_this_host(self.path)
 
-        base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
-        return Path(base) / f"balsam-{os.getuid()}-{digest}"
+    def endpoint(self) -> Endpoint | None:
+        """The way to the job stores over TLS; None: their sockets are in the run directory.
+
+        Here and nowhere else it is decided how a site is reached.
+        """
+        try:
+            text = (self.path / CONNECT_FILE).read_text()
+            host = json.loads(text)["host"]
+        except OSError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            return None  # damaged; the job store writes it anew when it starts
+        # Services that have never run will run where somebody starts them.
+        if host in ("", os.uname().nodename):
+            return None
+        import dataclasses
+
+        from balsam.certificates import authority_of
+        from balsam.endpoints import parse_connect
+
+        # Others may have a hand in the directory, but not in the credentials: these say whom to trust.
+        return dataclasses.replace(parse_connect(text, self.path), authority=authority_of(self))
+
+    def token(self) -> str:
+        """The credential of the person who uses the site. Raises SiteError if it cannot be read."""
+        return _read_token_file(self.owner_token_file)
 
     def make_run(self) -> Path:
         """Makes the run directory, closed to everyone else.
@@ -141,20 +174,37 @@ class Site:
         return info if isinstance(info, dict) else {}
 
 
+def run_of_this_host(path: Path) -> Path:
+    """A directory for sockets, short enough, that other hosts do not share; another one for each site and user."""
+    import hashlib
+    import tempfile
+
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return Path(base) / f"balsam-{os.getuid()}-{digest}"
+
+
 def open_site(path: str | os.PathLike[str]) -> Site:
-    """The site at `path`.
+    """The site at `path`: a directory of ours or of somebody else, or the ``HOST:PORT`` of a login.
 
     Raises:
-        SiteError: there is none.
+        SiteError: there is none, or it is somebody else's who has not let us in.
     """
     site = Site(Path(path).expanduser().absolute())
-    if not (site.path / SETTINGS_FILE).is_file():
-        raise SiteError(f"{site.path} is not a Balsam site; make one with `balsam init {site.path}`")
-    if not os.access(site.path / SETTINGS_FILE, os.R_OK):
+    settings = site.path / SETTINGS_FILE
+    if os.path.isfile(settings) and os.access(settings, os.R_OK):
+        return site
+    from balsam.logins import member_site
+
+    member = member_site(os.fspath(path))
+    if member is not None:
+        return member
+    if os.path.isfile(settings):
         raise SiteError(
-            f"the site {site.path} belongs to {owner_name(site.path / SETTINGS_FILE)}, who alone may use it"
+            f"the site {site.path} belongs to {owner_name(settings)}, who alone may use it; for others its owner has "
+            "it listen (`balsam server --listen HOST:PORT`) and adds them (`balsam server --add-user NAME`)"
         )
-    return site
+    raise SiteError(f"{site.path} is not a Balsam site; make one with `balsam init {site.path}`")
 
 
 def owner_name(path: Path) -> str:
@@ -180,8 +230,8 @@ def find_site(path: str | os.PathLike[str] | None = None) -> Site:
         return open_site(os.environ[ENV_SITE])
     here = Path.cwd()
     for directory in (here, *here.parents):
-        if (directory / SETTINGS_FILE).is_file() and (directory / "credentials").is_dir():
-            return Site(directory)
+        if os.path.isfile(directory / SETTINGS_FILE) and os.path.isdir(directory / "credentials"):
+            return open_site(directory)
     raise SiteError(f"no Balsam site at or above {here}; make one with `balsam init PATH`, or point {ENV_SITE} at one")
 
 
@@ -198,6 +248,10 @@ def make_site(path: str | os.PathLike[str], settings: Settings | None = None) ->
     site = Site(Path(path).expanduser().absolute())
     if (site.path / SETTINGS_FILE).exists():
         raise SiteError(f"{site.path} is a Balsam site already")
+    if settings is not None and settings.listen:
+        from balsam import certificates
+
+        certificates.require_cryptography()
     try:
         site.path.mkdir(parents=True, exist_ok=True)
         site.data.mkdir(exist_ok=True)
@@ -205,6 +259,8 @@ def make_site(path: str | os.PathLike[str], settings: Settings | None = None) ->
             directory.mkdir(mode=0o700, exist_ok=True)
         write_secret(site.owner_token_file, "owner." + secrets.token_urlsafe(32))
         write_secret(site.credentials / "site.key", secrets.token_hex(32))
+        if settings is not None and settings.listen:
+            certificates.establish(site, settings)
         # Last: only a complete site has settings.
         write_secret(site.path / SETTINGS_FILE, render(settings or Settings()))
     except OSError as error:
@@ -249,7 +305,7 @@ def sync(path: Path) -> None:
 
 
 def read_token(site: Site) -> str:
-    """The credential to use: that of the run or script we are in, else a file that is named, else the owner's.
+    """The credential to use: that of the run or script we are in, else a file that is named, else our own.
 
     Raises:
         SiteError: the file cannot be read.
@@ -258,7 +314,12 @@ def read_token(site: Site) -> str:
     # The token of a run is good for that run's site only.
     if token and os.environ.get(ENV_SITE) == str(site.path):
         return token
-    file = Path(os.environ.get(ENV_TOKEN_FILE) or site.owner_token_file)
+    if file := os.environ.get(ENV_TOKEN_FILE):
+        return _read_token_file(Path(file))
+    return site.token()
+
+
+def _read_token_file(file: Path) -> str:
     try:
         return file.read_text().strip()
     except OSError as error:

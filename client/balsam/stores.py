@@ -28,6 +28,11 @@ def name(number: int) -> str:
     return FIRST if number == 1 else f"{FIRST}-{number}"
 
 
+def number(service: str) -> int:
+    """The number of a job store, by its name."""
+    return int(service.rpartition("-")[2]) if service != FIRST else 1
+
+
 def is_store(service: str) -> bool:
     """Whether a service is a job store."""
     return service == FIRST or service.startswith(f"{FIRST}-")
@@ -39,7 +44,9 @@ def renewals(service: str) -> str:
 
 
 def known(site: Site) -> list[str]:
-    """Those that have ever run, in order; the first always."""
+    """Those that have ever run, in order; the first always. Over TLS: those that there should be."""
+    if (endpoint := site.endpoint()) is not None:
+        return endpoint.services
     try:
         entries = os.listdir(site.run)
     except OSError:
@@ -49,9 +56,11 @@ def known(site: Site) -> list[str]:
 
 
 def is_alive(site: Site, service: str) -> bool:
-    """Whether the process of a job store runs; it may not answer yet."""
+    """Whether the process of a job store runs; it may not answer yet. Over TLS nobody knows: it may."""
     from balsam import locks  # one job store, the usual case, is not asked for
 
+    if site.endpoint() is not None:
+        return True
     try:
         return locks.holder(site.run / f"{service}.lock") is not None
     except OSError:
@@ -79,4 +88,4 @@ def choose(site: Site, avoid: Collection[str] = (), prefer: str = "", turn: int 
 
 def expected(site: Site) -> bool:
     """Whether it is worth waiting for one: some said that they run, and did not say that they stopped."""
-    return any(map(site.read_info, known(site)))
+    return site.endpoint() is not None or any(map(site.read_info, known(site)))

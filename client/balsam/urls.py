@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 SCHEMES = ("local", "file", "scp", "rsync", "http", "https", "ftp", "sftp", "s3", "gs", "abfs")
 READ_ONLY = ("http", "https")
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _REMOTE = re.compile(r"((?:[^/:@]+@)?(?:\[[^]/]+\]|[^/:@\[]+)):(.*)")
 
 
@@ -50,8 +51,8 @@ def _about_program(scheme: str, rest: str) -> str:
         host = split_remote(rest)[0]
     if not host:
         return place
-    # A program would take such a name for an option.
-    if any(part.startswith("-") for part in host.split("@")):
+    # A program would take such a name for an option, also where it stands in brackets or is written in percent.
+    if any(part.lstrip("[").startswith("-") for part in unquote(host).split("@")):
         return "names a host or user that begins with '-'"
     return ""
 

@@ -327,7 +327,7 @@ class Worker:
     async def _run(self) -> None:
         delay = _RECONNECT_SECONDS[0]
         while not self._closing:
-            channel = grpc.aio.insecure_channel(self.site.address(self._store), options=rpc.CHANNEL_OPTIONS)
+            channel = rpc.aio_channel(self.site, self._store)
             try:
                 await self._converse(SessionServiceStub(channel).Work)
                 delay = _RECONNECT_SECONDS[0]
@@ -336,7 +336,7 @@ class Worker:
                     raise
                 await self._renew_session()
             except grpc.RpcError as error:
-                problem = rpc.unpack_error(error)
+                problem = await self._explained(rpc.unpack_error(error))
                 if isinstance(problem, NotFound):
                     await self._renew_session()
                 elif self.attached.is_set():
@@ -349,11 +349,15 @@ class Worker:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, _RECONNECT_SECONDS[1])
 
+    async def _explained(self, problem: BalsamError) -> BalsamError:
+        endpoint = self.site.endpoint()
+        return problem if endpoint is None else await asyncio.to_thread(endpoint.explained, problem, self._store)
+
     def _look_for_another(self, problem: BalsamError) -> None:
         """Goes to another job store, where there are several and this one is gone, or says that another has us."""
         if problem.reason == stores.OTHER_STORE and problem.field:
             self._move(problem.field)
-        elif problem.reason == rpc.NOT_RUNNING or not stores.is_alive(self.site, self._store):
+        elif rpc.is_away(problem) or not stores.is_alive(self.site, self._store):
             self._move(stores.choose(self.site, {self._store}))
 
     def _move(self, store: str) -> None:
@@ -550,7 +554,7 @@ class _Renewal(threading.Thread):
                     problem = error
                 if error.reason == stores.OTHER_STORE and error.field and error.field not in asked:
                     ahead = [error.field]
-                elif not ahead and error.reason in (rpc.NOT_RUNNING, Unavailable.reason):
+                elif not ahead and error.reason in (rpc.NOT_RUNNING, rpc.UNREACHABLE, Unavailable.reason):
                     ahead = [name for name in names if name not in asked]
                 continue
             if store != self.store:
@@ -562,6 +566,10 @@ class _Renewal(threading.Thread):
         raise problem
 
     def _ask(self, store: str, seconds: float) -> None:
+        if (endpoint := self._site.endpoint()) is not None:
+            # One port for all; this channel has a connection of its own, behind no data.
+            self._call(store, str(endpoint.address_of(store)), seconds)
+            return
         # Where the first does not answer, the second decides: what it says of a job store that is away is sure.
         renewals = self._address if store == self._first else self._site.address(stores.renewals(store))
         if renewals:

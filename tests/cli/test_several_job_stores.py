@@ -6,12 +6,16 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from balsam.rpc import Connection
 from balsam.site import Site
+from balsam_cli.why import asking
 from tests.cli.conftest import Balsam
-from tests.support.sites import make_test_site
+from tests.support.processes import running_launcher
+from tests.support.sites import make_test_site, wait_until
 
 pytestmark = [pytest.mark.postgres, pytest.mark.usefixtures("postgres_cluster")]
 
@@ -52,6 +56,29 @@ def test_up_starts_all_and_again_the_one_that_was_killed_and_down_stops_all(site
     assert doctor["leftovers"]["level"] == "ok"
     stopped = balsam_process("down", "--json").json["stopped"]
     assert [(one["name"], one["killed"]) for one in stopped] == [(name, False) for name in reversed(names)]
+
+
+class Line:
+    """A client of one of the job stores."""
+
+    def __init__(self, site: Site, name: str) -> None:
+        self.site = site
+        self._connection = Connection(site, name, address=site.address(name))
+
+    def call(self, make: Any, method: str, request: Any) -> Any:
+        return self._connection.call(make, method, request)
+
+
+def test_whichever_is_asked_what_launchers_can_take_is_known(site: Site, balsam_process: Balsam) -> None:
+    assert balsam_process("up").status == 0
+    with running_launcher(site, "--persistent", "--gpus-per-node", "3"):
+        for name in ("jobstore", "jobstore-2"):
+            store: Any = Line(site, name)
+
+            def known(store: Any = store) -> bool:
+                return [[one.gpus for one in taker.kinds] for taker in asking.takers_at_work(store)] == [[3]]
+
+            wait_until(known, what=f"{name} says what the launcher has", site=site)
 
 
 def test_more_than_one_is_refused_over_sqlite(site: Site, balsam_process: Balsam) -> None:

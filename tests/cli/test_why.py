@@ -20,8 +20,10 @@ from balsam.rpc import Connection
 from balsam.settings import replaced
 from balsam.site import SETTINGS_FILE, Site
 from balsam.states import State
-from balsam.v1 import launcher_service_pb2
+from balsam.v1 import launcher_service_pb2, session_service_pb2
 from balsam.v1.launcher_service_pb2_grpc import LauncherServiceStub
+from balsam.v1.session_service_pb2_grpc import SessionServiceStub
+from balsam_cli.why import asking
 from balsam_scheduler.batch.submitting import LaunchRequest, submit
 from tests.batch.service_process import allow
 from tests.cli.conftest import Balsam
@@ -300,6 +302,16 @@ def test_a_launcher_that_was_killed(why: Why, jobs: Jobs, site: Site, gate: Gate
         launcher.kill()
         launcher.wait()
         assert why(job_id)["condition"] == "launcher-lost"
+    end_sessions(site)
+
+
+def end_sessions(site: Site) -> None:
+    """Ends the sessions of launchers that are dead: they would seem to be at work for a lease time."""
+    client = Client(site)
+    for session in asking.sessions(client).launchers:
+        request = session_service_pb2.CloseSessionRequest(session_id=session.session_id)
+        client.call(SessionServiceStub, "CloseSession", request)
+    client.close()
 
 
 def test_scripts_one_at_a_time(why: Why, jobs: Jobs, gate: Gate) -> None:
@@ -518,15 +530,8 @@ def test_a_launcher_of_bound_jobs_only(why: Why, jobs: Jobs, site: Site, monkeyp
         has_run(jobs, job_id)
 
 
-def allow_at_once(site: Site, line: str = "idle_minutes = 0.0") -> None:
-    """A policy by which no idle launcher is waited for: one that a test before has killed seems to be one."""
-    allow(site)
-    policy = site.path / "policy.toml"
-    policy.write_text(f"{line}\n{policy.read_text()}")
-
-
 def test_the_policy_would_submit_a_launch(why: Why, jobs: Jobs, site: Site) -> None:
-    allow_at_once(site)
+    allow(site)
     job_id = jobs.add("a", args="true")
     jobs.wait(job_id, S.PREPROCESSED)
     answer = why(job_id)
@@ -536,7 +541,9 @@ def test_the_policy_would_submit_a_launch(why: Why, jobs: Jobs, site: Site) -> N
 
 
 def test_the_submitter_waits(why: Why, jobs: Jobs, site: Site) -> None:
-    allow_at_once(site, "idle_minutes = 0.0\nleast_node_minutes = 1000.0")
+    allow(site)
+    policy = site.path / "policy.toml"
+    policy.write_text(f"least_node_minutes = 1000.0\n{policy.read_text()}")
     job_id = jobs.add("a", args="true")
     jobs.wait(job_id, S.PREPROCESSED)
     with why.doing("balsam service"):
@@ -553,6 +560,32 @@ def test_the_policy_allows_none_for_it(why: Why, jobs: Jobs, site: Site) -> None
     assert "600 minutes" in answer["why"]
     why.do(answer["fix"])
     has_run(jobs, job_id)
+
+
+# The warning when a job is added, by the same rules
+
+
+def test_a_job_that_no_node_can_hold_is_warned_about(balsam: Balsam, site: Site) -> None:
+    asks = ("job", "--name", "a", "--gpus-per-rank", "2", "--", "true")
+    assert "no launcher is at work" in balsam(*asks).err
+    with running_launcher(site, "--persistent", "--gpus-per-node", "1", "--time-limit-minutes", "30"):
+        wait_until(lambda: "at most 1" in balsam(*asks).err, what="the launcher tells of its GPUs", site=site)
+        assert "note: no node has 2 GPUs: nothing at work can run this" in balsam(*asks).err
+        bound = ("job", "--cpu-affinity", "depth", "--threads-per-rank", "5000", "--", "true")
+        assert "no node has 5000 cores to be bound to" in balsam(*bound).err
+        assert "of the 60 minutes" in balsam("job", "--wall-time-minutes", "60", "--", "true").err
+        assert balsam("job", "--gpus-per-rank", "1", "--", "true").err == ""
+
+
+def test_without_a_launcher_the_settings_say_what_a_node_has(balsam: Balsam, site: Site) -> None:
+    settings = site.path / SETTINGS_FILE
+    before = settings.read_text()
+    settings.write_text(before.replace("gpus_per_node = 0", "gpus_per_node = 1"))
+    try:
+        said = balsam("job", "--gpus-per-rank", "2", "--", "true").err
+    finally:
+        settings.write_text(before)
+    assert said == "note: no node has 2 GPUs: by settings.toml (gpus_per_node) each has 1\n"
 
 
 # What is asked

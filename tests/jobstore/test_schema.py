@@ -107,7 +107,7 @@ def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nonsense", "the database URL is not valid: Could not parse"),
+        ("nonsense", "the database URL is not valid: it must look like"),
         ("mysql://host/db", "mysql://host/db is neither SQLite nor PostgreSQL"),
         ("postgresql://me:secret@host:port/db", "the database URL is not valid"),
         ("sqlite+nosuch:///x", "the database URL is not valid"),

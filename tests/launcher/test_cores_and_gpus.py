@@ -173,7 +173,8 @@ def test_nodes_time_and_commands_are_shown(tmp_path: Path, two_gpus: None, monke
         "serial: COMMAND",
     ]
     assert lines[4].startswith("MPI:    /bin/echo -n 4 --host n1:2,n2:2 --oversubscribe --map-by ppr:2:node ")
-    assert lines[4].endswith(" --mca a b COMMAND    (openmpi; here with num_nodes = 2, ranks_per_node = 2)")
+    hidden = "/usr/bin/env -u OMPI_MCA_orte_local_tmpdir_base"
+    assert lines[4].endswith(f" --mca a b {hidden} COMMAND    (openmpi; here with num_nodes = 2, ranks_per_node = 2)")
 
 
 def test_settings_say_what_nodes_have(tmp_path: Path) -> None:

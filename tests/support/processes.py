@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -27,10 +27,15 @@ class Services:
     """The services of a site; they may be stopped, killed and started again one by one.
 
     Of several job stores, the second is `jobstore-2`.
+
+    Args:
+        site: the site.
+        words: what to put before their commands, so that they run elsewhere.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, words: Sequence[str] = ()) -> None:
         self.site = site
+        self._words = list(words)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *names: str) -> None:
@@ -61,7 +66,7 @@ class Services:
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
         service, _, number = name.partition("-")
-        command = [sys.executable, "-m", f"balsam_{service}", "--site", str(self.site.path)]
+        command = [*self._words, sys.executable, "-m", f"balsam_{service}", "--site", str(self.site.path)]
         command += ["--number", number] if number else []
         with _console(self.site, name).open("ab") as console:
             return subprocess.Popen(
@@ -107,9 +112,9 @@ def serves(site: Site, name: str) -> bool:
 
 
 @contextlib.contextmanager
-def services(site: Site, *names: str) -> Iterator[Services]:
+def services(site: Site, *names: str, words: Sequence[str] = ()) -> Iterator[Services]:
     """Services that run, by default all; afterwards none does, and none has logged a traceback."""
-    running = Services(site)
+    running = Services(site, words)
     try:
         running.start(*(names or SERVICES))
         yield running

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from balsam.site import find_site
-from balsam_cli import options, services
+from balsam_cli import access, options, services
 from balsam_cli.command import Command
 from balsam_cli.output import Lines, printer
 
@@ -19,6 +19,7 @@ def command(as_json: bool) -> None:
     the services are up again.
     """
     site = find_site()
+    access.must_own(site, "stop its services")
     stopped = services.stop_all(site)
     records = [{"name": service.name, "pid": pid, "killed": killed} for service, pid, killed in stopped]
     lines = [

@@ -24,11 +24,12 @@ def command(url: str, as_json: bool) -> None:
     """
     from balsam.errors import SiteError
     from balsam.site import find_site
-    from balsam_cli import output, services
+    from balsam_cli import access, output, services
     from balsam_cli.databases import check_database
 
     target = check_database(url, "URL")
     site = find_site()
+    access.must_own(site, "move its database")
     every = services.services_of(site)
     running = [service.title for service in every if services.find(site, service).state != "down"]
     if running:

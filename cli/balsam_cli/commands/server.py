@@ -1,4 +1,4 @@
-"""`balsam server`: who may use the site beside its owner."""
+"""`balsam server`: who may use the site, and from where."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 @click.option("--list-connections", is_flag=True, help="List who is connected now, and through what.")
 @click.option("--audit", is_flag=True, help="List what was changed last, by whom and through what.")
 @click.option("--limit", type=click.IntRange(1, 10_000), metavar="N", help="Entries of --audit; default: 100.")
+@click.option("--listen", metavar="HOST:PORT", help="Listen there, with TLS, for other hosts and users; none: no more.")
+@click.option("--new-certificate", is_flag=True, help="Make a new certificate by the site's authority.")
+@click.option("--new-authority", is_flag=True, help="Make a new authority: everybody else has to log in again.")
 @options.as_json
 def command(
     add_user: str | None,
@@ -35,21 +38,37 @@ def command(
     list_connections: bool,
     audit: bool,
     limit: int | None,
+    listen: str | None,
+    new_certificate: bool,
+    new_authority: bool,
     as_json: bool,
 ) -> None:
-    """Say who may use the site, see who does, and who has changed what.
+    """Say who may use the site and from where, see who does, and who has changed what.
 
     A member adds jobs and applications and changes their own, and runs them with
     `balsam launcher`. A viewer reads. What is printed for a new user is shown this
     once: they give it to `balsam login`.
+
+    --listen counts from the next start of the services on; new certificates
+    count at once, for who connects from then on.
     """
-    given = [add_user is not None, drop_user is not None, list_users, list_connections, audit]
+    on_port = listen is not None or new_certificate or new_authority
+    given = [listen is not None, new_certificate, new_authority]
+    given += [add_user is not None, drop_user is not None, list_users, list_connections, audit]
     if sum(given) != 1:
-        raise click.UsageError("give one of --add-user, --drop-user, --list-users, --list-connections, --audit")
+        raise click.UsageError(
+            "give one of --listen, --new-certificate, --new-authority, --add-user, --drop-user, --list-users, "
+            "--list-connections, --audit"
+        )
     if add_user is None and (role is not None or expires is not None):
         raise click.UsageError("--role and --expires go with --add-user")
     if not audit and limit is not None:
         raise click.UsageError("--limit goes with --audit")
+    if on_port:
+        from balsam_cli import certificates_view
+
+        certificates_view.change(listen, certificate=new_certificate, authority=new_authority, as_json=as_json)
+        return
     from balsam_cli import access, users
     from balsam_cli.output import Listing, printer
 

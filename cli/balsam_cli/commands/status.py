@@ -24,10 +24,16 @@ def command(as_json: bool) -> int:
     """
     from balsam.client import Client
     from balsam.site import find_site
-    from balsam_cli import listing, new_jobs, output, records, services
+    from balsam_cli import access, listing, new_jobs, output, records, services
 
     site = find_site()
-    statuses = [services.probe(site, service) for service in services.started_services(site)]
+    if site.endpoint() is not None:
+        from balsam_cli import afar
+
+        access.must_run(site)
+        statuses = afar.statuses(site)
+    else:
+        statuses = [services.probe(site, service) for service in services.started_services(site)]
     up = all(status.state == "up" for status in statuses)
     record: output.Record = {
         "site": str(site.path),

@@ -6,7 +6,7 @@ import click
 
 from balsam.site import find_site
 from balsam.version import VERSION
-from balsam_cli import options, services
+from balsam_cli import access, options, services
 from balsam_cli.command import Command
 from balsam_cli.output import Lines, printer
 from balsam_cli.terminal import note
@@ -22,6 +22,7 @@ def command(foreground: bool, as_json: bool) -> int | None:
     terminal: they go on when it is closed.
     """
     site = find_site()
+    access.must_own(site, "start its services")
     if foreground:
         from balsam_cli.foreground import run_in_foreground
 

@@ -18,7 +18,8 @@ from balsam_cli.output import Column, Facts, Listing, Record, printer
 def command(all_known: bool, name: str | None, as_json: bool) -> None:
     """Show the site in use and what its server says, or the sites that you made."""
     if all_known:
-        records = [_listed(site) for site in known_sites.known() if name is None or site.name == name]
+        known = [*known_sites.known(), *known_sites.logged_in()]
+        records = [_listed(site) for site in known if name is None or site.name == name]
         printer(as_json).rows(Listing(_COLUMNS, records))
         return
     site = known_sites.named(name) if name is not None else find_site()
@@ -38,8 +39,12 @@ def _listed(site: Site) -> Record:
 
 
 def _state(site: Site) -> str:
+    if not site.is_own:
+        return "somebody else's"
     if not known_sites.exists(site):
         return "gone"
+    if site.endpoint() is not None:
+        return "on another host"
     try:
         running = [services.find(site, service).state != "down" for service in services.started_services(site)]
     except BalsamError:
@@ -51,7 +56,11 @@ def _described(site: Site) -> Record:
     """The site, with what its job store says where it runs."""
     record: Record = {"name": site.name, "path": str(site.path), "state": _state(site)}
     details = dict.fromkeys(("version", "pid", "database", "schema_revision", "jobs", "user"))
-    if record["state"] in ("up", "partly up"):
+    if site.endpoint() is not None:
+        from balsam_cli import afar
+
+        details |= afar.described(site)
+    elif record["state"] in ("up", "partly up"):
         answer = services.ask_site(site)
         details |= {key: getattr(answer, key) for key in details}
     return record | details

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 
-from balsam_cli.doctor import database, files, host, running, storage
+from balsam_cli.doctor import certificates, database, files, host, running, storage
 from balsam_cli.doctor.examination import Check
 from balsam_cli.doctor.finding import Finding
 from balsam_cli.doctor.patient import Patient
@@ -16,6 +16,7 @@ _CHECKS: tuple[tuple[str, _Look, float], ...] = (
     ("settings", files.check_settings, 20.0),
     ("permissions", files.check_permissions, 20.0),
     ("directories", files.check_directories, 20.0),
+    ("certificates", certificates.check_certificates, 20.0),
     ("sockets", running.check_sockets, 20.0),
     ("file systems", storage.check_file_system, 20.0),
     ("space", storage.check_space, 20.0),

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from balsam.addresses import looks_like_address
 from balsam.errors import SiteError
 from balsam.settings import Settings
 from balsam.site import ENV_SITE, SETTINGS_FILE, Site, find_site
@@ -38,6 +39,8 @@ def find_patient() -> Patient:
         SiteError: there is nothing that could be one.
     """
     named = os.environ.get(ENV_SITE)
+    if named and looks_like_address(named) and not os.path.exists(named):
+        raise SiteError(f"{named} is somebody else's site, or out of reach: it is examined where its files are")
     site = Site(Path(named).expanduser().absolute()) if named else find_site()
     if not site.path.is_dir():
         raise SiteError(f"{site.path} is not there; make a site with `balsam init {site.path}`")

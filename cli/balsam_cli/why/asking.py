@@ -6,14 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from balsam import stores
 from balsam.client import Client
-from balsam.errors import SiteError
+from balsam.errors import BalsamError, SiteError
 from balsam.fields import LAUNCH_FIELDS, LAUNCH_OVER, MAX_INT
 from balsam.query import AllOf, Node, NotOf, Test
+from balsam.rpc import Connection
 from balsam.site import Site
 from balsam.v1 import session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from balsam_cli.takers import NodeKind, Taker
+
+_SECONDS = 5.0
 
 Credit = session_service_pb2.WorkRequest.Credit
 
@@ -37,9 +41,25 @@ def sessions(store: Client, job_id: str = "") -> Sessions:
     return Sessions(
         [one for one in answer.sessions if one.kind == session_pb2.Session.LAUNCHER],
         [one for one in answer.sessions if one.kind == session_pb2.Session.SCHEDULER],
-        answer.credits,
+        _credits(store.site, answer),
         next((one for one in answer.sessions if one.session_id == answer.holder), None),
     )
+
+
+def _credits(site: Site, answer: session_service_pb2.ListSessionsResponse) -> Mapping[str, Credit]:
+    """What sessions could take on: of several job stores each knows that of its own."""
+    names = stores.known(site) if len(answer.credits) < len(answer.sessions) else []
+    found = dict(answer.credits)
+    for name in names if len(names) > 1 else ():
+        connection = Connection(site, name, retry_seconds=0, address=site.address(name))
+        try:
+            request = session_service_pb2.ListSessionsRequest()
+            found.update(connection.call(SessionServiceStub, "ListSessions", request, timeout=_SECONDS).credits)
+        except BalsamError:
+            continue  # it does not run: its sessions are on their way to another one
+        finally:
+            connection.close()
+    return found
 
 
 def takers_at_work(store: Client) -> list[Taker]:

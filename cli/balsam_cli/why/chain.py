@@ -45,6 +45,8 @@ def _notes(scene: Scene) -> tuple[str, ...]:
     if timeouts >= MANY_TIMEOUTS:
         text = "its runs were cut off {} times in a row: it may need more time than any launcher has"
         notes.append(text.format(timeouts))
+    if scene.policy is not None and scene.policy.trouble:
+        notes.append(f"`balsam service` cannot work: {scene.policy.trouble}")
     if scene.state in RUNNABLE and scene.scheduler is None:
         notes.append("the scheduler is not at work: after its run it goes on when that is (`balsam up`)")
     return tuple(notes)

@@ -13,7 +13,7 @@ from typing import Any
 
 from balsam import locks
 from balsam.client import Client
-from balsam.errors import BalsamError
+from balsam.errors import BalsamError, SiteError
 from balsam.fields import JOB_FIELDS
 from balsam.query import AllOf, AnyOf, Key, Node, NotOf, Test
 from balsam.site import Site
@@ -26,6 +26,9 @@ from balsam_cli.why.scene import Launch, Launcher, Moment, Place, Policy, Relati
 
 _PARENTS = 100  # more of those that have not finished are not looked at
 _STEPS = tuple(TRANSITIONABLE - {State.CREATED, State.AWAITING_PARENTS})
+_ORDER = ("priority", "num_nodes", "wall_time_minutes")
+"""In this order, each descending, launchers take jobs; then by age."""
+_COUNTED = 10_000  # of more jobs it is not looked up which are older
 _SECONDS = 5.0  # a launcher or scheduler that says nothing for so long is not waited for
 
 
@@ -117,7 +120,7 @@ def _script_of(job_id: str) -> int:
 
 
 def _steps_ahead(store: Client, job: Mapping[str, Any]) -> int:
-    """Jobs that came before this one and wait for staging or a script, too."""
+    """Jobs that came before this one and wait for staging or a script, too; not those that came in the same call."""
     where = (
         Test("state", (), "IN", tuple(state.name for state in _STEPS)),
         Test("create_time", (), "LT", (job["create_time"],)),
@@ -186,8 +189,7 @@ def _with_launchers(store: Client, scene: Scene, sessions: asking.Sessions) -> S
     scene = replace(scene, launchers=tuple(launchers), launches=tuple(launches), bound_to=bound_to)
     able = [one.taker for one in launchers if hindrance(scene.need, one.taker) is None]
     if able:
-        ahead, first = _ahead(store, scene, able)
-        scene = replace(scene, ahead=ahead, first_ahead=first)
+        scene = _ahead(store, scene, able)
     return replace(scene, policy=_policy(store, scene), place=_place(store.site))
 
 
@@ -203,34 +205,45 @@ def _launch(values: Mapping[str, Any], node: NodeKind | None, at_work: set[int])
     )
 
 
-def _ahead(store: Client, scene: Scene, able: list[Taker]) -> tuple[int, dict[str, Any]]:
-    """How many jobs the launchers that could run this one start before it, and the first of them."""
+def _ahead(store: Client, scene: Scene, able: list[Taker]) -> Scene:
+    """With how many jobs the launchers that could run this one start before it, and the first of them.
+
+    Of jobs that were added at the same moment, in one call, nobody tells here which come first; of very many alike, it
+    would take too long.
+    """
     job = scene.job
-    where: list[Node] = [
+    pool: list[Node] = [
         Test("state", (), "IN", tuple(state.name for state in RUNNABLE)),
         Test("leased", (), "EXACT", (False,)),
-        _starts_before(job),
     ]
     if filters := _any_of_filters(able):
-        where.append(filters)
+        pool.append(filters)
     bound = [taker.launch for taker in able if taker.launch is not None]
     unbound = Test("queued_launch", (), "ISNULL", (True,))
-    where.append(AnyOf((unbound, Test("queued_launch", (), "IN", tuple(bound)))) if bound else unbound)
-    ahead = selection.count_jobs(store, where)
-    order = [Key(name, descending=True) for name in ("priority", "num_nodes", "wall_time_minutes")]
-    fields = ("name", "priority", "num_nodes")
-    first = next(selection.list_jobs(store, where, limit=1, fields=fields, order=order), {}) if ahead else {}
-    return ahead, first
+    pool.append(AnyOf((unbound, Test("queued_launch", (), "IN", tuple(bound)))) if bound else unbound)
+    alike = AllOf(tuple(Test(name, (), "EXACT", (job[name],)) for name in _ORDER))
+    before = [*pool, AnyOf((_larger(job), alike))]
+    order = [Key(name, descending=True) for name in _ORDER]
+    first = next(selection.list_jobs(store, before, limit=1, fields=("name", *_ORDER), order=order), None)
+    if first is None or first["job_id"] == job["job_id"]:
+        return scene
+    most = selection.count_jobs(store, before) - 1
+    if most > _COUNTED:
+        return replace(scene, ahead=most, ahead_at_most=True, first_ahead=first)
+    older, same = (Test("create_time", (), op, (job["create_time"],)) for op in ("LT", "EXACT"))
+    ahead = selection.count_jobs(store, [*pool, AnyOf((_larger(job), AllOf((alike, older))))])
+    mates = selection.count_jobs(store, [*pool, alike, same]) - 1
+    return replace(scene, ahead=max(1, ahead + max(0, mates)), ahead_at_most=mates > 0, first_ahead=first)
 
 
-def _starts_before(job: Mapping[str, Any]) -> Node:
-    """The condition that a job comes before this one in the order in which launchers take them."""
+def _larger(job: Mapping[str, Any]) -> Node:
+    """The condition that a job comes before this one in the order in which launchers take them, whatever their age."""
     alternatives: list[Node] = []
     equal: list[Node] = []
-    for name in ("priority", "num_nodes", "wall_time_minutes"):
+    for name in _ORDER:
         alternatives.append(AllOf((*equal, Test(name, (), "GT", (job[name],)))))
         equal.append(Test(name, (), "EXACT", (job[name],)))
-    return AnyOf((*alternatives, AllOf((*equal, Test("create_time", (), "LT", (job["create_time"],))))))
+    return AnyOf(tuple(alternatives))
 
 
 def _any_of_filters(able: list[Taker]) -> Node | None:
@@ -242,7 +255,7 @@ def _any_of_filters(able: list[Taker]) -> Node | None:
 
 
 def _policy(store: Client, scene: Scene) -> Policy | None:
-    """What the automatic submitter may do for the job; None: no policy names a queue, or it is not valid."""
+    """What the automatic submitter may do for the job; None: no policy names a queue."""
     from balsam_cli.policy_note import SERVICE_LOCK, queues_of, why_never
 
     try:
@@ -252,8 +265,8 @@ def _policy(store: Client, scene: Scene) -> Policy | None:
         never = why_never(policy, store.site, scene.job)
         at_work = locks.holder(store.site.run / SERVICE_LOCK) is not None
         verdict = _verdict_of_round(store, scene) if at_work and not never else ""
-    except BalsamError:
-        return None
+    except SiteError as error:
+        return Policy(trouble=str(error))
     return Policy(never, at_work, verdict)
 
 

@@ -83,7 +83,8 @@ def _obstacle(scene: Scene, launcher: Launcher) -> str:
 
 def _text(scene: Scene, condition: str, launcher: Launcher) -> str:
     """What keeps this launcher, to follow its name."""
-    ahead = f"{count(scene.ahead, 'job')} start{'s' if scene.ahead == 1 else ''} before it"
+    most = "up to " if scene.ahead_at_most else ""
+    ahead = f"{most}{count(scene.ahead, 'job')} start{'s' if scene.ahead == 1 else ''} before it"
     if condition == CLOSING:
         return "starts nothing more: it is draining or stopping"
     if condition == SET_ASIDE:
@@ -106,5 +107,7 @@ def _change(scene: Scene, condition: str) -> tuple[str, str]:
         return start(scene), "`balsam log` tells why" if condition == SET_ASIDE else ""
     if condition in (FULL, BEHIND) and scene.ahead:
         priority = int(scene.first_ahead.get("priority", 0)) + 1
-        return modify(scene.short_id, "priority", priority), "or wait: with this priority it starts before all others"
+        return modify(
+            scene.short_id, "priority", priority
+        ), "its turn comes by itself; with this priority it is the next"
     return "", "wait" if condition == FULL else "look again"

@@ -70,7 +70,7 @@ def _launch_text(launch: Launch) -> str:
 def service_submits(scene: Scene) -> Verdict | None:
     """The automatic submitter looks after it."""
     policy = scene.policy
-    if scene.state not in RUNNABLE or policy is None or policy.never or not policy.at_work:
+    if scene.state not in RUNNABLE or policy is None or not policy.allows or not policy.at_work:
         return None
     why = f"`balsam service` submits nothing for it now: {policy.verdict}"
     if not policy.verdict:

@@ -110,11 +110,18 @@ class Policy:
         never: why no launch that it allows could run the job; empty: one could.
         at_work: `balsam service` is at work.
         verdict: what it says of jobs like this one now; empty: it is about to submit a launch.
+        trouble: why the file cannot be used; empty: it can.
     """
 
     never: str = ""
     at_work: bool = False
     verdict: str = ""
+    trouble: str = ""
+
+    @property
+    def allows(self) -> bool:
+        """Some launch that it allows could run the job."""
+        return not self.never and not self.trouble
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,7 @@ class Scene:
         launches: those that are not over.
         bound_to: the launch that it is bound to.
         ahead: jobs that start before it.
+        ahead_at_most: some of these may as well come after it.
         first_ahead: the first of them: its fields `job_id`, `name`, `priority` and `num_nodes`.
         steps_ahead: jobs whose staging or script comes before its own.
     """
@@ -168,6 +176,7 @@ class Scene:
     launches: tuple[Launch, ...] = ()
     bound_to: Launch | None = None
     ahead: int = 0
+    ahead_at_most: bool = False
     first_ahead: Mapping[str, Any] = field(default_factory=dict)
     steps_ahead: int = 0
     policy: Policy | None = None

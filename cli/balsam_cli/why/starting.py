@@ -13,7 +13,7 @@ def start(scene: Scene) -> str:
     """The command that starts, or submits, a launcher that runs the job; empty: none that could be started would."""
     need = replace(scene.need, launch=None)
     place = scene.place
-    if scene.policy is not None and not scene.policy.never and not scene.policy.at_work:
+    if scene.policy is not None and scene.policy.allows and not scene.policy.at_work:
         return command("service")
     if place.here is not None and hindrance(need, place.here) is None:
         return command("launcher", *_filter(scene))

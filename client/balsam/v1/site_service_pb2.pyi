@@ -42,6 +42,9 @@ class GetSiteResponse(google.protobuf.message.Message):
     SEQUENCE_FIELD_NUMBER: builtins.int
     JOBS_FIELD_NUMBER: builtins.int
     USER_FIELD_NUMBER: builtins.int
+    ROLE_FIELD_NUMBER: builtins.int
+    HOST_FIELD_NUMBER: builtins.int
+    SETTINGS_FIELD_NUMBER: builtins.int
     path: builtins.str
     """Absolute path of the site."""
     version: builtins.str
@@ -58,6 +61,14 @@ class GetSiteResponse(google.protobuf.message.Message):
     """Jobs there are."""
     user: builtins.str
     """Name of the caller, by its token."""
+    role: builtins.str
+    """Role of the caller: `owner`, ..."""
+    host: builtins.str
+    """Name of the host of the job store, by itself."""
+    @property
+    def settings(self) -> global___SiteSettings:
+        """What launchers and commands elsewhere need of the site's settings."""
+
     def __init__(
         self,
         *,
@@ -69,7 +80,136 @@ class GetSiteResponse(google.protobuf.message.Message):
         sequence: builtins.int = ...,
         jobs: builtins.int = ...,
         user: builtins.str = ...,
+        role: builtins.str = ...,
+        host: builtins.str = ...,
+        settings: global___SiteSettings | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["database", b"database", "jobs", b"jobs", "path", b"path", "pid", b"pid", "schema_revision", b"schema_revision", "sequence", b"sequence", "user", b"user", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["settings", b"settings"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["database", b"database", "host", b"host", "jobs", b"jobs", "path", b"path", "pid", b"pid", "role", b"role", "schema_revision", b"schema_revision", "sequence", b"sequence", "settings", b"settings", "user", b"user", "version", b"version"]) -> None: ...
 
 global___GetSiteResponse = GetSiteResponse
+
+@typing.final
+class SiteSettings(google.protobuf.message.Message):
+    """Settings of a site, with the names and units that they have in its settings.toml. None of them is secret. What is
+    absent, a job store of an earlier version does not tell: then the default counts.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JOB_STORES_FIELD_NUMBER: builtins.int
+    LEASE_SECONDS_FIELD_NUMBER: builtins.int
+    SCRIPT_WORKERS_FIELD_NUMBER: builtins.int
+    SCRIPT_TIMEOUT_SECONDS_FIELD_NUMBER: builtins.int
+    STAGING_TIMEOUT_SECONDS_FIELD_NUMBER: builtins.int
+    KILL_GRACE_SECONDS_FIELD_NUMBER: builtins.int
+    STOP_MARGIN_SECONDS_FIELD_NUMBER: builtins.int
+    BATCH_SYSTEM_FIELD_NUMBER: builtins.int
+    MPI_COMMAND_FIELD_NUMBER: builtins.int
+    MPI_PROGRAM_FIELD_NUMBER: builtins.int
+    MPI_OPTIONS_FIELD_NUMBER: builtins.int
+    CORES_PER_NODE_FIELD_NUMBER: builtins.int
+    GPUS_PER_NODE_FIELD_NUMBER: builtins.int
+    NODE_FILE_FIELD_NUMBER: builtins.int
+    LAUNCHER_ADDRESS_FIELD_NUMBER: builtins.int
+    LOG_LEVEL_FIELD_NUMBER: builtins.int
+    LOG_MAX_BYTES_FIELD_NUMBER: builtins.int
+    LOG_BACKUPS_FIELD_NUMBER: builtins.int
+    job_stores: builtins.int
+    """Job stores that serve the site at once."""
+    lease_seconds: builtins.float
+    """A launcher that is not heard of for so long loses its jobs, in seconds."""
+    script_workers: builtins.int
+    """Scripts that run at once; 0: as many as there are cores."""
+    script_timeout_seconds: builtins.float
+    """A script is stopped after so long, in seconds."""
+    staging_timeout_seconds: builtins.float
+    """The copying of a job's files is stopped after so long, in seconds."""
+    kill_grace_seconds: builtins.float
+    """Between SIGTERM and SIGKILL when a run is stopped, in seconds."""
+    stop_margin_seconds: builtins.float
+    """A launcher stops so long before its allocation ends, in seconds."""
+    batch_system: builtins.str
+    """What launches are submitted to."""
+    mpi_command: builtins.str
+    """How MPI runs are started."""
+    mpi_program: builtins.str
+    """Path of the MPI run command; empty: the first on PATH."""
+    mpi_options: builtins.str
+    """Further words of every MPI run command."""
+    cores_per_node: builtins.int
+    """Cores of each node that launchers use; 0: those that are found."""
+    gpus_per_node: builtins.int
+    """GPUs of each node that launchers assign; 0: those that are found."""
+    node_file: builtins.str
+    """File with the names of the nodes; or empty."""
+    launcher_address: builtins.str
+    """Address at which other nodes reach the launcher's host; empty: it is found."""
+    log_level: builtins.str
+    """What is logged: DEBUG, INFO, WARNING or ERROR."""
+    log_max_bytes: builtins.int
+    """A log file is rotated at this size, in bytes."""
+    log_backups: builtins.int
+    """Rotated log files that are kept."""
+    def __init__(
+        self,
+        *,
+        job_stores: builtins.int | None = ...,
+        lease_seconds: builtins.float | None = ...,
+        script_workers: builtins.int | None = ...,
+        script_timeout_seconds: builtins.float | None = ...,
+        staging_timeout_seconds: builtins.float | None = ...,
+        kill_grace_seconds: builtins.float | None = ...,
+        stop_margin_seconds: builtins.float | None = ...,
+        batch_system: builtins.str | None = ...,
+        mpi_command: builtins.str | None = ...,
+        mpi_program: builtins.str | None = ...,
+        mpi_options: builtins.str | None = ...,
+        cores_per_node: builtins.int | None = ...,
+        gpus_per_node: builtins.int | None = ...,
+        node_file: builtins.str | None = ...,
+        launcher_address: builtins.str | None = ...,
+        log_level: builtins.str | None = ...,
+        log_max_bytes: builtins.int | None = ...,
+        log_backups: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_batch_system", b"_batch_system", "_cores_per_node", b"_cores_per_node", "_gpus_per_node", b"_gpus_per_node", "_job_stores", b"_job_stores", "_kill_grace_seconds", b"_kill_grace_seconds", "_launcher_address", b"_launcher_address", "_lease_seconds", b"_lease_seconds", "_log_backups", b"_log_backups", "_log_level", b"_log_level", "_log_max_bytes", b"_log_max_bytes", "_mpi_command", b"_mpi_command", "_mpi_options", b"_mpi_options", "_mpi_program", b"_mpi_program", "_node_file", b"_node_file", "_script_timeout_seconds", b"_script_timeout_seconds", "_script_workers", b"_script_workers", "_staging_timeout_seconds", b"_staging_timeout_seconds", "_stop_margin_seconds", b"_stop_margin_seconds", "batch_system", b"batch_system", "cores_per_node", b"cores_per_node", "gpus_per_node", b"gpus_per_node", "job_stores", b"job_stores", "kill_grace_seconds", b"kill_grace_seconds", "launcher_address", b"launcher_address", "lease_seconds", b"lease_seconds", "log_backups", b"log_backups", "log_level", b"log_level", "log_max_bytes", b"log_max_bytes", "mpi_command", b"mpi_command", "mpi_options", b"mpi_options", "mpi_program", b"mpi_program", "node_file", b"node_file", "script_timeout_seconds", b"script_timeout_seconds", "script_workers", b"script_workers", "staging_timeout_seconds", b"staging_timeout_seconds", "stop_margin_seconds", b"stop_margin_seconds"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_batch_system", b"_batch_system", "_cores_per_node", b"_cores_per_node", "_gpus_per_node", b"_gpus_per_node", "_job_stores", b"_job_stores", "_kill_grace_seconds", b"_kill_grace_seconds", "_launcher_address", b"_launcher_address", "_lease_seconds", b"_lease_seconds", "_log_backups", b"_log_backups", "_log_level", b"_log_level", "_log_max_bytes", b"_log_max_bytes", "_mpi_command", b"_mpi_command", "_mpi_options", b"_mpi_options", "_mpi_program", b"_mpi_program", "_node_file", b"_node_file", "_script_timeout_seconds", b"_script_timeout_seconds", "_script_workers", b"_script_workers", "_staging_timeout_seconds", b"_staging_timeout_seconds", "_stop_margin_seconds", b"_stop_margin_seconds", "batch_system", b"batch_system", "cores_per_node", b"cores_per_node", "gpus_per_node", b"gpus_per_node", "job_stores", b"job_stores", "kill_grace_seconds", b"kill_grace_seconds", "launcher_address", b"launcher_address", "lease_seconds", b"lease_seconds", "log_backups", b"log_backups", "log_level", b"log_level", "log_max_bytes", b"log_max_bytes", "mpi_command", b"mpi_command", "mpi_options", b"mpi_options", "mpi_program", b"mpi_program", "node_file", b"node_file", "script_timeout_seconds", b"script_timeout_seconds", "script_workers", b"script_workers", "staging_timeout_seconds", b"staging_timeout_seconds", "stop_margin_seconds", b"stop_margin_seconds"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_batch_system", b"_batch_system"]) -> typing.Literal["batch_system"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_cores_per_node", b"_cores_per_node"]) -> typing.Literal["cores_per_node"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_gpus_per_node", b"_gpus_per_node"]) -> typing.Literal["gpus_per_node"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_job_stores", b"_job_stores"]) -> typing.Literal["job_stores"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_kill_grace_seconds", b"_kill_grace_seconds"]) -> typing.Literal["kill_grace_seconds"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_launcher_address", b"_launcher_address"]) -> typing.Literal["launcher_address"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_lease_seconds", b"_lease_seconds"]) -> typing.Literal["lease_seconds"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_log_backups", b"_log_backups"]) -> typing.Literal["log_backups"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_log_level", b"_log_level"]) -> typing.Literal["log_level"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_log_max_bytes", b"_log_max_bytes"]) -> typing.Literal["log_max_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_mpi_command", b"_mpi_command"]) -> typing.Literal["mpi_command"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_mpi_options", b"_mpi_options"]) -> typing.Literal["mpi_options"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_mpi_program", b"_mpi_program"]) -> typing.Literal["mpi_program"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_node_file", b"_node_file"]) -> typing.Literal["node_file"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_script_timeout_seconds", b"_script_timeout_seconds"]) -> typing.Literal["script_timeout_seconds"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_script_workers", b"_script_workers"]) -> typing.Literal["script_workers"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_staging_timeout_seconds", b"_staging_timeout_seconds"]) -> typing.Literal["staging_timeout_seconds"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_stop_margin_seconds", b"_stop_margin_seconds"]) -> typing.Literal["stop_margin_seconds"] | None: ...
+
+global___SiteSettings = SiteSettings

@@ -7,16 +7,18 @@ import asyncio
 import errno
 import logging
 import os
+import socket
 import sys
 import time
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from balsam import failpoints, stores
+from balsam import certificates, failpoints, stores
 from balsam.collector import collect_rarely
 from balsam.errors import BalsamError, SiteError
 from balsam.logs import keep_small, open_log
+from balsam.secure_port import SecurePort
 from balsam.serving import Service, ServiceLock, user_name
 from balsam.site import Site, open_site
 from balsam.v1.application_service_pb2_grpc import add_ApplicationServiceServicer_to_server
@@ -143,8 +145,9 @@ async def serve(site: Site, number: int = 1) -> None:
         users = Users(user_name(), site.settings.trusted_owners)
         authorize = authorizer(site, tokens, users)
         store = Store(site, database, tokens, users, siblings)
+        port = SecurePort(site, number) if site.settings.listen else None
         service = Service(
-            site, name, authorize if is_alone else authorizer_among(authorize, tokens, users, store.job_of_lease)
+            site, name, authorize if is_alone else authorizer_among(authorize, tokens, users, store.job_of_lease), port
         )
         store.streams_of_calls = service.streams
         await store.start()
@@ -164,9 +167,12 @@ async def serve(site: Site, number: int = 1) -> None:
             tasks.append(asyncio.create_task(keep_running(cluster, site)))
         if holding is not None and holding.is_shared:
             tasks.append(asyncio.create_task(keep_holding(holding, service)))
+        certificates.publish(site, site.settings, socket.gethostname())  # the scheduler looks there
         await service.start(database=database.name)
         has_served = True
         log.info("the job store serves %s (pid %d, %s)", site.path, os.getpid(), database.name)
+        if port is not None:
+            log.info("it listens on %s, with TLS", port.address)
         await service.stopping.wait()
         log.info("stopping")
         for task in tasks:

@@ -58,8 +58,9 @@ class Database:
                 f"the database {self.url.render_as_string()} needs the Python package {error.name}; "
                 "install Balsam with its [postgres] extra"
             ) from None
-        except (sa.exc.ArgumentError, ValueError) as error:
-            raise SiteError(f"the database URL is not valid: {error}") from None
+        except (sa.exc.ArgumentError, ValueError):
+            # What is wrong may be a part of the password.
+            raise SiteError(_INVALID_URL) from None
 
     @property
     def name(self) -> str:
@@ -111,8 +112,20 @@ def _raw(connection: sa.Connection) -> Any:
     return connection.connection.dbapi_connection
 
 
+_INVALID_URL = (
+    "the database URL is not valid: it must look like postgresql://USER:PASSWORD@HOST:PORT/NAME, where "
+    "the characters @ : / ? # % in user and password are written as %40 %3A %2F %3F %23 %25"
+)
+
+
 def _with_driver(url: sa.URL) -> sa.URL:
-    """The URL with the driver that we use, where it names none."""
+    """The URL with the driver that we use, where it names none, and its password where it does not show."""
+    if "@" in (url.host or ""):
+        raise ValueError("a part of the password was taken for the host")
+    if "password" in url.query:
+        password = url.query["password"]
+        url = url.difference_update_query(["password"])
+        url = url.set(password=password if isinstance(password, str) else password[-1])
     if url.drivername in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg2")
     if url.get_backend_name() not in ("sqlite", "postgresql"):

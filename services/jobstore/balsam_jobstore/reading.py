@@ -54,7 +54,7 @@ def job_fields(mask: Sequence[str]) -> list[str]:
     for name in mask:
         if name not in JOB_FIELDS:
             raise unknown_field(name, JOB_FIELDS, "a job")
-    return ["job_id", *(name for name in mask if name != "job_id")] if mask else list(JOB_COLUMNS)
+    return list(dict.fromkeys(["job_id", *mask])) if mask else list(JOB_COLUMNS)
 
 
 def list_jobs(

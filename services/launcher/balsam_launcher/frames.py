@@ -73,6 +73,8 @@ class Start(NamedTuple):
     """Numbers of the cores that it is bound to, of those that the agent may use, from 0; empty: it is not bound."""
     threads_per_core: int = 1
     """So many hardware threads of each of these."""
+    root: str = ""
+    """The directory that `directory` must lie in, by a path without links; empty: it may lie anywhere."""
 
 
 def encode(messages: Sequence[tuple[Any, ...]]) -> bytes:

@@ -37,7 +37,8 @@ def expand(variable: str, text: str) -> list[str]:
         names = [name for part in parts for name in NodeSet(part, resolver=RESOLVER_NOGROUP)]
     except NodeSetException:
         raise _damaged(variable, text) from None
-    if not names or len(set(names)) < len(names):
+    # A run command would take a name that begins with a dash for an option.
+    if not names or len(set(names)) < len(names) or any(name.startswith("-") for name in names):
         raise _damaged(variable, text)
     return names
 
@@ -71,7 +72,7 @@ def lines(origin: str, text: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     for line in text.splitlines():
         name = line.partition("#")[0].strip()
-        if name and (not _ALLOWED.fullmatch(name) or "," in name):
+        if name and (not _ALLOWED.fullmatch(name) or "," in name or name.startswith("-")):
             raise ValidationError(f"{origin}: {name!r} is no name of a node; {HINT}", field=origin)
         if name:
             counts[name] = counts.get(name, 0) + 1

@@ -91,7 +91,7 @@ class Launcher:
         self._grace = site.settings.kill_grace_seconds
         environ = base_environment(os.environ)
         self._scratch = tempfile.TemporaryDirectory(prefix="balsam-launcher-", ignore_cleanup_errors=True)
-        self._around = Surroundings(site.path, environ, nodes, options.job_mode, mpi, self._scratch.name)
+        self._around = Surroundings(site.path, site.data, environ, nodes, options.job_mode, mpi, self._scratch.name)
         self._node_kinds = [
             session_service_pb2.WorkRequest.NodeKind(count=count, cores=cores, gpus=gpus)
             for count, cores, gpus in self.pool.placement.kinds(_MOST_NODE_KINDS)

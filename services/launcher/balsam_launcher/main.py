@@ -10,9 +10,12 @@ import signal
 import sys
 from dataclasses import replace
 
+from balsam import ledger
 from balsam.collector import collect_rarely
+from balsam.endpoints import as_seen_here
 from balsam.errors import BalsamError
 from balsam.logs import open_log
+from balsam.rpc import Connection
 from balsam.serving import Service, owner_only
 from balsam.site import Site
 from balsam.v1.launcher_service_pb2_grpc import add_LauncherServiceServicer_to_server
@@ -33,9 +36,12 @@ def run(site: Site, options: LauncherOptions) -> int:
     Raises:
         BalsamError: it cannot start (an option is wrong, the job store is not there or refuses), or cannot go on.
     """
+    site = as_seen_here(site)
     site.make_run()
     traces.tidy(site)
     open_log(site, traces.log_name(site))
+    if not site.is_own:
+        _report_for_the_dead(site)
     with of_launch.recorded(site, options.launch):
         _run(site, options)
     return 0
@@ -53,6 +59,17 @@ def _run(site: Site, options: LauncherOptions) -> None:
     starts = starting.starter(nodes, command, os.environ, site.settings.launcher_address, options.job_mode)
     collect_rarely()
     asyncio.run(_serve(site, options, nodes, command, starts))
+
+
+def _report_for_the_dead(site: Site) -> None:
+    """Of launchers of this user, which the scheduler of somebody else's site does not see."""
+    connection = Connection(site, retry_seconds=0)
+    try:
+        ledger.recover(site, connection)
+    except BalsamError as error:
+        log.warning("what launchers before could not report waits for the next one: %s", error)
+    finally:
+        connection.close()
 
 
 def print_command(site: Site, options: LauncherOptions) -> str:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from balsam.commands import find_executable, split
+from balsam.commands import absolute_only, find_executable, split
 from balsam.errors import ValidationError
 from balsam.settings import Settings
 from balsam_launcher.run_commands import TEMPLATES, MpiRun, gpu_words
@@ -78,7 +78,8 @@ def find(setting: str, path: str, *, program: str = "", options: str = "") -> Mp
         words = tuple(split(options))
     except ValidationError as error:
         raise ValidationError(f"mpi_options: {error}", field="mpi_options") from None
-    search = f"{os.path.dirname(os.path.abspath(sys.executable))}:{path}"
+    # Runs are started in the directories of jobs: no program of ours is looked for where one is.
+    search = f"{os.path.dirname(os.path.abspath(sys.executable))}:{absolute_only(path)}"
     found = _of_program(setting, program, search) if program else _of_path(setting, search)
     return replace(_with_sigpipe(found, search), options=words) if isinstance(found, Mpi) else found
 

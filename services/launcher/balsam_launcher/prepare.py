@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from balsam.commands import command_line, job_variables, output_name, split, with_envscript
+from balsam.commands import (
+    absolute_only,
+    command_line,
+    find_executable,
+    job_variables,
+    output_name,
+    split,
+    with_envscript,
+)
 from balsam.commands import run_variables as variables_of_run
 from balsam.errors import ValidationError
 from balsam.v1 import job_pb2
@@ -28,6 +37,7 @@ class Surroundings:
 
     Attributes:
         site_path: the site.
+        data: where its working directories are.
         base: environment that the agent gives to every run.
         nodes: the launcher's nodes.
         job_mode: the launcher's mode.
@@ -36,11 +46,39 @@ class Surroundings:
     """
 
     site_path: Path
+    data: Path
     base: dict[str, str]
     nodes: Sequence[Node]
     job_mode: str
     mpi: Mpi | NoMpi
     scratch: str
+
+    @functools.cached_property
+    def bash(self) -> str:
+        """The shell that sources envscripts. Looks at files."""
+        return find_executable("bash", absolute_only(self.base["PATH"])) or "/bin/bash"
+
+    @functools.cached_property
+    def _roots(self) -> list[str]:
+        return [str(self.data)]
+
+    def root_of(self, directory: str) -> str:
+        """The site's data directory, as the path of a working directory begins: the job store may know the site by
+        another path than this launcher. Looks at links, once for each such path.
+
+        Raises:
+            ValidationError: it is not under the data directory.
+        """
+        for root in self._roots:
+            if directory.startswith(f"{root}/"):
+                return root
+        place = os.path.realpath(self._roots[0])
+        ends = [at for at, letter in enumerate(directory) if letter == "/" and at]
+        for root in (directory[:end] for end in ends):  # the shortest: further on, others may have put links
+            if os.path.realpath(root) == place:
+                self._roots.append(root)
+                return root
+        raise ValidationError(f"the working directory {directory} is not under {self._roots[0]}")
 
     @functools.cached_property
     def alone(self) -> bool:
@@ -68,7 +106,7 @@ def make_start(leased: LeasedJob, around: Surroundings) -> Start:
         words = _script_words(leased, words)
         # Behind an envscript, PATH is not known before.
         needs = "" if envscript else words[0]
-    command = with_envscript(words, envscript, environ)
+    command = with_envscript(words, envscript, environ, around.bash) if envscript else words
     if leased.need.mpi:
         command, ignore_sigpipe = _under_mpi(leased, command, variables, around)
     elif leased.seats is not None and leased.need.gpus:
@@ -89,6 +127,7 @@ def make_start(leased: LeasedJob, around: Surroundings) -> Start:
         share,
         cores,
         job.threads_per_core or 1,
+        around.root_of(job.working_directory) if job.working_directory and not job.user_workdir else "",
     )
 
 

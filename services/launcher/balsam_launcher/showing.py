@@ -57,7 +57,7 @@ def mpi(command: Mpi | NoMpi) -> str:
 
 def commands(site: Site, found: Sequence[Node], job_mode: str, command: Mpi | NoMpi) -> list[str]:
     """How a serial job and an MPI job would be started, a line each; those that the mode allows."""
-    around = Surroundings(site.path, base_environment(os.environ), found, job_mode, command, scratch="")
+    around = Surroundings(site.path, site.data, base_environment(os.environ), found, job_mode, command, "")
     lines = []
     if job_mode != "mpi":
         lines.append(f"serial: {_words(job_pb2.Job(args='COMMAND', attempt=1), around)}")

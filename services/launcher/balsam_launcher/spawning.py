@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import stat
 from collections.abc import Callable, Iterable
 
-from balsam import failpoints, folders
+from balsam import failpoints
 from balsam.commands import NOT_FOUND_CODE, NOT_STARTED_CODE, base_environment, find_executable
+from balsam.directories import open_below, unfit_output
 from balsam_launcher.frames import Start
 from balsam_launcher.topology import cores_of_this_host, threads_of
 
@@ -36,6 +36,7 @@ class Spawner:
         self.path = base["PATH"]
         self._base = {os.fsencode(name): os.fsencode(value) for name, value in base.items()}
         self._found: dict[tuple[str, str], str] = {}
+        self._places: dict[str, str] = {}
         self._cores: list[tuple[int, ...]] | None = None
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         # Children start with default signal handling, whatever this process was started with.
@@ -55,7 +56,7 @@ class Spawner:
             ValueError: a path, word or variable holds a NUL.
         """
         search = start.variables.get("PATH", self.path)
-        _enter(start.directory)
+        self._enter(start.directory, start.root)
         if start.needs:
             self._check(start.needs, search)
         path = self._resolve(start.argv[0], search)
@@ -71,6 +72,32 @@ class Spawner:
             raise _refusal(start.argv[0], path, error) from None
         finally:
             os.close(output)
+
+    def _enter(self, directory: str, root: str) -> None:
+        """Makes a working directory the current one; where a root is given, by a path below it without links."""
+        if not root:
+            _enter_any(directory)
+            return
+        below = directory.removeprefix(f"{root}/")
+        if below == directory:
+            raise Refused(f"cannot use the working directory {directory}: it is not under {root}")
+        place = f"{self._place(root)}/{below}"
+        try:
+            os.chdir(directory)
+            if os.getcwd() == place:
+                return
+        except FileNotFoundError:
+            if _make_and_enter(place):  # as for nearly every job
+                return
+        except OSError as error:
+            raise _directory_refusal(directory, error) from None
+        _enter_below(directory, root, below)
+
+    def _place(self, root: str) -> str:
+        """Where a root is, links resolved."""
+        if root not in self._places:
+            self._places[root] = os.path.realpath(root)
+        return self._places[root]
 
     def _spawn(self, path: str, start: Start, output: int) -> int:
         environment = dict(self._base)
@@ -141,7 +168,7 @@ def _listed(numbers: Iterable[int]) -> str:
     return ",".join(map(str, numbers))
 
 
-def _enter(directory: str) -> None:
+def _enter_any(directory: str) -> None:
     try:
         os.chdir(directory)
         return
@@ -153,8 +180,33 @@ def _enter(directory: str) -> None:
         try:
             os.mkdir(directory)  # mostly, only the last part is missing
         except (FileNotFoundError, FileExistsError):
-            folders.make(directory)
+            os.makedirs(directory, exist_ok=True)
         os.chdir(directory)
+    except OSError as error:
+        raise _directory_refusal(directory, error) from None
+
+
+def _make_and_enter(place: str) -> bool:
+    """Makes a directory in one that is there, and enters it, in a few calls; False: that is not the whole story."""
+    above, _, name = place.rpartition("/")
+    try:
+        os.chdir(above)
+        if os.getcwd() != above:
+            return False
+        os.mkdir(name)
+        os.chdir(name)
+        return os.getcwd() == place
+    except OSError:
+        return False
+
+
+def _enter_below(directory: str, root: str, below: str) -> None:
+    try:
+        descriptor = open_below(root, below, make=True)
+        try:
+            os.fchdir(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise _directory_refusal(directory, error) from None
 
@@ -162,7 +214,8 @@ def _enter(directory: str) -> None:
 def _directory_refusal(directory: str, error: OSError) -> Exception:
     if error.errno in _SHORTAGES:
         return Shortage(error.strerror)
-    return Refused(f"cannot use the working directory {directory}: {error.strerror}")
+    where = f"{error.filename}: " if error.filename and error.filename != directory else ""
+    return Refused(f"cannot use the working directory {directory}: {where}{error.strerror}")
 
 
 def _open_output(name: str, directory: str) -> tuple[int, int]:
@@ -176,9 +229,10 @@ def _open_output(name: str, directory: str) -> tuple[int, int]:
         reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
         raise Refused(f"cannot write the output file {directory}/{name}: {reason}") from None
     info = os.fstat(descriptor)
-    if not stat.S_ISREG(info.st_mode):
+    wrong = unfit_output(info)
+    if wrong:
         os.close(descriptor)
-        raise Refused(f"cannot write the output file {directory}/{name}: it is not a regular file")
+        raise Refused(f"cannot write the output file {directory}/{name}: {wrong}")
     return descriptor, info.st_size
 
 

@@ -41,6 +41,8 @@ def tidy(site: Site) -> None:
 
 
 def _services_host(site: Site) -> str:
+    if (endpoint := site.endpoint()) is not None:
+        return endpoint.host
     return str(site.read_info("jobstore").get("host") or socket.gethostname())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import posixpath
 import sys
+from collections.abc import Iterable
 from urllib.parse import unquote, urlsplit
 
 from balsam_scheduler.places import hide_password
@@ -21,7 +22,7 @@ def copy(direction: str, url: str) -> None:
 
     Raises:
         ImportError: fsspec, or what it needs for this scheme, is not installed.
-        ValueError: a URL of the web that names no file.
+        ValueError: a URL of the web that names no file, or a name there that would lead out of this directory.
     """
     url_to_fs = importlib.import_module("fsspec.core").url_to_fs
     if url.partition(":")[0] in _WEB:
@@ -34,9 +35,23 @@ def copy(direction: str, url: str) -> None:
         system.makedirs(path, exist_ok=True)
         system.put("./", path.rstrip("/") + "/", recursive=True)
     elif system.isdir(path):
+        check_names(path, system.find(path, withdirs=True))
         system.get(path.rstrip("/") + "/", "./", recursive=True)
     else:
         system.get_file(path, posixpath.basename(path))
+
+
+def check_names(directory: str, names: Iterable[str]) -> None:
+    """Stores of objects have no directories, and take any name: one with ``..`` in it would be a file elsewhere here.
+
+    Raises:
+        ValueError: there is such a name, or one that is not below the directory.
+    """
+    root = directory.rstrip("/")
+    for name in names:
+        below = name.removeprefix(root)
+        if not name.startswith(root) or ".." in below.split("/"):
+            raise ValueError(f"{name!r:.200} leads out of {directory}; such a name cannot be copied here")
 
 
 def _web_timeout() -> object:

@@ -10,7 +10,6 @@ import errno
 import logging
 import os
 import select
-import stat
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from balsam import processes
+from balsam.directories import unfit_output
 from balsam.processes import Tree
 from balsam_scheduler.limits import Limit
 
@@ -239,12 +239,13 @@ def open_output(path: Path) -> int:
     """A descriptor that appends to a file; the file is made where there is none.
 
     Raises:
-        OSError: it is a link or no plain file, or cannot be written.
+        OSError: it is a link or no plain file, has another name elsewhere, or cannot be written.
     """
     # O_NONBLOCK: opening a pipe would wait for a reader.
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(path, flags, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    wrong = unfit_output(os.fstat(descriptor))
+    if wrong:
         os.close(descriptor)
-        raise OSError(None, "is not a plain file", os.fspath(path))
+        raise OSError(None, wrong, os.fspath(path))
     return descriptor

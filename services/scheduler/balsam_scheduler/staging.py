@@ -9,8 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from balsam.directories import by_descriptor, lies_in
 from balsam_scheduler import carriers
-from balsam_scheduler.copying import Check, copy_file, copy_tree, inside, move_into, open_directories, remove_tree
+from balsam_scheduler.copying import (
+    Check,
+    copy_file,
+    copy_tree,
+    inside,
+    move_into,
+    open_directories,
+    open_plain,
+    remove_tree,
+)
 from balsam_scheduler.globbing import find
 from balsam_scheduler.places import Carrier, Place, parse
 
@@ -102,12 +112,16 @@ def _scratch(directory: Path, job_id: str) -> Iterator[Path]:
     remove_tree(path)
     path.mkdir(mode=0o700)
     try:
-        yield path
+        with by_descriptor(os.open(path, _ENTER), path) as scratch:
+            if scratch.stat().st_uid != os.geteuid():
+                raise OSError(None, "was put in the place of ours by somebody else", os.fspath(scratch))
+            yield scratch
     finally:
         remove_tree(path)
 
 
 _OURS = ".balsam-"
+_ENTER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -161,49 +175,68 @@ def stage_out(url: str, directory: Path, patterns: list[str], job_id: str, tools
         OSError: a file cannot be read or written.
     """
     place = parse(url)
+    root = os.path.realpath(directory)
     selection = select(directory, patterns, tools.check)
     if place.carrier is Carrier.LOCAL:
-        _send_local(selection.files, Path(place.where), job_id, tools.check)
+        _send_local(selection.files, Path(place.where), job_id, root, tools.check)
     elif selection.files:
         with _scratch(directory, job_id) as scratch:
             tree = scratch / "tree"
-            _gather(selection.files, tree, tools.check, scratch / "draft")
+            _gather(selection.files, tree, root, tools.check, scratch / "draft")
             _send(place, tree, tools.run)
     return selection.left_out
 
 
-def _send_local(files: dict[str, Path], target: Path, job_id: str, check: Check) -> None:
+def _send_local(files: dict[str, Path], target: Path, job_id: str, root: str, check: Check) -> None:
+    """Copies files of the working directory `root` into `target`, which may lead there through links."""
     target.mkdir(parents=True, exist_ok=True)
-    root = os.path.realpath(target)
+    target_root = os.path.realpath(target)
     for path, source in files.items():
-        copy = target / path
-        # A link among the target's directories must not lead the copies elsewhere.
-        if not inside(_make_directories(target, Path(path).parent), root):
-            raise OSError(None, f"is a link that leads out of {target}", os.fspath(copy.parent))
-        if not (copy.exists() and copy.samefile(source)):
-            copy_file(source, copy, check, draft=copy.parent / f"{_OURS}{job_id}.part")
+        folder, _, name = path.rpartition("/")
+        with _directory_below(target, target_root, folder) as there:
+            copy = there / name
+            if not (copy.exists() and copy.samefile(source)):
+                copy_file(source, copy, check, draft=there / f"{_OURS}{job_id}.part", within=root)
 
 
-def _make_directories(target: Path, path: Path) -> Path:
-    directory = target
-    for part in path.parts:
-        directory = directory / part
-        if not directory.is_symlink():
-            directory.mkdir(exist_ok=True)
-    return directory
+@contextlib.contextmanager
+def _directory_below(target: Path, root: str, folder: str) -> Iterator[Path]:
+    """A directory below the target, made where there is none. A link on the way must not lead the copies elsewhere."""
+    descriptor = os.open(target, _ENTER)
+    path = target
+    for part in filter(None, folder.split("/")):
+        above, path = descriptor, path / part
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, dir_fd=above)
+            descriptor = os.open(part, _ENTER, dir_fd=above)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+        finally:
+            os.close(above)
+        if not lies_in(descriptor, root):
+            os.close(descriptor)
+            raise OSError(None, f"is a link that leads out of {target}", os.fspath(path))
+    with by_descriptor(descriptor, path) as here:
+        yield here
 
 
-def _gather(files: dict[str, Path], tree: Path, check: Check, draft: Path) -> None:
-    """Makes a directory that holds the files and nothing else: hard links, else copies."""
+def _gather(files: dict[str, Path], tree: Path, root: str, check: Check, draft: Path) -> None:
+    """Makes a directory that holds the files of the working directory `root` and nothing else: hard links, else
+    copies."""
     tree.mkdir()
     for path, source in files.items():
         check()
         place = tree / path
         place.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = open_plain(source, within=root)
         try:
-            os.link(os.path.realpath(source), place)
+            # With a directory's descriptor, which counts for nothing here, Python follows the link that this path is.
+            os.link(f"/proc/self/fd/{descriptor}", place, src_dir_fd=descriptor)
         except OSError:
-            copy_file(source, place, check, draft=draft)
+            copy_file(source, place, check, draft=draft, within=root)
+        finally:
+            os.close(descriptor)
 
 
 def _send(place: Place, tree: Path, run: RunProgram) -> None:

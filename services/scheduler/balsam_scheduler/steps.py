@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from balsam import folders
 from balsam.commands import (
     ENV_ATTEMPT,
     ENV_JOB_ID,
     POSTPROCESS_LOG,
     PREPROCESS_LOG,
-    base_environment,
     clean_tail,
     describe_exit,
+    helper_environment,
     output_name,
 )
+from balsam.directories import by_descriptor, open_below, open_directory
 from balsam.errors import BalsamError
 from balsam.site import Site
 from balsam.states import State
 from balsam.v1.lease_pb2 import Grant, Program
-from balsam_scheduler.copying import inside
 from balsam_scheduler.globbing import split_patterns
 from balsam_scheduler.limits import Limit, Stopped, TimedOut
 from balsam_scheduler.linking import link_parents
@@ -112,14 +112,14 @@ class Steps:
 
     def _stage_in(self, step: Step) -> Outcome:
         job = step.grant.job
-        directory = self._make_directory(step)
-        if job.stage_in_url:
-            stage_in(job.stage_in_url, directory, job.job_id, self._tools(step))
-        patterns = split_patterns(job.input_files)
-        if patterns and job.parents:
-            parents = self._find_parents(job.parents, step.limit)
-            own_files = {PREPROCESS_LOG, POSTPROCESS_LOG, output_name(job.name)}
-            link_parents(directory, parents, patterns, own_files, step.limit.check)
+        with self._working_directory(step) as directory:
+            if job.stage_in_url:
+                stage_in(job.stage_in_url, directory, job.job_id, self._tools(step))
+            patterns = split_patterns(job.input_files)
+            if patterns and job.parents:
+                parents = self._find_parents(job.parents, step.limit)
+                own_files = {PREPROCESS_LOG, POSTPROCESS_LOG, output_name(job.name)}
+                link_parents(directory, parents, patterns, own_files, step.limit.check)
         return Outcome(State.STAGED_IN)
 
     def _preprocess(self, step: Step) -> Outcome:
@@ -142,27 +142,35 @@ class Steps:
 
     def _stage_out(self, step: Step) -> Outcome:
         job = step.grant.job
-        directory = Path(job.working_directory)
         patterns = split_patterns(job.stage_out_files)
-        left_out = stage_out(job.stage_out_url, directory, patterns, job.job_id, self._tools(step))
+        with self._working_directory(step, make=False) as directory:
+            left_out = stage_out(job.stage_out_url, directory, patterns, job.job_id, self._tools(step))
         return Outcome(State.JOB_FINISHED, _about(left_out))
 
     # What they share
 
-    def _make_directory(self, step: Step) -> Path:
+    @contextlib.contextmanager
+    def _working_directory(self, step: Step, *, make: bool = True) -> Iterator[Path]:
+        """The working directory, made where there is none, by a path that stays its own whatever others put there.
+
+        Links among the directories of other jobs must not lead this one elsewhere; one of the user's choice may be.
+        """
         job = step.grant.job
         directory = Path(job.working_directory)
-        data = os.path.realpath(self._site.data)
-        # Links among the directories of other jobs must not lead this one elsewhere.
-        if not job.user_workdir and not inside(directory, data):
-            raise StepFailed(f"the working directory {directory} is not under {self._site.data}, by a link")
-        folders.make(str(directory))
-        return directory
+        if job.user_workdir:
+            descriptor = open_directory(directory, make=make)
+        elif directory.is_relative_to(self._site.data):
+            below = directory.relative_to(self._site.data)
+            descriptor = open_below(self._site.data, os.fspath(below), make=make)
+        else:
+            raise StepFailed(f"the working directory {directory} is not under {self._site.data}")
+        with by_descriptor(descriptor, directory) as here:
+            yield here
 
     def _run_script(self, step: Step) -> None:
-        directory = self._make_directory(step)
         script = script_for(State(step.grant.job.state), step.program)
-        run_script(script, step.grant, step.program.python, directory, self._site.path, self._runner, step.limit)
+        with self._working_directory(step) as directory:
+            run_script(script, step.grant, step.program.python, directory, self._site.path, self._runner, step.limit)
 
     def _tools(self, step: Step) -> Tools:
         def run(command: list[str], directory: Path, standard_input: str) -> None:
@@ -177,7 +185,7 @@ class Steps:
             call = Call(
                 command,
                 directory,
-                base_environment(os.environ) | mark,
+                helper_environment(os.environ) | mark,
                 output.fileno(),
                 step.grant.job.job_id,
                 step.grant.script_attempt,
@@ -214,8 +222,12 @@ def describe_os_error(error: OSError) -> str:
     return f"{file}: {text}" if file else text
 
 
+_MOST_NAMED = 10
+
+
 def _about(left_out: list[str]) -> str:
     if not left_out:
         return ""
-    names = ", ".join(left_out[:10]) + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else "")
+    more = len(left_out) - _MOST_NAMED
+    names = ", ".join(left_out[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
     return f"not staged out, since they lead out of the working directory or are no plain files: {names}"

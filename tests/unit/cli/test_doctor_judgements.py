@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 
 from balsam.settings import Settings
 from balsam.site import Site
-from balsam_cli.doctor import database, files, running, storage
+from balsam_cli.doctor import certificates, database, files, running, storage
 from balsam_cli.doctor.examination import Check, examine
 from balsam_cli.doctor.finding import Finding, ok
 from balsam_cli.doctor.patient import Patient
@@ -164,3 +165,22 @@ def test_a_program_that_is_not_there_is_an_answer() -> None:
     answer = ask(["/no/such/program"], 1.0)
     assert (answer.status, answer.last_line) == (None, "No such file or directory: /no/such/program")
     assert ask([sys.executable, "-c", "print('one\\ntwo')"], 20.0).last_line == "two"
+
+
+@pytest.mark.parametrize(
+    ("days", "authority_days", "level", "found"),
+    [
+        (100, 1000, "ok", "good until"),
+        (31, 1000, "ok", "good until"),
+        (29, 1000, "note", "the site's certificate expires"),
+        (-1, 1000, "problem", "the site's certificate expired"),
+        (100, 29, "note", "the site's authority expires"),
+        (-1, -1, "problem", "the site's authority expired"),
+    ],
+)
+def test_a_certificate_that_expires_soon_is_told(days: int, authority_days: int, level: str, found: str) -> None:
+    now = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+    until, authority_until = (now + datetime.timedelta(days=number) for number in (days, authority_days))
+    finding = certificates.judged(until, authority_until, now)
+    assert finding.level == level
+    assert found in finding.found

@@ -198,6 +198,7 @@ def test_launchers_are_full() -> None:
     check(runnable(launchers=(full,)), "launchers-full", "", "is full")
     waiting = runnable(launchers=(full,), ahead=12, first_ahead={"priority": 4})
     check(waiting, "launchers-full", f"{ME} priority --value 5", "12 jobs start before it")
+    assert "up to 12 jobs" in judge(replace(waiting, ahead_at_most=True)).why
     half = runnable({"node_packing_count": 2}, launchers=(full,))
     check(half, "starting")
 
@@ -337,6 +338,7 @@ def test_the_automatic_submitter_looks_after_it() -> None:
     check(runnable(policy=Policy(at_work=True)), "service-waits", "", "about to submit")
     check(runnable(policy=Policy(at_work=True, verdict="max_launches")), "service-waits", "", "now: max_launches")
     check(runnable(policy=Policy()), "no-launcher", "balsam service")
+    check(runnable(policy=Policy(trouble="policy.toml is not valid")), "no-launcher", "balsam launcher", "not valid")
     never = Policy(never="needs 9 nodes")
     check(runnable(policy=never), "policy", "balsam launcher", "needs 9 nodes")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,17 +13,20 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from balsam.errors import ValidationError
-from balsam.fields import CPU_AFFINITIES, JOB_FIELDS, Field, Kind, Phase, check_id, unknown_field
+from balsam.fields import CPU_AFFINITIES, JOB_FIELDS, MAX_DATA_BYTES, Field, Kind, Phase, check_id, unknown_field
+from balsam.request_limits import BY_NAME, MOST_CHARACTERS
 from balsam.states import State
 from balsam.v1 import event_pb2, job_pb2, job_service_pb2, query_pb2
 from balsam_jobstore.creation import NewJob
 from balsam_jobstore.history import EventRecord
-from balsam_jobstore.query import Group, Node, Order, Test
+from balsam_jobstore.query import MAX_TESTS, MAX_VALUES, Group, Node, Order, Test
 from balsam_jobstore.refusals import MOST_REFUSALS, Refused
 
 M = TypeVar("M", bound=Message)
 
 MAX_MESSAGE = 8000
+MAX_PATHS = BY_NAME["paths"]
+_LONGEST_NAME = 100
 _TIME_FIELDS = frozenset({"create_time"})
 _STATES = frozenset(int(state) for state in State)
 _CHECKS = {name: field.check for name, field in JOB_FIELDS.items()}
@@ -80,6 +84,7 @@ def changes(message: job_pb2.Job, mask: FieldMask) -> dict[str, Any]:
     Raises:
         ValidationError: a field does not exist, cannot be changed, or its value is wrong.
     """
+    check_mask(mask, "update_mask")
     if not mask.paths:
         raise ValidationError("update_mask names no field", field="update_mask")
     values: dict[str, Any] = {}
@@ -97,6 +102,12 @@ def changes(message: job_pb2.Job, mask: FieldMask) -> dict[str, Any]:
             value = getattr(message, name)
             values[name] = _plain(name, list(value) if name == "parents" else value)
     return values
+
+
+def check_mask(mask: FieldMask, field: str) -> None:
+    """Raises ValidationError if a mask names more fields than there can be."""
+    if len(mask.paths) > MAX_PATHS:
+        raise ValidationError(f"{field} names {len(mask.paths)} fields; at most {MAX_PATHS} are allowed", field=field)
 
 
 def state(number: int) -> State:
@@ -185,7 +196,11 @@ def event_message(event: EventRecord, name: Callable[[int], str]) -> event_pb2.E
 def refusal_message(item: Refused) -> job_service_pb2.Refusal:
     """Why one item was not done."""
     return job_service_pb2.Refusal(
-        job_id=item.job_id, index=item.index, reason=item.reason, message=item.message[:2000], field=item.field
+        job_id=item.job_id[:_LONGEST_NAME],
+        index=item.index,
+        reason=item.reason,
+        message=item.message[:2000],
+        field=item.field[:_LONGEST_NAME],
     )
 
 
@@ -197,22 +212,33 @@ def refusal_messages(items: Iterable[Refused]) -> list[job_service_pb2.Refusal]:
 # Queries
 
 
-def node(message: query_pb2.Filter, depth: int = 0) -> Node:
-    """A filter as a tree of plain values; an empty one matches all."""
+def node(message: query_pb2.Filter) -> Node:
+    """A filter as a tree of plain values; an empty one matches all.
+
+    Raises:
+        ValidationError: a test is not valid, or there are too many.
+    """
+    return _node(message, 0, Counter())
+
+
+def _node(message: query_pb2.Filter, depth: int, count: Counter[str]) -> Node:
     if depth > 60:
         raise ValidationError("the filter is nested too deeply", field="filter")
     kind = message.WhichOneof("kind")
     if kind is None:
         return Group("all")
     if kind == "test":
-        return _test(message.test)
-    if kind == "not":
-        return Group("not", (node(getattr(message, "not"), depth + 1),))
-    return Group(kind, tuple(node(member, depth + 1) for member in getattr(message, kind).filters))
+        return _test(message.test, count)
+    members = (getattr(message, "not"),) if kind == "not" else getattr(message, kind).filters
+    # Before anything is made of them: a message has room for millions.
+    count["conditions"] += len(members)
+    if count["conditions"] > MAX_TESTS:
+        raise ValidationError(f"the filter is too large (at most {MAX_TESTS} tests)", field="filter")
+    return Group(kind, tuple(_node(member, depth + 1, count) for member in members))
 
 
-def _test(message: query_pb2.Test) -> Test:
-    if not message.field.isidentifier():
+def _test(message: query_pb2.Test, count: Counter[str]) -> Test:
+    if not message.field.isidentifier() or len(message.field) > _LONGEST_NAME:
         raise ValidationError(
             f"a test of the filter names no field, but {message.field[:80]!r}", reason="UNKNOWN_FIELD", field="field"
         )
@@ -220,7 +246,23 @@ def _test(message: query_pb2.Test) -> Test:
     if message.op not in names or message.op == query_pb2.Test.OP_UNSPECIFIED:
         raise ValidationError(f"op = {message.op} is not a lookup", reason="UNKNOWN_LOOKUP", field=message.field)
     op = names[message.op].name.lower()
-    return Test(message.field, op, tuple(_value(value) for value in message.values), tuple(message.path))
+    count["values"] += len(message.values)
+    if count["values"] > MAX_VALUES:
+        raise ValidationError(f"the filter has more than {MAX_VALUES} values", field=message.field)
+    values = tuple(_value(value) for value in message.values)
+    if any(isinstance(value, str) and len(value) > MAX_DATA_BYTES for value in values):
+        raise ValidationError(
+            f"{message.field}__{op} has a text of more than {MAX_DATA_BYTES} characters", field=message.field
+        )
+    return Test(message.field, op, values, _path(message.path))
+
+
+def _path(keys: Sequence[str]) -> tuple[str, ...]:
+    if len(keys) > BY_NAME["path"] or any(len(key) > MOST_CHARACTERS for key in keys):
+        raise ValidationError(
+            f"a path has at most {BY_NAME['path']} keys of {MOST_CHARACTERS} characters each", field="path"
+        )
+    return tuple(keys)
 
 
 def _value(message: query_pb2.Value) -> Any:

@@ -38,6 +38,7 @@ pb = session_service_pb2
 MAX_RULES = 500
 _MOST_NODE_KINDS = 16
 _MOST_OF_A_KIND = 1_000_000
+_MOST_PASSAGES = 100
 _WORKDIR = leases.DETAIL_COLUMNS.index("workdir")
 _FLAGS = frozenset({"post_error_handler", "post_timeout_handler"})
 
@@ -379,6 +380,8 @@ def _fit(credit: Credit) -> tuple[Any, ...]:
 
 
 def _report(message: lease_pb2.Report, offset_us: int = 0) -> Report:
+    if len(message.passages) > _MOST_PASSAGES:
+        raise ValidationError(f"a report has more than {_MOST_PASSAGES} passages", field="passages")
     return Report(
         message.lease.handle,
         message.lease.token,

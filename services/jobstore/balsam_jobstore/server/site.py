@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any
 
 import sqlalchemy as sa
 
 from balsam.serving import CALLER
+from balsam.settings import Settings
 from balsam.v1 import site_service_pb2
 from balsam.v1.site_service_pb2_grpc import SiteServiceServicer
 from balsam.version import VERSION
@@ -36,4 +38,12 @@ class SiteService(SiteServiceServicer):
             sequence=self._store.hub.sequence,
             jobs=jobs,
             user=CALLER.get().user,
+            role=CALLER.get().role,
+            host=socket.gethostname(),
+            settings=told(self._store.site.settings),
         )
+
+
+def told(settings: Settings) -> pb.SiteSettings:
+    """Of the settings those that the message has: what a launcher needs, and nothing that is secret."""
+    return pb.SiteSettings(**{field.name: getattr(settings, field.name) for field in pb.SiteSettings.DESCRIPTOR.fields})

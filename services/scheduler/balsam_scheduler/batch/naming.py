@@ -40,5 +40,7 @@ def check_place(field: str, value: str) -> None:
     Raises:
         ValidationError: it could end the line, or the word.
     """
+    if value.startswith("-"):
+        raise ValidationError(f"{field} = {value!r}: must not begin with '-', which is of options", field=field)
     if not value.isprintable() or " " in value:
         raise ValidationError(f"{field} = {value!r}: must hold no blanks or control characters", field=field)

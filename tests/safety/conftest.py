@@ -1,0 +1,18 @@
+"""One ground for all attacks of a process: it takes seconds to make."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.safety.ground import Ground, ground_in
+
+
+@pytest.fixture(scope="session")
+def ground(_short_directory_for_sockets: None) -> Iterator[Ground]:
+    """A site with services and a launcher, beside files that nothing may touch."""
+    with tempfile.TemporaryDirectory(prefix="balsam-ground-") as name, ground_in(Path(name)) as made:
+        yield made
