@@ -15,9 +15,9 @@ COMMANDS = {
         "down": "Stop the services of the site.",
         "status": "Show services, launchers and jobs.",
         "doctor": "Check the site, and name fixes.",
-        "server": "Say who may use the site, and from where; see who has changed what.",
         "which": "Show the site in use, or all known ones.",
         "activate": "Print the shell lines that point a shell at a site.",
+        "server": "Say who may use the site and from where; see who does, and who changed what.",
         "login": "Log in to a site of somebody else.",
     },
     "Jobs": {

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from typing import Any
 
-from balsam import certificates
+from balsam.certificates import fingerprint
 from balsam.client import Client
 from balsam.convert import rfc3339, time_of
 from balsam.errors import ValidationError
@@ -47,7 +47,7 @@ def add(store: Client, name: str, role: str, days: float | None) -> tuple[Record
 
 def invitation(site: Site, token: str) -> str:
     """What a new user gives to `balsam login`: the token and, where the site listens, the certificate to expect."""
-    expected = certificates.fingerprint(site)
+    expected = fingerprint(site)
     return f"{token}:{expected}" if expected else token
 
 

@@ -12,9 +12,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from balsam.folders import SHARED
-
 _ENTER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_SHARED = stat.S_ISGID | stat.S_IWGRP
 _IS_LINK = "is a symbolic link, and no directory of a job leads through one"
 
 
@@ -39,7 +38,8 @@ def open_below(root: str | os.PathLike[str], path: str, *, make: bool = False) -
     Args:
         root: the directory.
         path: relative to it, without ``.`` and ``..``.
-        make: what is missing is made.
+        make: what is missing is made. In a directory that hands its group on and lets the group write (`balsam init
+            --group`) those above the last do the same: else the first user of a workflow would shut out all others.
 
     Raises:
         OSError: a part is missing, is no directory, or is a link; it names that part.
@@ -52,7 +52,7 @@ def open_below(root: str | os.PathLike[str], path: str, *, make: bool = False) -
     for number, part in enumerate(parts, start=1):
         above = descriptor
         try:
-            descriptor = _step(above, part, make, hands_on=number < len(parts))
+            descriptor = _step(above, part, make, between=number < len(parts))
         except OSError as error:
             where = os.path.join(root, *parts[:number])
             raise OSError(error.errno, _IS_LINK if _is_link(above, part) else error.strerror, where) from None
@@ -68,19 +68,28 @@ def _is_link(above: int, part: str) -> bool:
         return False
 
 
-def _step(above: int, part: str, make: bool, hands_on: bool) -> int:
+def _step(above: int, part: str, make: bool, *, between: bool) -> int:
     try:
         return os.open(part, _ENTER | os.O_NOFOLLOW, dir_fd=above)
     except FileNotFoundError:
         if not make:
             raise
+    is_made = False
     with contextlib.suppress(FileExistsError):
         os.mkdir(part, dir_fd=above)
+        is_made = True
     descriptor = os.open(part, _ENTER | os.O_NOFOLLOW, dir_fd=above)
-    if hands_on and os.fstat(above).st_mode & SHARED == SHARED:  # as `folders.make` does
-        with contextlib.suppress(PermissionError):
-            os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(os.fstat(descriptor).st_mode) | SHARED)
+    if is_made and between and os.fstat(above).st_mode & _SHARED == _SHARED:
+        _share(descriptor)
     return descriptor
+
+
+def _share(descriptor: int) -> None:
+    """Lets the group write to a directory that was made now. One with something in it was put into its place."""
+    path = f"/proc/self/fd/{descriptor}"
+    with contextlib.suppress(OSError):
+        if not os.listdir(path):
+            os.chmod(path, stat.S_IMODE(os.fstat(descriptor).st_mode) | _SHARED)
 
 
 @contextlib.contextmanager

@@ -161,9 +161,9 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             assert stream is not None
             self._streams.add(stream)
             try:
-                entered, caller = await self._enter(method, request, context), CALLER.get()
-                with self._shares.taken(caller, stream=True), self.open.one(caller, method, context):
-                    async for response in inner(entered, context):
+                request = await self._enter(method, request, context)
+                with self._shares.taken(CALLER.get(), stream=True), self.open.one(CALLER.get(), method, context):
+                    async for response in inner(request, context):
                         yield response
             except asyncio.CancelledError:
                 await self.open.refuse_revoked(context)

@@ -106,8 +106,8 @@ def test_connections_and_the_audit_trail_are_shown(balsam: Balsam, ann: Balsam) 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "give one of --add-user"),
-        (["--list-users", "--audit"], "give one of --add-user"),
+        ([], "give one of --listen"),
+        (["--list-users", "--audit"], "give one of --listen"),
         (["--list-users", "--role", "viewer"], "--role and --expires go with --add-user"),
         (["--list-users", "--limit", "3"], "--limit goes with --audit"),
         (["--add-user", "a", "--role", "owner"], "Invalid value for '--role'"),

@@ -1,4 +1,4 @@
-"""`balsam server`: who may use the site beside its owner, and from where."""
+"""`balsam server`: who may use the site, and from where."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def command(
     new_authority: bool,
     as_json: bool,
 ) -> None:
-    """Say who may use the site, and from where; see who does, and who has changed what.
+    """Say who may use the site and from where, see who does, and who has changed what.
 
     A member adds jobs and applications and changes their own, and runs them with
     `balsam launcher`. A viewer reads. What is printed for a new user is shown this
@@ -52,18 +52,19 @@ def command(
     --listen counts from the next start of the services on; new certificates
     count at once, for who connects from then on.
     """
-    of_users = [add_user is not None, drop_user is not None, list_users, list_connections, audit]
-    of_line = [listen is not None, new_certificate, new_authority]
-    if sum((*of_users, *of_line)) != 1:
+    on_port = listen is not None or new_certificate or new_authority
+    given = [listen is not None, new_certificate, new_authority]
+    given += [add_user is not None, drop_user is not None, list_users, list_connections, audit]
+    if sum(given) != 1:
         raise click.UsageError(
-            "give one of --add-user, --drop-user, --list-users, --list-connections, --audit, --listen, "
-            "--new-certificate, --new-authority"
+            "give one of --listen, --new-certificate, --new-authority, --add-user, --drop-user, --list-users, "
+            "--list-connections, --audit"
         )
     if add_user is None and (role is not None or expires is not None):
         raise click.UsageError("--role and --expires go with --add-user")
     if not audit and limit is not None:
         raise click.UsageError("--limit goes with --audit")
-    if any(of_line):
+    if on_port:
         from balsam_cli import certificates_view
 
         certificates_view.change(listen, certificate=new_certificate, authority=new_authority, as_json=as_json)

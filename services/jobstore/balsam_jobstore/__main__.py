@@ -147,10 +147,7 @@ async def serve(site: Site, number: int = 1) -> None:
         store = Store(site, database, tokens, users, siblings)
         port = SecurePort(site, number) if site.settings.listen else None
         service = Service(
-            site,
-            name,
-            authorize if is_alone else authorizer_among(authorize, tokens, users, store.job_of_lease),
-            port,
+            site, name, authorize if is_alone else authorizer_among(authorize, tokens, users, store.job_of_lease), port
         )
         store.streams_of_calls = service.streams
         await store.start()

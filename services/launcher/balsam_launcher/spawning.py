@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable
 
-from balsam import failpoints, folders
+from balsam import failpoints
 from balsam.commands import NOT_FOUND_CODE, NOT_STARTED_CODE, base_environment, find_executable
 from balsam.directories import open_below, unfit_output
 from balsam_launcher.frames import Start
@@ -180,7 +180,7 @@ def _enter_any(directory: str) -> None:
         try:
             os.mkdir(directory)  # mostly, only the last part is missing
         except (FileNotFoundError, FileExistsError):
-            folders.make(directory)
+            os.makedirs(directory, exist_ok=True)
         os.chdir(directory)
     except OSError as error:
         raise _directory_refusal(directory, error) from None
