@@ -139,6 +139,21 @@ def test_a_session_that_is_not_renewed_ends_and_one_that_is_does_not(database: D
     asyncio.run(main())
 
 
+def test_sessions_that_were_taken_up_have_their_time_from_when_they_can_be_renewed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever finds nobody listening takes the job store for dead, and its own lease for good."""
+    now = 1000.0
+    monkeypatch.setattr(sessions.time, "monotonic", lambda: now)
+    found, taken_up = session(), sessions.Sessions(lease_seconds=2.0)
+    taken_up.restore([found])
+    now = 1010.0  # it was stopped while it started
+    taken_up.begin()
+    assert not found.is_expired
+    now = 1012.0
+    assert found.is_expired
+
+
 def test_a_session_that_is_renewed_while_another_is_ended_lives(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,7 +158,7 @@ import os, subprocess, sys, time
 from balsam.processes import become_subreaper, process_table, reap_orphans
 assert become_subreaper()
 subprocess.run(["bash", "-c", "sleep 300 & disown; sleep 0.05 & disown"])
-(living,) = [pid for pid in reap_orphans([]) if "300" in open(f"/proc/{pid}/cmdline").read()]
+(living,) = [pid for pid in reap_orphans([]) if open(f"/proc/{pid}/cmdline").read() == "sleep\\x00300\\x00"]
 os.kill(living, 9)
 while reap_orphans([]):
     time.sleep(0.01)

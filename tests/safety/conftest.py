@@ -1,4 +1,4 @@
-"""One ground for all attacks of a process: it takes seconds to make."""
+"""One ground for all attacks of a process: it takes seconds to make. No other test may have its traps on PATH."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.safety.ground import Ground, ground_in
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ground(_short_directory_for_sockets: None) -> Iterator[Ground]:
     """A site with services and a launcher, beside files that nothing may touch."""
     with tempfile.TemporaryDirectory(prefix="balsam-ground-") as name, ground_in(Path(name)) as made:

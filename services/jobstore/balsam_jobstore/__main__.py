@@ -162,13 +162,14 @@ async def serve(site: Site, number: int = 1) -> None:
         add_ArchiveServiceServicer_to_server(ArchiveService(store), service.server)
         add_UserServiceServicer_to_server(UserService(store), service.server)
         service.stop_on_signals()
-        tasks = [asyncio.create_task(store.sweep()), asyncio.create_task(store.look_over_rest())]
+        tasks = [asyncio.create_task(store.look_over_rest())]
         if cluster is not None and number == 1:
             tasks.append(asyncio.create_task(keep_running(cluster, site)))
         if holding is not None and holding.is_shared:
             tasks.append(asyncio.create_task(keep_holding(holding, service)))
         certificates.publish(site, site.settings, socket.gethostname())  # the scheduler looks there
         await service.start(database=database.name)
+        tasks.append(asyncio.create_task(store.sweep()))
         has_served = True
         log.info("the job store serves %s (pid %d, %s)", site.path, os.getpid(), database.name)
         if port is not None:

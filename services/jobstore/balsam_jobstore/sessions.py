@@ -96,9 +96,12 @@ class Sessions:
     def __init__(self, lease_seconds: float) -> None:
         self.lease_seconds = lease_seconds
         self._by_id: dict[str, Session] = {}
+        self._restored: list[Session] = []
+        self._restored_at = 0.0
 
     def restore(self, rows: Sequence[Session]) -> None:
-        """Takes up the sessions of the process before; each has one lease time to show itself."""
+        """Takes up the sessions of the process before; each has one lease time to show itself, counted by `begin`."""
+        self._restored, self._restored_at = list(rows), time.monotonic()
         for session in rows:
             self.adopt(session)
 
@@ -138,6 +141,13 @@ class Sessions:
         """The session lives. Raises NotFound."""
         session = self.get(session_id)
         session.deadline = max(session.deadline, time.monotonic() + self.lease_seconds)
+
+    def begin(self) -> None:
+        """From now on renewals arrive: the time of those that were taken up counts from here on."""
+        late = time.monotonic() - self._restored_at
+        for session in self._restored:
+            session.deadline += late
+        self._restored.clear()
 
     def forgive(self, seconds: float) -> None:
         """Puts off every deadline by a time in which no session could be renewed [s]."""

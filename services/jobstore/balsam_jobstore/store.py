@@ -374,7 +374,11 @@ class Store:
             task.exception()  # where the caller is gone, nobody else asks
 
     async def sweep(self) -> None:
-        """Ends the sessions that were not renewed, and drops what is old, for ever."""
+        """Ends the sessions that were not renewed, and drops what is old, for ever.
+
+        Begins when this service can be reached: whoever cannot reach it takes it for dead, and so the leases for good.
+        """
+        self.sessions.begin()
         while True:
             pause = min(self.sessions.seconds_to_next(), sessions.GUARD_SECONDS)
             due = time.monotonic() + pause
