@@ -72,6 +72,7 @@ def check_history(job: BalsamJob) -> None:
     assert path.count("RUN_TIMEOUT") >= (kind == "timeout")  # any may be interrupted
     assert path.count("RUN_DONE") == path.count("POSTPROCESSED") == (kind == "normal" or not job.data["accept"])
     assert path.count("RUN_TIMEOUT") + path.count("RUN_ERROR") + path.count("RUN_DONE") == runs
+    assert job.data["handled"] <= path.count("RUN_TIMEOUT") + path.count("RUN_ERROR")  # each end once
     assert path.count("PREPROCESSED") == path.count("JOB_FINISHED") == 1
 
 
@@ -100,5 +101,5 @@ def test_all_combinations_of_ends_are_handled_across_three_launchers(any_site: S
     for (workflow, name), job in jobs.items():
         above = [] if name == "parent" else [jobs[workflow, "parent"]]
         assert int(job.read_file_in_workdir(f"sum.{name}")) == sum(one.data["x"] for one in [job, *above])
-        assert job.data["handled"] == (job.data["kind"] != "normal")
+        assert bool(job.data["handled"]) == (job.data["kind"] != "normal")
         check_history(job)
