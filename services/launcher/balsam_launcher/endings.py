@@ -50,6 +50,7 @@ class Endings:
         self._quarantine = Quarantine(self._release, self._set_aside)
         self._kept: dict[int, tuple[LeasedJob, Report]] = {}
         self._signalled: dict[int, float] = {}
+        self._blamed: dict[int, str] = {}
         self._stopping = ""
 
     @property
@@ -86,6 +87,8 @@ class Endings:
         elif seconds > QUICK_SECONDS:
             self._report(leased, report)
             self._quarantine.failed_later(leased.nodes[0], _application(leased))
+        elif leased.nodes[0] in self._blamed:
+            self._spare(leased, report, self._blamed[leased.nodes[0]])  # it had begun when the others were judged
         else:
             self._kept[leased.run_id] = leased, report
             failure = Failure(leased.run_id, _application(leased), now, report.message)
@@ -134,13 +137,16 @@ class Endings:
             self._report(*kept)
 
     def _set_aside(self, node: int, reason: str, run_ids: list[int]) -> None:
+        self._blamed[node] = reason
         for run_id in run_ids:
             kept = self._kept.pop(run_id, None)
             if kept is not None:
-                leased, report = kept
-                leased.reason = f"the node was set aside: {reason}"
-                self._report(leased, reports.spared(leased, report))
+                self._spare(*kept, reason)
         self._on_set_aside(node, reason)
+
+    def _spare(self, leased: LeasedJob, report: Report, reason: str) -> None:
+        leased.reason = f"the node was set aside: {reason}"
+        self._report(leased, reports.spared(leased, report))
 
 
 def _application(leased: LeasedJob) -> int:

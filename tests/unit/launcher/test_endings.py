@@ -82,6 +82,20 @@ def test_runs_of_a_node_that_is_set_aside_count_as_none() -> None:
     assert "exit code 1" in told.reports[0][1].message
 
 
+def test_a_run_that_had_begun_on_a_node_before_it_was_set_aside_counts_as_none_too() -> None:
+    told = Told(nodes=2)
+    for _ in range(20):
+        told.end(0, node=0)
+    for _ in range(5):
+        told.end(1, node=1)
+    told.reports.clear()
+    late = told.end(1, node=1)
+    ((run, report),) = told.reports
+    assert (run, report.spared, told.aside) == (late, True, [1])
+    lasting = told.end(1, node=1, seconds=QUICK_SECONDS + 1)
+    assert told.states[-1] == (lasting, "RUN_ERROR")
+
+
 @pytest.mark.parametrize("code", [-15, -9, 143, 130])
 def test_in_an_allocation_the_end_by_a_signal_may_be_the_allocations_own(code: int) -> None:
     told = Told(in_allocation=True)
