@@ -88,9 +88,16 @@ def _start_launcher(running: RunningSite, bench: Bench, nodes: int, slots: int, 
     )
 
 
-def _rows(record: Path) -> list[tuple[float, int, int]]:
-    lines = record.read_text().splitlines() if record.exists() else []
-    return [(float(when), int(running), int(ended)) for when, running, ended in (line.split() for line in lines)]
+def _rows(record: Path) -> list[tuple[int, int, int]]:
+    """Seconds, slots in use and runs that have ended, of all nodes together."""
+    files = [_seconds(file) for file in record.parent.glob(f"{record.name}.*")]
+    told_by_all = sorted(set.intersection(*(set(file) for file in files))) if files else []
+    return [(when, sum(file[when][0] for file in files), sum(file[when][1] for file in files)) for when in told_by_all]
+
+
+def _seconds(file: Path) -> dict[int, tuple[int, int]]:
+    whole_lines = file.read_text().split("\n")[:-1]
+    return {int(when): (int(running), int(ended)) for when, running, ended in (line.split() for line in whole_lines)}
 
 
 def _wait_until_full(record: Path, slots: int, patience: float) -> None:
@@ -102,7 +109,7 @@ def _wait_until_full(record: Path, slots: int, patience: float) -> None:
         time.sleep(0.5)
 
 
-def _check(running: RunningSite, last: tuple[float, int, int], under_way: float) -> None:
+def _check(running: RunningSite, last: tuple[int, int, int], under_way: float) -> None:
     """What the job store knows is what the nodes did, but for so many runs that a second's reports still speak of."""
     counts = checks.count_states(running.client)
     if counts.get("RUNNING", 0) < last[1] - under_way or counts.get("JOB_FINISHED", 0) < last[2] - under_way:

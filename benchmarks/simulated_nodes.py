@@ -3,7 +3,8 @@
 It stands in for `srun`: the launcher starts it with the environment of members, and it connects once for each node and
 speaks as a member does. Runs are no processes: the first word of their arguments says how long they last [s], and at
 that time they end. The first ones on each node last a part of that, so that ends come evenly from the beginning on.
-Every second a line ``time running ended`` is added to RECORD.
+At every whole second a line ``time running ended`` is added to RECORD.NODE, NODE the number of the first node: a launcher starts
+the agents of thousands of nodes by several commands.
 """
 
 from __future__ import annotations
@@ -119,14 +120,14 @@ async def _serve(record: str) -> None:
         tasks += [asyncio.create_task(node.serve(host, int(port), secret)) for node in nodes[begin : begin + _AT_ONCE]]
         await asyncio.sleep(0.1)
     everybody = asyncio.gather(*tasks)
-    ended, told = 0, 0.0
-    with open(record, "a") as file:
+    ended, told = 0, 0
+    with open(f"{record}.{numbers[0]}", "a") as file:
         while not everybody.done():
             now = time.monotonic()
             ended += sum(node.tick(now) for node in nodes if node.due and node.due[0][0] <= now)
-            if now - told >= 1.0:
-                told = now
-                print(f"{now:.3f} {sum(len(node.running) for node in nodes)} {ended}", file=file, flush=True)
+            if int(now) > told:
+                told = int(now)
+                print(f"{told} {sum(len(node.running) for node in nodes)} {ended}", file=file, flush=True)
             await asyncio.sleep(_TICK_SECONDS)
     await everybody
 
