@@ -3,8 +3,8 @@
 It stands in for `srun`: the launcher starts it with the environment of members, and it connects once for each node and
 speaks as a member does. Runs are no processes: the first word of their arguments says how long they last [s], and at
 that time they end. The first ones on each node last a part of that, so that ends come evenly from the beginning on.
-At every whole second a line ``time running ended`` is added to RECORD.NODE, NODE the number of the first node: a launcher starts
-the agents of thousands of nodes by several commands.
+Every second a line ``time running ended`` is added to RECORD.NODE, NODE the number of its first node: a launcher
+starts the agents of thousands of nodes by several commands.
 """
 
 from __future__ import annotations
