@@ -8,6 +8,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from balsam_scheduler.batch.nodes import NodeKind
 from balsam_scheduler.batch.packing import Packing
 from balsam_scheduler.batch.planning import Plan, plan
 from balsam_scheduler.batch.policy import Band, Policy, Queue
@@ -25,7 +26,8 @@ def shapes(draw: st.DrawFn) -> Shape:
     nodes = draw(st.integers(1, 9))
     serial = nodes == 1 and draw(st.booleans())
     per_node = draw(st.integers(1, 5)) if serial else 1
-    return Shape(nodes, draw(st.integers(1, 130)), per_node, serial)
+    cores, gpus = draw(st.sampled_from(((0, 0), (0, 0), (0, 0), (5, 0), (0, 2), (8, 1))))
+    return Shape(nodes, draw(st.integers(1, 130)), per_node, serial, cores, gpus)
 
 
 @st.composite
@@ -51,6 +53,8 @@ def policies(draw: st.DrawFn) -> Policy:
             wf_filter=draw(st.sampled_from(("", "", "a"))),
             max_launches=draw(st.sampled_from((4, 4, 1, 0))),
             max_nodes=draw(st.sampled_from((0, 0, 3, 8))),
+            cores_per_node=draw(st.sampled_from((0, 0, 4))),
+            gpus_per_node=draw(st.sampled_from((-1, -1, 0, 1))),
             bands=tuple(draw(st.lists(bands(), min_size=1, max_size=2))),
         )
         for name in ("x", "y")[: draw(st.sampled_from((2, 1, 2, 0)))]
@@ -77,6 +81,7 @@ def launches(draw: st.DrawFn) -> tuple[Launch, ...]:
             job_mode=draw(st.sampled_from(("auto", "serial"))),
             prescheduled_only=draw(st.booleans()),
             start_time=draw(st.sampled_from((None, NOW - 1200.0))),
+            kinds=draw(st.sampled_from(((), (), (NodeKind(6, 4, 0),)))),
         )
         for number in range(1, draw(st.sampled_from((0, 0, 1, 3))) + 1)
     )

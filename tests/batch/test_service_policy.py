@@ -7,11 +7,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from balsam.errors import SiteError
 from balsam.site import Site
 from balsam_cli.main import main
+from balsam_cli.takers import need_of
 from balsam_scheduler.batch import remembering
+from balsam_scheduler.batch.nodes import NodeKind, Report
 from balsam_scheduler.batch.observing import launch_of, spare_minutes
 from balsam_scheduler.batch.planning import plan
 from balsam_scheduler.batch.policy import POLICY_FILE, Band, Policy, Queue, check, load, render, settings_of
@@ -133,18 +137,39 @@ def test_the_example_of_the_documentation_does_what_it_says() -> None:
         ({"num_nodes": 2}, Shape(2, 1, 1, False)),
         ({"coschedule_num_nodes": 3, "node_packing_count": 8}, Shape(4, 1)),
         ({"wall_time_minutes": 0}, Shape(1, 1)),
+        ({"cpu_affinity": "depth", "threads_per_rank": 5, "threads_per_core": 2}, Shape(1, 1, cores=3)),
+        ({"gpus_per_rank": 0.5, "ranks_per_node": 3}, Shape(1, 1, 1, False, gpus=2)),
     ],
 )
 def test_what_a_job_asks_of_a_launch(job: dict[str, int], shape: Shape) -> None:
     assert shape_of(job) == shape
 
 
+@given(
+    ranks=st.integers(1, 9),
+    threads=st.integers(1, 9),
+    each=st.integers(1, 4),
+    gpus=st.sampled_from((0.0, 0.1, 0.25, 0.3, 0.5, 0.7, 1.0, 1.5, 3.0)),
+)
+def test_cores_and_gpus_are_counted_as_launchers_count_them(ranks: int, threads: int, each: int, gpus: float) -> None:
+    job = {
+        "ranks_per_node": ranks,
+        "cpu_affinity": "depth",
+        "threads_per_rank": threads,
+        "threads_per_core": each,
+        "gpus_per_rank": gpus,
+    }
+    need, shape = need_of(job), shape_of(job)
+    assert (shape.cores, shape.gpus) == (need.cores, need.gpus)
+
+
 def test_groups_of_one_shape_are_one_kind_of_work_and_the_largest_comes_first() -> None:
+    rest = ("none", 1, 1, 0.0)
     groups = [
-        (("CREATED", 1, 0, 1, 1, 5, None, "a"), 2),
-        (("RESTART_READY", 1, 0, 1, 1, 5, None, "b"), 3),
-        (("AWAITING_PARENTS", 1, 0, 1, 1, 5, None, "a"), 4),
-        (("READY", 2, 0, 1, 1, 5, 7, "a"), 1),
+        (("CREATED", 1, 0, 1, 1, 5, None, *rest, "a"), 2),
+        (("RESTART_READY", 1, 0, 1, 1, 5, None, *rest, "b"), 3),
+        (("AWAITING_PARENTS", 1, 0, 1, 1, 5, None, *rest, "a"), 4),
+        (("READY", 2, 0, 1, 1, 5, 7, *rest, "a"), 1),
     ]
     large = Work(Shape(2, 5, 1, False), 1, launch=7)
     plain = [(values[:-1], count) for values, count in groups]
@@ -170,7 +195,15 @@ def test_a_launch_of_absent_values_has_the_defaults() -> None:
 
 def test_what_is_remembered_is_read_again(site: Site) -> None:
     site.make_run()
-    memory = Memory(5, (1, 2), {3: 4.5}, {"s": 1.0}, 7.0, {"nodes": 1, "request_id": "x"})
+    memory = Memory(
+        5,
+        (1, 2),
+        {3: 4.5},
+        {"s": 1.0},
+        7.0,
+        {"nodes": 1, "request_id": "x"},
+        {4: Report("debug", "-C gpu", (NodeKind(2, 8, 0), NodeKind(1, 8, 4)))},
+    )
     remembering.save(site, memory)
     assert remembering.load(site) == memory
 

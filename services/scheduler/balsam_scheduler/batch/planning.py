@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from balsam.patterns import matches
 from balsam_scheduler.batch.breaker import Breaker, breakers, remember
 from balsam_scheduler.batch.covering import cover_by_idle_launchers, cover_by_launches
+from balsam_scheduler.batch.nodes import Nodes
 from balsam_scheduler.batch.policy import Policy, Queue
 from balsam_scheduler.batch.reasons import WAITS, bound_to, clock, why_never
 from balsam_scheduler.batch.scene import Memory, Scene
@@ -77,6 +78,7 @@ class _Planner:
         self._policy = policy
         self._scene = scene
         self._memory = remember(scene)
+        self._nodes = Nodes(scene.cores_per_node, scene.gpus_per_node, tuple(self._memory.reports.values()))
         self._breakers = breakers(policy, scene.launches, self._memory.failed)
         self._usage = Usage(policy, scene.launches, scene.now)
         self._waiting = Waiting(scene.work)
@@ -87,7 +89,7 @@ class _Planner:
     def plan(self) -> Plan:
         waiting = self._waiting
         idle_since = cover_by_idle_launchers(self._scene, waiting, self._policy.idle_minutes)
-        cover_by_launches(self._scene, waiting)
+        cover_by_launches(self._scene, waiting, self._nodes, self._policy.queues)
         for work in waiting.kinds(lambda work: work.launch is not None):
             waiting.settle(work, f"bound to {bound_to(work, self._scene)}")
         small_since = self._submit()
@@ -146,7 +148,7 @@ class _Planner:
         best: tuple[Queue, Size] | None = None
         blocked: dict[str, _Block] = {}
         for queue in self._policy.queues:
-            if queue.wf_filter and not matches(first.workflow, queue.wf_filter):
+            if not self._may_run(queue, first):
                 continue
             if self._best_size(queue, self._usage.whole(queue), [(first.shape, 1)]) is None:
                 continue  # it could never
@@ -173,7 +175,7 @@ class _Planner:
 
     def _refuse(self, first: Work, blocked: Mapping[str, _Block]) -> None:
         if not blocked:
-            why = why_never(self._policy, first.shape, first.workflow, self._scene.spare_minutes)
+            why = why_never(self._policy, first.shape, first.workflow, self._scene.spare_minutes, self._nodes)
             self._waiting.settle(first, why or self._usage.why_total(), never=True)
             return
         self._waiting.settle(first, "; ".join(dict.fromkeys(block.why for block in blocked.values())))
@@ -199,9 +201,15 @@ class _Planner:
         # Of bands that do the same work, the one that costs least; of these the first.
         return min(found, key=lambda one: (-one.node_minutes, one.nodes * one.minutes), default=None)
 
+    def _may_run(self, queue: Queue, work: Work) -> bool:
+        """Whether launches of a queue may take these jobs, and have nodes for them, as far as is known."""
+        if queue.wf_filter and not matches(work.workflow, queue.wf_filter):
+            return False
+        return not self._nodes.lacks(queue, work.shape)
+
     def _wanted(self, queue: Queue, first: Work) -> list[Work]:
         """What a launch of a queue could run: this first, and children last."""
-        works = self._waiting.kinds(lambda work: not queue.wf_filter or matches(work.workflow, queue.wf_filter))
+        works = self._waiting.kinds(lambda work: self._may_run(queue, work))
         return sorted(works, key=lambda work: (work is not first, work.waits))[:_MOST_KINDS]
 
     def _shapes(self, queue: Queue, first: Work) -> list[tuple[Shape, int]]:

@@ -41,6 +41,10 @@ class Queue:
     wf_filter: str = setting("", "They take this workflow only: exact, or a glob; empty: all.")
     max_launches: int = setting(1, "Launches of this queue that may be open (queued or running) at once.", least=0)
     max_nodes: int = setting(0, "Nodes of its open launches together, at most; 0: no limit.", least=0)
+    cores_per_node: int = setting(0, "Cores of each of its nodes; 0: as launchers there find them.", least=0)
+    gpus_per_node: int = setting(
+        -1, "GPUs of each of its nodes; 0: they have none; -1: as launchers there find them.", least=-1
+    )
     bands: tuple[Band, ...] = ()
     """The sizes of its launches."""
 

@@ -5,20 +5,34 @@ from __future__ import annotations
 import datetime
 
 from balsam.patterns import matches
+from balsam_scheduler.batch.nodes import Nodes
 from balsam_scheduler.batch.policy import Policy, Queue
 from balsam_scheduler.batch.scene import Scene
 from balsam_scheduler.batch.sizing import size
 from balsam_scheduler.batch.usage import Usage
 from balsam_scheduler.batch.work import Shape, Work, counted
 
+_NOTHING = Nodes()
 WAITS = "waiting for parents that have not finished"
 
 
-def why_never(policy: Policy, shape: Shape, workflow: str, spare_minutes: int) -> str:
-    """Why no launch that the policy allows could ever run such a job; empty: one could."""
+def why_never(policy: Policy, shape: Shape, workflow: str, spare_minutes: int, nodes: Nodes = _NOTHING) -> str:
+    """Why no launch that the policy allows could ever run such a job; empty: one could.
+
+    Args:
+        policy: the policy.
+        shape: of the job.
+        workflow: of the job.
+        spare_minutes: of a launch's time so much is not for jobs [min].
+        nodes: what is known of nodes.
+    """
     queues = [queue for queue in policy.queues if not queue.wf_filter or matches(workflow, queue.wf_filter)]
     if not queues:
         return f"is of workflow {workflow!r}, which no queue of the policy takes"
+    lacks = {queue.name: nodes.lacks(queue, shape) for queue in queues}
+    queues = [queue for queue in queues if not lacks[queue.name]]
+    if not queues:
+        return next(iter(lacks.values()))
     if any(_holds(policy, queue, shape, spare_minutes) for queue in queues):
         return ""
     queues = [queue for queue in queues if shape.serial or queue.job_mode != "serial"]
