@@ -123,7 +123,7 @@ class Submitter:
         done = rounds.do_round(
             self._store, time.time(), self._say, ask_batch=ask_batch, stopping=lambda: self._stopping
         )
-        lines = waiting_lines(done.plan.verdicts)
+        lines = {**waiting_lines(done.plan.verdicts), **{note: note for note in done.plan.notes}}
         for why, line in lines.items():
             if why not in self._said:
                 self._say(line)

@@ -73,6 +73,26 @@ def test_what_is_known_is_recorded(answer: Known, state: str, message: str) -> N
     assert told == {"scheduler_id": "11", "state": state, "message": message}
 
 
+@pytest.mark.parametrize(
+    ("system", "reason", "message"),
+    [
+        ("slurm", "Resources", "Resources"),
+        (
+            "slurm",
+            "PartitionTimeLimit",
+            "PartitionTimeLimit: it asks for more minutes than it may have there; it does not start by itself",
+        ),
+        ("cobalt", "user_hold", "user_hold: somebody must change that; it does not start by itself"),
+    ],
+)
+def test_a_reason_that_does_not_go_away_by_itself_is_told_with_what_it_means(
+    system: str, reason: str, message: str
+) -> None:
+    values = {"launch_id": 1, "create_time": MADE, "state": "QUEUED", "scheduler_id": "11", "batch_system": system}
+    told = changes(records.of_values(values), Known("11", "QUEUED", reason), "", SOON)
+    assert told == {"scheduler_id": "11", "state": "QUEUED", "message": message}
+
+
 def test_a_command_is_run_and_heard() -> None:
     done = run(Call(("sh", "-c", "cat; echo no >&2; exit 3"), "input"))
     assert done == Output(3, "input", "no\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,12 @@ import pytest
 
 from balsam.client import Client
 from balsam.site import Site
+from balsam_scheduler.batch.answers import InVain
 from balsam_scheduler.batch.cancelling import cancel
+from balsam_scheduler.batch.observing import observe
+from balsam_scheduler.batch.policy import Policy
 from balsam_scheduler.batch.records import LaunchRecord
+from balsam_scheduler.batch.scene import Memory
 from balsam_scheduler.batch.submitting import LaunchRequest, SubmitFailed, refresh, submit
 from tests.support.processes import Services, services
 from tests.support.scheduling import Jobs
@@ -131,8 +136,18 @@ def test_what_slurm_refuses_says_why(slurm: Slurm, site: Site, client: Client) -
 
 def test_what_keeps_a_launch_in_the_queue_is_told(slurm: Slurm, site: Site, client: Client) -> None:
     launch = submit(site, client, LaunchRequest(5, 5))
-    wait_until(lambda: refresh(site, client)[0].message == "PartitionNodeLimit", site=site)
+    wait_until(lambda: refresh(site, client)[0].message.startswith("PartitionNodeLimit: it asks for more nodes"))
     assert now(client, launch)[0] == "QUEUED"
+    # Nobody counts on it.
+    (seen,) = observe(client, Policy(), Memory(), time.time()).launches
+    assert (seen.open, seen.covers, seen.in_vain) == (True, False, InVain("nodes"))
+
+
+def test_a_launch_that_asks_for_more_time_than_a_partition_has_waits_in_vain(
+    slurm: Slurm, site: Site, client: Client
+) -> None:
+    submit(site, client, LaunchRequest(1, 100))
+    wait_until(lambda: refresh(site, client)[0].message.startswith("PartitionTimeLimit: it asks for more minutes"))
 
 
 def test_a_controller_that_is_too_slow_has_accepted_the_launch(slurm: Slurm, site: Site, client: Client) -> None:

@@ -41,7 +41,7 @@ def cover_by_launches(scene: Scene, waiting: Waiting, nodes: Nodes, queues: Sequ
         lacks = "" if launch.kinds else nodes.lacks(replace(queue, sched_flags=launch.sched_flags), work.shape)
         return launch.takes(work) and not lacks
 
-    rooms = [(launch, _room(scene, launch)) for launch in scene.launches if launch.open and launch.from_balsam]
+    rooms = [(launch, _room(scene, launch)) for launch in scene.launches if launch.covers]
     rooms.sort(key=lambda pair: (pair[0].state != "RUNNING", pair[0].launch_id))
     _place_what_runs(scene, [(launch, room) for launch, room in rooms if launch.state == "RUNNING"])
     # Those that are bound come first, and children last: they cannot start yet.

@@ -16,7 +16,7 @@ from balsam.site import Site
 from balsam_scheduler.batch import calls, naming, records
 from balsam_scheduler.batch.answers import Answer, CannotTell, Known, System
 from balsam_scheduler.batch.records import LaunchRecord
-from balsam_scheduler.batch.systems import named
+from balsam_scheduler.batch.systems import in_vain, named
 
 log = logging.getLogger("balsam.batch")
 log.addHandler(logging.NullHandler())  # who has no log hears of errors otherwise: they are raised
@@ -72,6 +72,8 @@ def _take(site: Site, client: Client, launch: LaunchRecord, answer: Answer, run:
         return launch  # deleted meanwhile, or another user's, who looks after it
     if after.state != launch.state:
         log.info("launch %d: %s, was %s; %s", launch.launch_id, after.state, launch.state, after.message or "-")
+    elif after.message != launch.message and in_vain(after.batch_system, after.message):
+        log.warning("launch %d: %s", launch.launch_id, after.message)
     return after
 
 
@@ -104,8 +106,14 @@ def _of_known(launch: LaunchRecord, answer: Known, tail: str) -> Mapping[str, An
     elif answer.state == launch.state and not answer.detail:
         message = launch.message  # what its launcher said
     else:
-        message = answer.detail
+        message = _with_meaning(launch.batch_system, answer)
     return {"scheduler_id": answer.job_id, "state": answer.state, "message": message}
+
+
+def _with_meaning(system: str, answer: Known) -> str:
+    """The batch system's reason; with what it means where that does not go away by itself."""
+    meaning = in_vain(system, answer.detail) if answer.state == records.QUEUED else None
+    return f"{answer.detail}: {meaning.text}" if meaning is not None else answer.detail
 
 
 def _is_overdue(launch: LaunchRecord, now: float) -> bool:

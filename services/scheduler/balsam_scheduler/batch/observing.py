@@ -20,6 +20,7 @@ from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from balsam_scheduler.batch.nodes import NodeKind
 from balsam_scheduler.batch.policy import Policy
 from balsam_scheduler.batch.scene import Launch, Launcher, Memory, Scene
+from balsam_scheduler.batch.systems import in_vain
 from balsam_scheduler.batch.work import GROUP_FIELDS, RUNNABLE_SOON, work_of
 
 if TYPE_CHECKING:
@@ -121,24 +122,25 @@ def launch_of(
         held: launch -> jobs that its launchers have; None: nobody knows.
         kinds: launch -> what its launcher found.
     """
-    launch_id = int(values["launch_id"])
+    launch_id, state, message = int(values["launch_id"]), values.get("state", LAUNCH_STATES[0]), values.get("message", "")
     return Launch(
         launch_id=launch_id,
         queue=values.get("queue", ""),
         nodes=values.get("nodes", 1),
         wall_minutes=values.get("wall_minutes", 60),
-        state=values.get("state", LAUNCH_STATES[0]),
+        state=state,
         create_time=values["create_time"].timestamp(),
         job_mode=values.get("job_mode", "auto"),
         wf_filter=values.get("wf_filter", ""),
         prescheduled_only=values.get("prescheduled_only", False),
         from_balsam=values.get("from_balsam", True),
-        message=values.get("message", ""),
+        message=message,
         accepted=bool(values.get("scheduler_id")) or values.get("state") not in ("SUBMIT_FAILED", "CANCELLED"),
         start_time=started.get(launch_id),
         holds=None if held is None else held.get(launch_id, 0),
         sched_flags=values.get("sched_flags", ""),
         kinds=(kinds or {}).get(launch_id, ()),
+        in_vain=in_vain(values.get("batch_system", ""), message) if state == "QUEUED" else None,
     )
 
 

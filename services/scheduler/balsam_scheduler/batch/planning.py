@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from balsam.patterns import matches
+from balsam_scheduler.batch import stuck
 from balsam_scheduler.batch.breaker import Breaker, breakers, remember
 from balsam_scheduler.batch.covering import cover_by_idle_launchers, cover_by_launches
 from balsam_scheduler.batch.nodes import Nodes
@@ -51,6 +52,7 @@ class Plan:
 
     Attributes:
         open: how many launches are open already.
+        notes: what people should know of launches, whether jobs wait for them or not.
     """
 
     launches: tuple[Planned, ...]
@@ -58,6 +60,7 @@ class Plan:
     breakers: Mapping[str, Breaker]
     memory: Memory
     open: int
+    notes: tuple[str, ...] = ()
 
 
 def plan(policy: Policy, scene: Scene) -> Plan:
@@ -67,10 +70,12 @@ def plan(policy: Policy, scene: Scene) -> Plan:
 
 @dataclass(frozen=True)
 class _Block:
-    """Why a queue has no launch for a job now; `everywhere`: what is short is short for all queues."""
+    """Why a queue has no launch for a job now; `everywhere`: what is short is short for all queues; `in_vain`: it does
+    not pass by itself, so nobody is to wait for it."""
 
     why: str
     everywhere: bool = False
+    in_vain: bool = False
 
 
 class _Planner:
@@ -97,7 +102,8 @@ class _Planner:
             waiting.settle(work, WAITS)
         memory = replace(self._memory, idle_since=idle_since, small_since=small_since)
         is_open = sum(launch.open for launch in self._scene.launches)
-        return Plan(tuple(self._launches), tuple(waiting.verdicts), self._breakers, memory, is_open)
+        notes = tuple(stuck.text(launch) for launch in self._scene.launches if launch.open and launch.in_vain)
+        return Plan(tuple(self._launches), tuple(waiting.verdicts), self._breakers, memory, is_open, notes)
 
     # What is to come
 
@@ -165,10 +171,13 @@ class _Planner:
         """The launch that a queue may have now, or why it may have none for this."""
         if why := self._why_not_now(queue):
             return _Block(why)
-        room = self._usage.left(queue)
-        found = self._best_size(queue, room, self._shapes(queue, first))
+        room, in_vain = self._usage.left(queue), stuck.in_queue(self._scene.launches, queue)
+        smaller = stuck.smaller(room, in_vain)
+        found = self._best_size(queue, smaller, self._shapes(queue, first)) if smaller is not None else None
         if found is not None:
             return found
+        if in_vain and self._best_size(queue, room, [(first.shape, 1)]) is not None:
+            return _Block("; ".join(stuck.text(launch) for launch in in_vain), in_vain=True)
         if self._best_size(queue, replace(room, node_minutes=None), [(first.shape, 1)]) is None:
             return _Block(self._usage.why_nodes(queue))
         return _Block(self._usage.why_hours(), everywhere=True)
@@ -181,7 +190,8 @@ class _Planner:
         self._waiting.settle(first, "; ".join(dict.fromkeys(block.why for block in blocked.values())))
         # What is smaller must not take again and again what becomes free, or this would never start.
         everywhere = any(block.everywhere for block in blocked.values())
-        for name in [queue.name for queue in self._policy.queues] if everywhere else blocked:
+        waited_for = [name for name, block in blocked.items() if not block.in_vain]
+        for name in [queue.name for queue in self._policy.queues] if everywhere else waited_for:
             self._held.setdefault(name, f"jobs of {first.shape.text} come first")
 
     def _why_not_now(self, queue: Queue) -> str:

@@ -61,6 +61,8 @@ def bound_to(work: Work, scene: Scene) -> str:
     launch = next((one for one in scene.launches if one.launch_id == work.launch), None)
     if launch is None:
         return f"launch {work.launch}"
+    if launch.in_vain is not None:
+        return f"launch {work.launch}, which waits in vain ({launch.message})"
     left = max(0, launch.minutes_left(scene.now))
     return f"launch {work.launch}, which has no room ({counted(launch.nodes, 'node')}, {counted(left, 'minute')} left)"
 

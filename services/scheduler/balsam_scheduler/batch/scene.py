@@ -8,6 +8,7 @@ from typing import Any
 
 from balsam.fields import LAUNCH_OVER
 from balsam.patterns import matches
+from balsam_scheduler.batch.answers import InVain
 from balsam_scheduler.batch.nodes import NodeKind, Report, able
 from balsam_scheduler.batch.work import Work
 
@@ -36,6 +37,13 @@ class Launch:
     sched_flags: str = ""
     kinds: tuple[NodeKind, ...] = ()
     """What its launcher found; none: nobody knows."""
+    in_vain: InVain | None = None
+    """It waits for what does not come by itself; `message` says what."""
+
+    @property
+    def covers(self) -> bool:
+        """It may be counted on for jobs."""
+        return self.open and self.from_balsam and self.in_vain is None
 
     @property
     def open(self) -> bool:
