@@ -203,6 +203,7 @@ def test_what_is_remembered_is_read_again(site: Site) -> None:
         7.0,
         {"nodes": 1, "request_id": "x"},
         {4: Report("debug", "-C gpu", (NodeKind(2, 8, 0), NodeKind(1, 8, 4)))},
+        {5: 6.5},
     )
     remembering.save(site, memory)
     assert remembering.load(site) == memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ from balsam.client import Client
 from balsam.query import AllOf
 from balsam.site import Site
 from balsam.states import State
+from balsam_scheduler.batch.submitting import LaunchRequest, submit
 from tests.batch.service_process import allow, kill_what_is_left, launch_states, running, said
-from tests.support.sites import make_test_site, wait_until
+from tests.support.sites import make_test_site, wait_for_states, wait_until
 from tests.support.slurm import Slurm
 
 OPEN = ("PENDING_SUBMISSION", "QUEUED", "RUNNING", "UNKNOWN")
@@ -61,4 +63,26 @@ def test_a_campaign_of_mixed_jobs_is_finished_with_the_launches_that_the_policy_
         assert submitted == len(launch_states(client)) >= 2
         # Nothing more comes: what a next round would do is nothing, and the batch system has no job left.
         wait_until(lambda: not slurm.command("squeue", "-h").strip(), 30, "the queue is empty", site=site)
+    client.close()
+
+
+@pytest.mark.usefixtures("services")
+def test_a_launch_whose_launcher_died_with_its_node_is_cancelled_and_another_one_comes(
+    site: Site, slurm: Slurm
+) -> None:
+    allow(site, max_launches=1, max_nodes=1, lost_minutes=0.05)
+    client = Client(site)
+    lost = submit(site, client, LaunchRequest(2, 10))
+    client.jobs.create([{"job_id": str(uuid.uuid4()), "name": "long", "args": "sleep 5"}])
+    wait_for_states(site, {"long": "RUNNING"}, timeout=60)
+    (head,) = re.findall(r"BatchHost=(\S+)", slurm.command("scontrol", "show", "job", lost.scheduler_id))
+    slurm.kill_node(head)
+    slurm.set_down(head)
+    assert slurm.state(lost.scheduler_id) == "RUNNING"
+    with running(site):
+        wait_until(lambda: launch_states(client)[0] == "CANCELLED", 60, "the launch is cancelled", site=site)
+        assert "launch 1 is cancelled: its launcher is gone since " in said(site)
+        wait_for_states(site, {"long": "JOB_FINISHED"}, timeout=90)
+    wait_until(lambda: slurm.state(lost.scheduler_id) == "CANCELLED", site=site)
+    assert client.QueuedLaunch.objects.get(pk=1).message.startswith("cancelled by `balsam service`: its launcher is gone")
     client.close()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from balsam.errors import BalsamError, Conflict, NotAllowed, NotFound
+from balsam.fields import LAUNCHER_IS
 from balsam.rpc import Connection
 from balsam.site import Site
 from balsam.v1 import launch_pb2, launch_service_pb2
@@ -59,7 +60,7 @@ def recorded(site: Site, launch_id: int | None) -> Iterator[None]:
 def _begin(site: Site, launch_id: int) -> None:
     connection = Connection(site)
     try:
-        _record(connection, launch_id, _RUNNING, f"its launcher is process {os.getpid()} of {socket.gethostname()}")
+        _record(connection, launch_id, _RUNNING, f"{LAUNCHER_IS}process {os.getpid()} of {socket.gethostname()}")
     except (NotFound, NotAllowed) as error:
         raise type(error)(f"{ENV_LAUNCH_ID} = {launch_id}: {error}") from None
     finally:

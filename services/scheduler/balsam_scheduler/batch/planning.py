@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from balsam.patterns import matches
-from balsam_scheduler.batch import stuck
+from balsam_scheduler.batch import lost, stuck
 from balsam_scheduler.batch.breaker import Breaker, breakers, remember
 from balsam_scheduler.batch.covering import cover_by_idle_launchers, cover_by_launches
 from balsam_scheduler.batch.nodes import Nodes
 from balsam_scheduler.batch.policy import Policy, Queue
 from balsam_scheduler.batch.reasons import WAITS, bound_to, clock, why_never
-from balsam_scheduler.batch.scene import Memory, Scene
+from balsam_scheduler.batch.scene import Launch, Memory, Scene
 from balsam_scheduler.batch.sizing import Room, Size, Wanted, size
 from balsam_scheduler.batch.usage import Usage
 from balsam_scheduler.batch.waiting import Verdict, Waiting
@@ -53,6 +53,7 @@ class Plan:
     Attributes:
         open: how many launches are open already.
         notes: what people should know of launches, whether jobs wait for them or not.
+        lost: launches to be cancelled: their launcher is gone, and they still have nodes.
     """
 
     launches: tuple[Planned, ...]
@@ -61,6 +62,7 @@ class Plan:
     memory: Memory
     open: int
     notes: tuple[str, ...] = ()
+    lost: tuple[Launch, ...] = ()
 
 
 def plan(policy: Policy, scene: Scene) -> Plan:
@@ -81,8 +83,8 @@ class _Block:
 class _Planner:
     def __init__(self, policy: Policy, scene: Scene) -> None:
         self._policy = policy
-        self._scene = scene
-        self._memory = remember(scene)
+        self._memory = replace(remember(scene), last_seen=lost.last_seen(scene))
+        self._scene = scene = replace(scene, launches=lost.marked(policy, scene, self._memory.last_seen))
         self._nodes = Nodes(scene.cores_per_node, scene.gpus_per_node, tuple(self._memory.reports.values()))
         self._breakers = breakers(policy, scene.launches, self._memory.failed)
         self._usage = Usage(policy, scene.launches, scene.now)
@@ -102,8 +104,11 @@ class _Planner:
             waiting.settle(work, WAITS)
         memory = replace(self._memory, idle_since=idle_since, small_since=small_since)
         is_open = sum(launch.open for launch in self._scene.launches)
-        notes = tuple(stuck.text(launch) for launch in self._scene.launches if launch.open and launch.in_vain)
-        return Plan(tuple(self._launches), tuple(waiting.verdicts), self._breakers, memory, is_open, notes)
+        gone = [launch for launch in self._scene.launches if launch.lost is not None]
+        in_vain = [launch for launch in self._scene.launches if launch.open and launch.in_vain]
+        notes = (*(lost.text(launch) for launch in gone), *(stuck.text(launch) for launch in in_vain))
+        launches, verdicts = tuple(self._launches), tuple(waiting.verdicts)
+        return Plan(launches, verdicts, self._breakers, memory, is_open, notes, tuple(gone))
 
     # What is to come
 

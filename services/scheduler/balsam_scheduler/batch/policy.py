@@ -84,6 +84,9 @@ class Policy:
     breaker_minutes: float = setting(
         10.0, "For so long, and twice as long after each further failure, at most a day [min].", least=0
     )
+    lost_minutes: float = setting(
+        5.0, "A launch whose launcher has been gone for so long, and that still has nodes, is cancelled [min].", least=0
+    )
     gather_seconds: float = setting(5.0, "What is added within so long counts together [s].", least=0)
     interval_seconds: float = setting(60.0, "The batch system is asked so often how launches stand [s].", least=0.1)
     queues: tuple[Queue, ...] = ()

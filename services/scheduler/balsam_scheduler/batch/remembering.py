@@ -41,6 +41,7 @@ def _memory(values: dict[str, Any]) -> Memory:
         small_since=None if values["small_since"] is None else float(values["small_since"]),
         pending=None if values["pending"] is None else dict(values["pending"]),
         reports={int(launch_id): _report(report) for launch_id, report in values.get("reports", {}).items()},
+        last_seen={int(launch_id): float(time) for launch_id, time in values.get("last_seen", {}).items()},
     )
 
 

@@ -39,11 +39,15 @@ class Launch:
     """What its launcher found; none: nobody knows."""
     in_vain: InVain | None = None
     """It waits for what does not come by itself; `message` says what."""
+    came_up: bool = False
+    """Its launcher has said that it is there; it may be gone since."""
+    lost: float | None = None
+    """Its launcher is gone since then [s since 1970]; None: it is not, or nobody can tell."""
 
     @property
     def covers(self) -> bool:
         """It may be counted on for jobs."""
-        return self.open and self.from_balsam and self.in_vain is None
+        return self.open and self.from_balsam and self.in_vain is None and self.lost is None
 
     @property
     def open(self) -> bool:
@@ -107,6 +111,7 @@ class Memory:
         small_since: since when there has been too little work for a launch.
         pending: a submission that was begun and may not have been finished: the values of a LaunchRequest.
         reports: launch -> what its launcher found.
+        last_seen: launch that is open and whose launcher has come up -> when it was at work last.
     """
 
     sequence: int = 0
@@ -116,6 +121,7 @@ class Memory:
     small_since: float | None = None
     pending: Mapping[str, Any] | None = None
     reports: Mapping[int, Report] = field(default_factory=dict)
+    last_seen: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
