@@ -33,7 +33,7 @@ SHARES = (130, 100, 50, 12, 8)
 @pytest.fixture
 def site(tmp_path: Path, slurm: Slurm) -> Iterator[Site]:
     """A site that submits to Slurm."""
-    site = make_test_site(tmp_path, batch_system="slurm")
+    site = make_test_site(tmp_path, batch_system="slurm", lease_seconds=5.0)
     yield site
     kill_what_is_left(site)
 

@@ -78,7 +78,8 @@ class Local:
         if host != socket.gethostname():
             return CannotTell(f"it is a process of {host}, and this is {socket.gethostname()}")
         lives = pid.isdigit() and _is_it(int(pid), ticket.name, _EXEC_SECONDS)
-        return Known(ticket.job_id, "RUNNING") if lives else _ENDED
+        # This host knows its processes: nobody need be asked twice.
+        return Known(ticket.job_id, "RUNNING" if lives else "ENDED", "" if lives else _ENDED.detail)
 
     def in_vain(self, reason: str) -> InVain | None:
         """Nothing waits here."""
