@@ -108,6 +108,18 @@ def test_cancelled_by_somebody_else(slurm: Slurm, site: Site, client: Client) ->
     assert now(client, launch)[0] == "CANCELLED"
 
 
+def test_a_launcher_that_is_cancelled_in_the_batch_system_leaves_a_launch_that_says_so(
+    slurm: Slurm, site: Site, client: Client, jobs: Jobs
+) -> None:
+    jobs.add("long", args="sleep 600")
+    launch = submit(site, client, SMALL)
+    wait_for_states(site, {"long": "RUNNING"}, timeout=60)
+    slurm.command("scancel", launch.scheduler_id)
+    wait_until(lambda: not refresh(site, client), 60, "the launch is over", site=site)
+    state, message = now(client, launch)
+    assert (state, message.partition(";")[0]) == ("CANCELLED", "CANCELLED")
+
+
 def test_the_end_of_a_launch_whose_launcher_did_not_come_up_says_why(slurm: Slurm, site: Site, client: Client) -> None:
     launch = wrap(slurm, site, client, "echo no such module: mpich; exit 3")
     wait_until(lambda: not refresh(site, client) or now(client, launch)[0] == "ENDED", site=site)
