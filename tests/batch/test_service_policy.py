@@ -20,7 +20,7 @@ from balsam_scheduler.batch.observing import launch_of, spare_minutes
 from balsam_scheduler.batch.planning import plan
 from balsam_scheduler.batch.policy import POLICY_FILE, Band, Policy, Queue, check, load, render, settings_of
 from balsam_scheduler.batch.reasons import why_never
-from balsam_scheduler.batch.scene import Memory, Scene
+from balsam_scheduler.batch.scene import Launch, Memory, Scene
 from balsam_scheduler.batch.work import Shape, Work, shape_of, work_of
 from scripts.check_imports import ROOT
 
@@ -79,6 +79,16 @@ BAND = "[[queue]]\n[[queue.band]]\n"
         ("max_launch = 1", "x: unknown setting 'max_launch'; did you mean 'max_launches'?"),
         ("queues = []", "x: unknown setting 'queues'; did you mean"),
         ("max_launches = '2'", "x: max_launches = '2' must be a whole number"),
+        ("node_hours_total = inf", "x: node_hours_total = inf must be a finite number, for example 0.0"),
+        ("node_hours_per_day = nan", "x: node_hours_per_day = nan must be a finite number"),
+        ("node_hours_per_day = 1e300", "x: node_hours_per_day = 1e+300 must be at most 1000000000000"),
+        ("node_hours_total = -1", "x: node_hours_total = -1.0 must be at least 0"),
+        ("least_work_wait_minutes = inf", "x: least_work_wait_minutes = inf must be a finite number"),
+        ("least_work_wait_minutes = 1e15", "x: least_work_wait_minutes = 1000000000000000.0 must be at most"),
+        ("breaker_minutes = -inf", "x: breaker_minutes = -inf must be a finite number"),
+        ("interval_seconds = 1e10", "x: interval_seconds = 10000000000.0 must be at most 86400"),
+        (f"{BAND}max_minutes = {10**20}", "x, [[queue]] 1, band 1: max_minutes = 100000000000000000000 must be at most"),
+        ('[[queue]]\nwf_filter = "a\\nb"\n[[queue.band]]', "x, [[queue]] 1: wf_filter = 'a\\nb': holds a control"),
         ("children_share = 1.5", "x: children_share = 1.5 must be at most 1"),
         ("queue = 3", "x: queue must be tables, each under a line [[queue]]"),
         ("[[queue]]\nname = 'a'", "x, [[queue]] 1: has no [[queue.band]]"),
@@ -96,6 +106,20 @@ def test_mistakes_are_named(text: str, said: str) -> None:
     with pytest.raises(SiteError) as raised:
         check(tomllib.loads(text), "x")
     assert str(raised.value).startswith(said)
+
+
+@pytest.mark.parametrize("table", [Policy, Band])
+def test_the_largest_values_that_are_allowed_make_a_plan(table: type[object]) -> None:
+    """No sum or time of day of them is too large for what computes with it."""
+    most = {field.name: field.metadata["most"] for field in settings_of(table) if field.metadata["most"] is not None}
+    values = {name: min(value, 1.0) if name == "children_share" else value for name, value in most.items()}
+    least = {"least_node_minutes": 1e300} if table is Policy else {}
+    band = values if table is Band else {}
+    policy = check((values if table is Policy else {}) | least | {"queue": [{"band": [band]}]}, "x")
+    failures = {number: 1.7e9 for number in range(1, 60)}
+    launches = tuple(Launch(number, "", 1, 1, "SUBMIT_FAILED", 1.7e9) for number in failures)
+    for memory in (Memory(), Memory(failed=failures)):
+        plan(policy, Scene(now=1.7e9, spare_minutes=2, work=(Work(Shape(1, 1), 9),), launches=launches, memory=memory))
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
