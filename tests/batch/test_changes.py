@@ -127,6 +127,22 @@ def test_a_command_is_run_and_heard() -> None:
     assert done.complaint == "no"
 
 
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (Output(1, err="sbatch: error: invalid partition: x\nsbatch: error: Batch job submission failed\n"), None),
+        (Output(1, out="qsub: no such queue\n"), "qsub: no such queue"),
+        (Output(1, err="a\n\n  b\na\n", out="c"), "a | b"),
+        (Output(1, err="\n".join("abcdefghij")), "a | ... | e | f | g | h | i | j"),
+        (Output(3), "it said nothing and ended with 3"),
+    ],
+)
+def test_of_what_a_command_complains_about_all_lines_are_told(output: Output, said: str | None) -> None:
+    whole = "sbatch: error: invalid partition: x | sbatch: error: Batch job submission failed"
+    assert output.complaint == (said or whole)
+    assert len(Output(1, err="x" * 10_000).complaint) == 2000
+
+
 def test_a_command_that_is_missing_or_no_program() -> None:
     with pytest.raises(CannotRun, match=r"^there is no program 'no-such-sbatch' on PATH$"):
         run(Call(("no-such-sbatch",)))

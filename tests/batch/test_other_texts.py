@@ -109,7 +109,7 @@ RAN = "Job run at Thu Nov 26 at 10:00 on (n1:ncpus=64)"
         (Output(35, err=f"qstat: 11.pbs01 Job has finished, {HISTORY}\n"), Gone()),
         (
             Output(255, err="Connection refused\nqstat: cannot connect to server pbs01 (errno=111)\n"),
-            CannotTell("qstat: cannot connect to server pbs01 (errno=111)"),
+            CannotTell("Connection refused | qstat: cannot connect to server pbs01 (errno=111)"),
         ),
         (Output(0, ""), CannotTell("it said nothing and ended with 0")),
     ],
