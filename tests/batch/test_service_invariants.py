@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balsam_scheduler.batch.nodes import NodeKind
+from balsam_scheduler.batch.nodes import NodeKind, Nodes
 from balsam_scheduler.batch.packing import Packing
 from balsam_scheduler.batch.planning import Plan, plan
 from balsam_scheduler.batch.policy import Band, Policy, Queue
@@ -184,7 +184,8 @@ def test_nothing_smaller_is_submitted_where_a_larger_job_waits_for_what_is_in_us
             continue
         for one in found.launches:
             only = replace(policy, queues=(one.queue,))
-            could_never = why_never(only, held.shape, held.workflow, SPARE)
+            nodes = Nodes(reports=tuple(found.memory.reports.values()))
+            could_never = why_never(only, held.shape, held.workflow, SPARE, nodes)
             assert could_never or one.largest.order <= held.order, (held, one)
 
 

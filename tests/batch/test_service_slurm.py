@@ -84,5 +84,6 @@ def test_a_launch_whose_launcher_died_with_its_node_is_cancelled_and_another_one
         assert "launch 1 is cancelled: its launcher is gone since " in said(site)
         wait_for_states(site, {"long": "JOB_FINISHED"}, timeout=90)
     wait_until(lambda: slurm.state(lost.scheduler_id) == "CANCELLED", site=site)
-    assert client.QueuedLaunch.objects.get(pk=1).message.startswith("cancelled by `balsam service`: its launcher is gone")
+    message = client.QueuedLaunch.objects.get(pk=1).message
+    assert message.startswith("cancelled by `balsam service`: its launcher is gone since ")
     client.close()

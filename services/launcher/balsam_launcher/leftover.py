@@ -26,8 +26,8 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What a launcher can run: nodes, minutes that are left (None: no limit), serial jobs only, the cores and GPUs of each
-    node; and why it was told to stop (empty: it was not)."""
+    """What a launcher can run: nodes, minutes that are left (None: no limit), serial jobs only, the cores and GPUs of
+    each node; and why it was told to stop (empty: it was not)."""
 
     nodes: int
     minutes: int | None

@@ -73,8 +73,8 @@ class InVain:
     @property
     def text(self) -> str:
         """For people, to follow the batch system's own word."""
-        what = f"it asks for more {self.too_much} than it may have there" if self.too_much else "somebody must change that"
-        return f"{what}; it does not start by itself"
+        too_much = f"it asks for more {self.too_much} than it may have there"
+        return f"{too_much if self.too_much else 'somebody must change that'}; it does not start by itself"
 
 
 class Refused(BalsamError):

@@ -33,7 +33,7 @@ def cover_by_idle_launchers(scene: Scene, waiting: Waiting, idle_minutes: float)
 
 
 def cover_by_launches(scene: Scene, waiting: Waiting, nodes: Nodes, queues: Sequence[Queue]) -> None:
-    """Fills the open launches, those that run first, with what they may take and, as far as is known, have nodes for."""
+    """Fills the open launches, those that run first, with what they may take and, as far as is known, can run."""
     of_queue = {queue.name: queue for queue in queues}
 
     def takes(launch: Launch, work: Work) -> bool:

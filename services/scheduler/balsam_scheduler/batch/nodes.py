@@ -37,6 +37,11 @@ def able(kinds: Sequence[NodeKind], shape: Shape) -> int:
     return sum(kind.count for kind in kinds if kind.cores >= shape.cores and kind.gpus >= shape.gpus)
 
 
+def could_hold(kinds: Sequence[NodeKind], shape: Shape) -> bool:
+    """Whether nodes of these kinds have what a job needs of cores and GPUs; none: nobody knows, so they may."""
+    return not kinds or not (shape.cores or shape.gpus) or able(kinds, shape) >= shape.nodes
+
+
 @dataclass(frozen=True)
 class Nodes:
     """What is known of nodes.

@@ -122,7 +122,8 @@ def launch_of(
         held: launch -> jobs that its launchers have; None: nobody knows.
         kinds: launch -> what its launcher found.
     """
-    launch_id, state, message = int(values["launch_id"]), values.get("state", LAUNCH_STATES[0]), values.get("message", "")
+    launch_id = int(values["launch_id"])
+    state, message = values.get("state", LAUNCH_STATES[0]), values.get("message", "")
     return Launch(
         launch_id=launch_id,
         queue=values.get("queue", ""),

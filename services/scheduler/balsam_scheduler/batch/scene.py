@@ -9,7 +9,7 @@ from typing import Any
 from balsam.fields import LAUNCH_OVER
 from balsam.patterns import matches
 from balsam_scheduler.batch.answers import InVain
-from balsam_scheduler.batch.nodes import NodeKind, Report, able
+from balsam_scheduler.batch.nodes import NodeKind, Report, could_hold
 from balsam_scheduler.batch.work import Work
 
 
@@ -65,9 +65,9 @@ class Launch:
         return int(self.wall_minutes - gone / 60)
 
     def takes(self, work: Work) -> bool:
-        """Whether its launcher may take these jobs, by what they are bound to, of which workflow they are, and what they
-        need of nodes that are known."""
-        if self.kinds and able(self.kinds, work.shape) < work.shape.nodes:
+        """Whether its launcher may take these jobs, by what they are bound to, their workflow, and what they need of
+        nodes that are known."""
+        if not could_hold(self.kinds, work.shape):
             return False
         if work.launch != self.launch_id and (work.launch is not None or self.prescheduled_only):
             return False
@@ -90,7 +90,7 @@ class Launcher:
 
     def takes(self, work: Work) -> bool:
         """Whether it may take these jobs."""
-        if self.kinds and able(self.kinds, work.shape) < work.shape.nodes:
+        if not could_hold(self.kinds, work.shape):
             return False
         if work.launch is not None or work.shape.nodes > self.nodes:
             return False

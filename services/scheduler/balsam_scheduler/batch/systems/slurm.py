@@ -33,8 +33,8 @@ _IN_VAIN = (
     (r"BadConstraints|Invalid(Account|QOS)|(Account|QOS)NotAllowed|QOSMin\w+", InVain()),
     (r"DependencyNeverSatisfied|ReservationDeleted|JobHeld(User|Admin)|launch failed requeued held", InVain()),
 )
-"""Reasons (JOB REASON CODES in squeue(1)) for which a job waits until somebody changes something. Not those that tell of
-nodes or a partition that are down: they come back."""
+"""Reasons (JOB REASON CODES in squeue(1)) for which a job waits until somebody changes something. Not those that tell
+of nodes or a partition that are down: they come back."""
 
 _JOB_ID = re.compile(r"^(\d+(?:;\S+)?)$", re.MULTILINE)
 _UNKNOWN = "Invalid job id specified"
