@@ -39,8 +39,6 @@ BATCH_SYSTEMS = ("slurm", "pbs", "lsf", "cobalt", "flux", "local")
 """What launches are submitted to; `local` starts them as processes of this host."""
 LAUNCH_OVER = frozenset({"ENDED", "SUBMIT_FAILED", "CANCELLED"})
 """The states of a launch that will run nothing any more."""
-LAUNCHER_IS = "its launcher is "
-"""How the message of a launch begins whose launcher has come up; it may be gone since."""
 
 
 class Kind(enum.Enum):

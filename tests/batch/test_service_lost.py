@@ -6,15 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from balsam.fields import LAUNCHER_IS
-from balsam_scheduler.batch.observing import launch_of
+from balsam_scheduler.batch.nodes import NodeKind
 from balsam_scheduler.batch.planning import Plan, plan
 from balsam_scheduler.batch.scene import Launch, Memory
 from tests.batch.planning_cases import NOW, launch, policy, scene, sizes, work
-from tests.batch.test_changes import MADE
 
 RULES = policy(lost_minutes=5.0)
-UP = launch(1, 2, state="RUNNING", start_time=NOW - 600, came_up=True)
+UP = launch(1, 2, state="RUNNING", start_time=NOW - 600, kinds=(NodeKind(2, 8, 0),))
 GONE = replace(UP, start_time=None)
 
 
@@ -52,14 +50,14 @@ def test_one_that_nobody_has_seen_at_work_has_its_while_too() -> None:
 
 @pytest.mark.parametrize("state", ["UNKNOWN", "RUNNING"])
 def test_also_if_the_batch_system_says_nothing_of_it_meanwhile(state: str) -> None:
-    silent = replace(GONE, state=state, came_up=False)
+    silent = replace(GONE, state=state, kinds=())
     assert numbers(after(6, silent, memory=after(0, UP).memory)) == [1]
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        replace(GONE, came_up=False),  # its script has not come to its launcher yet
+        replace(GONE, kinds=()),  # its launcher has not come up yet
         replace(GONE, from_balsam=False),
         replace(GONE, state="ENDED"),
     ],
@@ -67,9 +65,3 @@ def test_also_if_the_batch_system_says_nothing_of_it_meanwhile(state: str) -> No
 def test_others_are_left_alone(other: Launch) -> None:
     first = after(0, other)
     assert numbers(after(60, other, memory=first.memory)) == []
-
-
-def test_the_message_of_a_launch_tells_whether_its_launcher_came_up() -> None:
-    values = {"launch_id": 1, "create_time": MADE, "state": "RUNNING"}
-    assert launch_of(values | {"message": f"{LAUNCHER_IS}process 7 of node1"}, {}).came_up
-    assert not launch_of(values, {}).came_up

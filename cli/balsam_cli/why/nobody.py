@@ -82,7 +82,7 @@ def _waits_for(scene: Scene, launches: list[Launch], introduction: str) -> Verdi
 
 
 def _launch_text(launch: Launch) -> str:
-    waits = {"RUNNING": " and its launcher is not at work yet", "UNKNOWN": ": its batch system does not tell"}
+    waits = {"RUNNING": " and its launcher is not at work", "UNKNOWN": ": its batch system does not tell"}
     reason = f": {launch.message}" if launch.message else ""
     return f"launch {launch.launch_id} ({launch.batch}) is {launch.state}{waits.get(launch.state, '')}{reason}"
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from balsam.errors import BalsamError, Conflict, NotAllowed, NotFound
-from balsam.fields import LAUNCHER_IS
 from balsam.rpc import Connection
 from balsam.site import Site
 from balsam.v1 import launch_pb2, launch_service_pb2
@@ -79,7 +78,7 @@ def _begin(site: Site, launch_id: int) -> None:
     connection = Connection(site)
     try:
         me = f"process {os.getpid()} of {socket.gethostname()}"
-        _record(connection, launch_id, _RUNNING, f"{LAUNCHER_IS}{me}", begins=True)
+        _record(connection, launch_id, _RUNNING, f"its launcher is {me}", begins=True)
     except (NotFound, NotAllowed) as error:
         raise type(error)(f"{ENV_LAUNCH_ID} = {launch_id}: {error}") from None
     finally:
@@ -93,7 +92,7 @@ def _end(site: Site, launch_id: int, end: End, message: str) -> None:
         if others := _others(connection, launch_id):
             log.info("launch %d goes on with %s", launch_id, ", ".join(others))
         elif end.stopped_by in _OF_BATCH_SYSTEMS:
-            _record(connection, launch_id, _RUNNING, f"{LAUNCHER_IS}stopped by {end.stopped_by}")
+            _record(connection, launch_id, _RUNNING, f"its launcher is stopped by {end.stopped_by}")
         else:
             _record(connection, launch_id, _ENDED, message)
     except BalsamError as error:

@@ -14,7 +14,6 @@ from typing import Any
 from balsam.client import Client
 from balsam.commands import read_tail
 from balsam.errors import BalsamError, Conflict, NotAllowed, NotFound
-from balsam.fields import LAUNCHER_IS
 from balsam.site import Site
 from balsam_scheduler.batch import calls, naming, records
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, System
@@ -122,7 +121,7 @@ def changes(
 def _of_gone(launch: LaunchRecord, answer: Gone, tail: str, now: float, *, at_work: bool) -> Mapping[str, Any]:
     """Of a launch that was there. The time at which it was not found first is kept in its message."""
     if at_work:
-        return {"state": records.UNKNOWN, "message": f"{LAUNCHER_IS}at work, though {answer.detail}"}
+        return {"state": records.UNKNOWN, "message": f"its launcher is at work, though {answer.detail}"}
     since = _GONE_SINCE.search(launch.message) if launch.state == records.UNKNOWN else None
     if since is None:
         time_text = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")

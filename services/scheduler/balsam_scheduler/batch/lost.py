@@ -15,14 +15,15 @@ from balsam_scheduler.batch.scene import Launch, Scene
 
 
 def last_seen(scene: Scene) -> dict[int, float]:
-    """Open launch whose launcher has come up -> when it was at work last, as far as is known [s since 1970].
+    """Open launch whose launcher has been at work -> when it was last, as far as is known [s since 1970].
 
-    Of one that was never seen at work, and has come up all the same, it is now.
+    Of one that nobody has seen at work, and that has said what it found all the same, it is now. One that is only about
+    to open its session, as it may be for minutes on many nodes, is not there.
     """
     before, seen = scene.memory.last_seen, {}
     for launch in scene.launches:
         number, at_work = launch.launch_id, launch.start_time is not None
-        if launch.open and (at_work or launch.came_up or number in before):
+        if launch.open and (at_work or launch.kinds or number in before):
             seen[number] = scene.now if at_work else before.get(number, scene.now)
     return seen
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from balsam.convert import time_of
-from balsam.fields import LAUNCH_OVER, LAUNCH_STATES, LAUNCHER_IS
+from balsam.fields import LAUNCH_OVER, LAUNCH_STATES
 from balsam.query import AllOf, AnyOf, Node, Test
 from balsam.rpc import unpack_error
 from balsam.states import State
@@ -142,7 +142,6 @@ def launch_of(
         sched_flags=values.get("sched_flags", ""),
         kinds=(kinds or {}).get(launch_id, ()),
         in_vain=in_vain(values.get("batch_system", ""), message) if state == "QUEUED" else None,
-        came_up=message.startswith(LAUNCHER_IS),
     )
 
 

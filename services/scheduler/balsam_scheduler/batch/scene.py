@@ -39,8 +39,6 @@ class Launch:
     """What its launcher found; none: nobody knows."""
     in_vain: InVain | None = None
     """It waits for what does not come by itself; `message` says what."""
-    came_up: bool = False
-    """Its launcher has said that it is there; it may be gone since."""
     lost: float | None = None
     """Its launcher is gone since then [s since 1970]; None: it is not, or nobody can tell."""
 
@@ -111,7 +109,7 @@ class Memory:
         small_since: since when there has been too little work for a launch.
         pending: a submission that was begun and may not have been finished: the values of a LaunchRequest.
         reports: launch -> what its launcher found.
-        last_seen: launch that is open and whose launcher has come up -> when it was at work last.
+        last_seen: launch that is open and whose launcher has been at work -> when it was last.
     """
 
     sequence: int = 0
