@@ -29,13 +29,14 @@ def last_seen(scene: Scene) -> dict[int, float]:
 
 
 def marked(policy: Policy, scene: Scene, seen: Mapping[int, float]) -> tuple[Launch, ...]:
-    """The launches, with the time at which their launcher was seen last for those that have lost it."""
+    """The launches, oldest first, with the time at which their launcher was seen last for those that have lost it."""
 
     def lost(launch: Launch) -> bool:
         gone_minutes = (scene.now - seen.get(launch.launch_id, scene.now)) / 60
         return launch.from_balsam and launch.start_time is None and gone_minutes > policy.lost_minutes
 
-    return tuple(replace(one, lost=seen[one.launch_id]) if lost(one) else one for one in scene.launches)
+    oldest_first = sorted(scene.launches, key=lambda launch: launch.launch_id)
+    return tuple(replace(one, lost=seen[one.launch_id]) if lost(one) else one for one in oldest_first)
 
 
 def text(launch: Launch) -> str:
