@@ -170,7 +170,7 @@ def checked(table: type[Any], values: dict[str, Any], where: str) -> dict[str, A
         if type(value) is not kind:
             shown = "..." if key in _SECRET else repr(value)
             raise SiteError(f"{where}: {key} = {shown} must be {_KINDS[kind]}, for example {field.default!r}")
-        if kind is float and not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise SiteError(f"{where}: {key} = {value!r} must be a finite number, for example {field.default!r}")
         least, most, choices = (field.metadata[name] for name in ("least", "most", "choices"))
         if least is not None and not value >= least:

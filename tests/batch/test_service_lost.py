@@ -9,14 +9,14 @@ import pytest
 from balsam_scheduler.batch.nodes import NodeKind
 from balsam_scheduler.batch.planning import Plan, plan
 from balsam_scheduler.batch.scene import Launch, Memory
-from tests.batch.planning_cases import NOW, launch, policy, scene, sizes, work
+from tests.batch.planning_cases import KNOWN, NOW, launch, policy, scene, sizes, work
 
 RULES = policy(lost_minutes=5.0)
 UP = launch(1, 2, state="RUNNING", start_time=NOW - 600, kinds=(NodeKind(2, 8, 0),))
 GONE = replace(UP, start_time=None)
 
 
-def after(minutes: float, *seen: Launch, memory: Memory = Memory(sequence=1)) -> Plan:
+def after(minutes: float, *seen: Launch, memory: Memory = KNOWN) -> Plan:
     """The plan of a moment."""
     return plan(RULES, scene(work(2), launches=seen, now=NOW + 60 * minutes, memory=memory))
 

@@ -14,10 +14,11 @@ from balsam_scheduler.batch.work import Shape
 from tests.batch.planning_cases import NOW, SPARE, launch, planned, policy, queue, reasons, scene, work
 
 GPUS = Shape(1, 10, gpus=2)
+UNKNOWN = Nodes()
 CPU_NODES = (NodeKind(4, 8, 0),)
 
 
-def lacks(shape: Shape, nodes: Nodes = Nodes(), **of_queue: int) -> str:
+def lacks(shape: Shape, nodes: Nodes = UNKNOWN, **of_queue: int) -> str:
     return nodes.lacks(queue("batch", **of_queue), shape)
 
 

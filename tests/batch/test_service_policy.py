@@ -116,7 +116,7 @@ def test_the_largest_values_that_are_allowed_make_a_plan(table: type[object]) ->
     least = {"least_node_minutes": 1e300} if table is Policy else {}
     band = values if table is Band else {}
     policy = check((values if table is Policy else {}) | least | {"queue": [{"band": [band]}]}, "x")
-    failures = {number: 1.7e9 for number in range(1, 60)}
+    failures = dict.fromkeys(range(1, 60), 1.7e9)
     launches = tuple(Launch(number, "", 1, 1, "SUBMIT_FAILED", 1.7e9) for number in failures)
     for memory in (Memory(), Memory(failed=failures)):
         plan(policy, Scene(now=1.7e9, spare_minutes=2, work=(Work(Shape(1, 1), 9),), launches=launches, memory=memory))

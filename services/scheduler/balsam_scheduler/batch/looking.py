@@ -88,9 +88,7 @@ def _take(
     return after
 
 
-def changes(
-    launch: LaunchRecord, answer: Answer, tail: str, now: float, *, at_work: bool = False
-) -> Mapping[str, Any]:
+def changes(launch: LaunchRecord, answer: Answer, tail: str, now: float, *, at_work: bool = False) -> Mapping[str, Any]:
     """What an answer changes in a launch. Pure.
 
     That the batch system does not have it (any more) is believed when it has said so twice, some time apart, and the

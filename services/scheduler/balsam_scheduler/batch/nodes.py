@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from balsam.fields import MAX_INT
 from balsam_scheduler.batch.policy import Queue
-from balsam_scheduler.batch.work import Shape, counted
+from balsam_scheduler.batch.work import Shape
 
 
 class NodeKind(NamedTuple):
     """Nodes that are alike: how many there are, and the cores and GPUs of each."""
 
-    count: int
+    number: int
     cores: int
     gpus: int
 
@@ -34,7 +34,7 @@ class Report:
 
 def able(kinds: Sequence[NodeKind], shape: Shape) -> int:
     """How many nodes of these kinds have the cores and GPUs that a job needs."""
-    return sum(kind.count for kind in kinds if kind.cores >= shape.cores and kind.gpus >= shape.gpus)
+    return sum(kind.number for kind in kinds if kind.cores >= shape.cores and kind.gpus >= shape.gpus)
 
 
 def could_hold(kinds: Sequence[NodeKind], shape: Shape) -> bool:
@@ -80,7 +80,7 @@ class Nodes:
         gpus = self.gpus or queue.gpus_per_node
         fixed = gpus if self.gpus or queue.gpus_per_node >= 0 else None
         return [
-            NodeKind(kind.count, cores or kind.cores, kind.gpus if fixed is None else fixed)
+            NodeKind(kind.number, cores or kind.cores, kind.gpus if fixed is None else fixed)
             for kind in reported or [_ANY]
         ]
 

@@ -47,9 +47,7 @@ def observe(client: Client, policy: Policy, memory: Memory, now: float) -> Scene
     answer = client.call(SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest())
     at_work = [session for session in answer.sessions if session.kind == session_pb2.Session.LAUNCHER]
     launches = _launches(client, at_work, policy, now, answer.launch_nodes)
-    launchers = tuple(
-        _launcher(session, answer.credits) for session in at_work if not session.HasField("launch")
-    )
+    launchers = tuple(_launcher(session, answer.credits) for session in at_work if not session.HasField("launch"))
     # After the launches: of one that has ended all is seen that it ran.
     memory, has_run = _news(client, memory)
     filters = (
@@ -145,10 +143,8 @@ def launch_of(
     )
 
 
-def _launcher(
-    session: session_pb2.Session, credits: Mapping[str, session_service_pb2.WorkRequest.Credit]
-) -> Launcher:
-    credit = credits[session.session_id] if session.session_id in credits else None
+def _launcher(session: session_pb2.Session, credits: Mapping[str, session_service_pb2.WorkRequest.Credit]) -> Launcher:
+    credit = credits.get(session.session_id)
     return Launcher(
         session_id=session.session_id,
         label=f"{session.host}:{session.pid}",

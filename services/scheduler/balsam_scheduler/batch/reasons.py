@@ -39,9 +39,9 @@ def why_never(policy: Policy, shape: Shape, workflow: str, spare_minutes: int, n
     if not queues:
         return "is an MPI job, and the queues of the policy take serial jobs only (job_mode)"
     bands = [band for queue in queues for band in queue.bands]
-    nodes = max(band.max_nodes for band in bands)
-    if shape.nodes > nodes:
-        return f"needs {counted(shape.nodes, 'node')}, and the largest launch of the policy has {nodes}"
+    most = max(band.max_nodes for band in bands)
+    if shape.nodes > most:
+        return f"needs {counted(shape.nodes, 'node')}, and the largest launch of the policy has {most}"
     minutes = max(band.max_minutes for band in bands if band.max_nodes >= shape.nodes)
     if shape.minutes + spare_minutes > minutes:
         return (
