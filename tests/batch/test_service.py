@@ -97,7 +97,7 @@ def test_the_service_gets_all_jobs_finished_with_the_launches_that_the_policy_al
     assert "is submitted: 1 node for 16 minutes in the default queue; room for 15 jobs" in said(site)
     assert said(site).endswith("balsam service: stopped; launches that are queued stay\n")
     wait_until(lambda: set(launch_states(working)) == {"ENDED"}, 60, "the launches end", site=site)
-    assert dry_run(site) == {"submit": [], "covered": [], "waiting": [], "breakers": []}
+    assert dry_run(site) == {"submit": [], "covered": [], "waiting": [], "notes": [], "breakers": []}
     assert service(site, "--once").returncode == 0
     assert len(launches(working)) == 3
 
