@@ -11,6 +11,7 @@ import pytest
 
 from balsam.client import Client
 from balsam.query import AllOf
+from balsam.settings import Settings
 from balsam.site import Site
 from balsam.states import State
 from balsam_scheduler.batch.submitting import LaunchRequest, submit
@@ -31,9 +32,10 @@ SHARES = (130, 100, 50, 12, 8)
 
 
 @pytest.fixture
-def site(tmp_path: Path, slurm: Slurm) -> Iterator[Site]:
-    """A site that submits to Slurm."""
-    site = make_test_site(tmp_path, batch_system="slurm", lease_seconds=5.0)
+def site(tmp_path: Path, slurm: Slurm, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A site that submits to Slurm; its leases [s] are as the test says by `indirect`, else as usual."""
+    lease_seconds = getattr(request, "param", Settings().lease_seconds)
+    site = make_test_site(tmp_path, batch_system="slurm", lease_seconds=lease_seconds)
     yield site
     kill_what_is_left(site)
 
@@ -66,6 +68,7 @@ def test_a_campaign_of_mixed_jobs_is_finished_with_the_launches_that_the_policy_
     client.close()
 
 
+@pytest.mark.parametrize("site", [5.0], indirect=True)
 @pytest.mark.usefixtures("services")
 def test_a_launch_whose_launcher_died_with_its_node_is_cancelled_and_another_one_comes(
     site: Site, slurm: Slurm
