@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from balsam.client import Client
+from balsam.ids import new_id
 from balsam.query import AllOf
 from balsam.settings import Settings
 from balsam.site import Site
@@ -89,4 +90,24 @@ def test_a_launch_whose_launcher_died_with_its_node_is_cancelled_and_another_one
     wait_until(lambda: slurm.state(lost.scheduler_id) == "CANCELLED", site=site)
     message = client.QueuedLaunch.objects.get(pk=1).message
     assert message.startswith("cancelled by `balsam service`: its launcher is gone since ")
+    client.close()
+
+
+@pytest.mark.usefixtures("services")
+def test_a_launch_that_exceeds_a_limit_of_slurm_is_told_and_is_not_submitted_again(site: Site, slurm: Slurm) -> None:
+    """The policy allows what the partition does not: an hour at most."""
+    allow(site, max_launches=3, max_nodes=1, max_minutes=120)
+    client = Client(site)
+
+    def add(name: str, minutes: int) -> None:
+        client.jobs.create([{"job_id": new_id(), "name": name, "args": "true", "wall_time_minutes": minutes}])
+
+    add("long", 90)
+    with running(site):
+        wait_until(lambda: "launch 1 waits in vain (PartitionTimeLimit: " in said(site), 60, "it is told", site=site)
+        add("short", 1)
+        wait_for_states(site, {"short": "JOB_FINISHED"}, timeout=60)
+        wait_until(lambda: launch_states(client) == ["QUEUED", "ENDED"], 60, "the other launch ends", site=site)
+        assert "1 job must wait: launch 1 waits in vain (PartitionTimeLimit: " in said(site)
+    assert slurm.state(client.QueuedLaunch.objects.get(pk=1).scheduler_id) == "PENDING"
     client.close()
