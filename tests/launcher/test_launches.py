@@ -11,7 +11,7 @@ import pytest
 
 from balsam.site import Site
 from balsam.v1 import launch_pb2
-from tests.support.processes import Services, launcher, launcher_command, running_launcher
+from tests.support.processes import Services, launcher, launcher_command, log_tails, running_launcher
 from tests.support.scheduling import Jobs
 from tests.support.sites import states, wait_for_states
 
@@ -98,6 +98,7 @@ def test_one_that_the_batch_system_may_have_cancelled_does_not_say_how_it_ended(
         process.wait(30)
     found = jobs.get_launch(launch)
     assert (found.state, found.message) == (state, message)
+    assert f"1 job is left since this launcher was stopped: {number.name}" in log_tails(site)
 
 
 def test_of_two_launchers_the_last_one_ends_the_launch(
