@@ -56,12 +56,16 @@ def queues_of(site: Site) -> Policy | None:
 
 def why_never(policy: Policy, site: Site, job: Mapping[str, Any]) -> str:
     """Why no launch that the policy allows could ever run a job (values by field); empty: one could."""
-    from balsam_scheduler.batch import reasons
+    from balsam_scheduler.batch import reasons, remembering
+    from balsam_scheduler.batch.nodes import Nodes
     from balsam_scheduler.batch.observing import spare_minutes
     from balsam_scheduler.batch.work import shape_of
 
-    spare = spare_minutes(site.settings.stop_margin_seconds)
-    return reasons.why_never(policy, shape_of(job), str(job.get("workflow", "")), spare)
+    settings = site.settings
+    reports = tuple(remembering.load(site).reports.values())
+    nodes = Nodes(settings.cores_per_node, settings.gpus_per_node, reports)
+    spare = spare_minutes(settings.stop_margin_seconds)
+    return reasons.why_never(policy, shape_of(job), str(job.get("workflow", "")), spare, nodes)
 
 
 def _may_have_queues(site: Site) -> bool:

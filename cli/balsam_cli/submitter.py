@@ -123,7 +123,8 @@ class Submitter:
         done = rounds.do_round(
             self._store, time.time(), self._say, ask_batch=ask_batch, stopping=lambda: self._stopping
         )
-        lines = waiting_lines(done.plan.verdicts)
+        # A note that is the reason why jobs wait is said with their number.
+        lines = {note: note for note in done.plan.notes} | waiting_lines(done.plan.verdicts)
         for why, line in lines.items():
             if why not in self._said:
                 self._say(line)

@@ -47,7 +47,8 @@ def show(store: Client, as_json: bool) -> None:
     ):
         if record[name]:
             blocks.append(Listing(columns, record[name], title))
-    printer(as_json).one(record, *(blocks or [Lines(["No job waits; nothing would be submitted."])]))
+    notes = [Lines(plan.notes)] if plan.notes else []
+    printer(as_json).one(record, *(blocks or [Lines(["No job waits; nothing would be submitted."])]), *notes)
 
 
 def as_record(plan: Plan) -> Record:
@@ -69,6 +70,7 @@ def as_record(plan: Plan) -> Record:
         ],
         "covered": [_verdict(one) for one in plan.verdicts if one.covered],
         "waiting": [_verdict(one) for one in plan.verdicts if not one.covered],
+        "notes": list(plan.notes),
         "breakers": [
             {"queue": queue, "failures": breaker.failures, "until": _time(breaker.until), "why": breaker.why}
             for queue, breaker in plan.breakers.items()

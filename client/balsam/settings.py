@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import re
 import tomllib
 from dataclasses import dataclass
@@ -98,16 +99,30 @@ def load(path: Path) -> Settings:
     Raises:
         SiteError: the file cannot be read, or holds a key or value that is not valid.
     """
-    try:
-        values = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise SiteError(f"cannot read the settings {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SiteError(f"{path} is not valid TOML: {error}") from None
+    values = read_toml(path, "settings")
     if "database" not in values:
         # It has always been there. Without it, a site over PostgreSQL would get an empty database of another kind.
         raise SiteError(f"{path} was cut off: it does not say which `database` the site has; restore it or add that")
     return check(values, str(path))
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The values in a TOML file.
+
+    Args:
+        path: the file.
+        what: what it holds, for people.
+
+    Raises:
+        SiteError: it cannot be read, or is no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise SiteError(f"cannot read the {what} {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SiteError(f"{path} is not valid TOML: {error}") from None
 
 
 def check(values: dict[str, Any], where: str) -> Settings:
@@ -155,6 +170,8 @@ def checked(table: type[Any], values: dict[str, Any], where: str) -> dict[str, A
         if type(value) is not kind:
             shown = "..." if key in _SECRET else repr(value)
             raise SiteError(f"{where}: {key} = {shown} must be {_KINDS[kind]}, for example {field.default!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SiteError(f"{where}: {key} = {value!r} must be a finite number, for example {field.default!r}")
         least, most, choices = (field.metadata[name] for name in ("least", "most", "choices"))
         if least is not None and not value >= least:
             raise SiteError(f"{where}: {key} = {value!r} must be at least {least}")

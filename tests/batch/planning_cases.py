@@ -16,9 +16,19 @@ KNOWN = Memory(sequence=1)
 """Of a service that has been at work."""
 
 
-def work(count: int, nodes: int = 1, minutes: int = 10, *, per_node: int = 1, serial: bool = True, **rest: Any) -> Work:
+def work(
+    count: int,
+    nodes: int = 1,
+    minutes: int = 10,
+    *,
+    per_node: int = 1,
+    serial: bool = True,
+    cores: int = 0,
+    gpus: int = 0,
+    **rest: Any,
+) -> Work:
     """Jobs that wait; of more than one node they are MPI jobs."""
-    return Work(Shape(nodes, minutes, per_node, serial and nodes == 1), count, **rest)
+    return Work(Shape(nodes, minutes, per_node, serial and nodes == 1, cores, gpus), count, **rest)
 
 
 def queue(name: str = "batch", *bands: Band, **rest: Any) -> Queue:

@@ -23,6 +23,7 @@ max_launches = {max_launches}
 gather_seconds = 0.2
 interval_seconds = 0.5
 breaker_minutes = {breaker_minutes}
+lost_minutes = {lost_minutes}
 [[queue]]
 max_launches = 10
 [[queue.band]]
@@ -47,7 +48,7 @@ def _has(pid: int, variable: bytes) -> bool:
 
 def allow(site: Site, **values: Any) -> None:
     """Writes the policy: by default 2 launches of one node, of which each has time for 15 jobs of a minute."""
-    usual = {"max_launches": 2, "max_nodes": 1, "max_minutes": 16, "breaker_minutes": 10}
+    usual = {"max_launches": 2, "max_nodes": 1, "max_minutes": 16, "breaker_minutes": 10, "lost_minutes": 5}
     (site.path / "policy.toml").write_text(POLICY.format(**usual | values))
 
 

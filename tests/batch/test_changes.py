@@ -13,7 +13,7 @@ import pytest
 from balsam_scheduler.batch import records
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known
 from balsam_scheduler.batch.calls import Call, CannotRun, NoAnswer, Output, run
-from balsam_scheduler.batch.looking import PATIENCE_SECONDS, changes
+from balsam_scheduler.batch.looking import PATIENCE_SECONDS, TWICE_SECONDS, changes
 from balsam_scheduler.batch.systems import choose
 
 MADE = datetime(2026, 11, 30, tzinfo=UTC)
@@ -23,9 +23,18 @@ NEVER = {"state": "SUBMIT_FAILED", "message": "it was never accepted: the batch 
 UNKNOWN = {"state": "UNKNOWN", "message": "the controller is away"}
 
 
-def changed(state: str, answer: Answer, now: float, job_id: str = "11", message: str = "", tail: str = "") -> Any:
+def changed(
+    state: str,
+    answer: Answer,
+    now: float,
+    *,
+    job_id: str = "11",
+    message: str = "",
+    tail: str = "",
+    at_work: bool = False,
+) -> Any:
     values = {"launch_id": 1, "create_time": MADE, "state": state, "scheduler_id": job_id, "message": message}
-    return changes(records.of_values(values), answer, tail, now)
+    return changes(records.of_values(values), answer, tail, now, at_work=at_work)
 
 
 @pytest.mark.parametrize("state", ["QUEUED", "RUNNING", "UNKNOWN"])
@@ -45,17 +54,36 @@ def test_a_submission_that_is_under_way_is_left_alone_for_a_while() -> None:
     assert changed("UNKNOWN", Known("11", "QUEUED"), LATE, job_id="", message="doubt") == found
 
 
+GONE = "it is gone (first at 2026-11-30T00:00:01+00:00; it is asked once more)"
+
+
 @pytest.mark.parametrize("state", ["QUEUED", "RUNNING", "UNKNOWN"])
-def test_one_that_was_there_and_is_gone_has_ended(state: str) -> None:
-    assert changed(state, Gone("it is gone"), SOON, tail="one\n two") == {
+def test_one_that_was_there_and_is_gone_has_ended_when_that_is_said_twice(state: str) -> None:
+    gone = Gone("it is gone")
+    assert changed(state, gone, SOON, tail="one") == {"state": "UNKNOWN", "message": GONE}
+    assert changed("UNKNOWN", gone, SOON + TWICE_SECONDS - 1, message=GONE) == {}
+    assert changed("UNKNOWN", gone, SOON + TWICE_SECONDS, message=GONE, tail="one\n two") == {
         "state": "ENDED",
         "message": "it is gone; its output ends with: one | two",
     }
 
 
+def test_what_is_found_again_or_cannot_be_told_was_not_gone() -> None:
+    assert changed("UNKNOWN", Known("11", "RUNNING"), LATE, message=GONE)["state"] == "RUNNING"
+    assert changed("UNKNOWN", AWAY, LATE, message=GONE) == UNKNOWN
+    assert changed("UNKNOWN", Gone(), LATE, message="the controller is away")["state"] == "UNKNOWN"
+
+
+@pytest.mark.parametrize("job_id", ["", "11"])
+def test_one_whose_launcher_is_at_work_is_not_gone_however_often_that_is_said(job_id: str) -> None:
+    for state, message in (("RUNNING", ""), ("QUEUED", ""), ("UNKNOWN", GONE)):
+        told = changed(state, Gone("it is gone"), LATE, job_id=job_id, message=message, at_work=True)
+        assert told == {"state": "UNKNOWN", "message": "its launcher is at work, though it is gone"}
+
+
 @pytest.mark.parametrize("now", [SOON, LATE])
 def test_one_that_its_launcher_has_made_running_was_accepted(now: float) -> None:
-    assert changed("RUNNING", Gone("it is gone"), now, job_id="") == {"state": "ENDED", "message": "it is gone"}
+    assert changed("RUNNING", Gone("it is gone"), now, job_id="")["state"] == "UNKNOWN"
 
 
 @pytest.mark.parametrize(
@@ -73,10 +101,46 @@ def test_what_is_known_is_recorded(answer: Known, state: str, message: str) -> N
     assert told == {"scheduler_id": "11", "state": state, "message": message}
 
 
+@pytest.mark.parametrize(
+    ("system", "reason", "message"),
+    [
+        ("slurm", "Resources", "Resources"),
+        (
+            "slurm",
+            "PartitionTimeLimit",
+            "PartitionTimeLimit: it asks for more minutes than it may have there; it does not start by itself",
+        ),
+        ("cobalt", "user_hold", "user_hold: somebody must change that; it does not start by itself"),
+    ],
+)
+def test_a_reason_that_does_not_go_away_by_itself_is_told_with_what_it_means(
+    system: str, reason: str, message: str
+) -> None:
+    values = {"launch_id": 1, "create_time": MADE, "state": "QUEUED", "scheduler_id": "11", "batch_system": system}
+    told = changes(records.of_values(values), Known("11", "QUEUED", reason), "", SOON)
+    assert told == {"scheduler_id": "11", "state": "QUEUED", "message": message}
+
+
 def test_a_command_is_run_and_heard() -> None:
     done = run(Call(("sh", "-c", "cat; echo no >&2; exit 3"), "input"))
     assert done == Output(3, "input", "no\n")
     assert done.complaint == "no"
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (Output(1, err="sbatch: error: invalid partition: x\nsbatch: error: Batch job submission failed\n"), None),
+        (Output(1, out="qsub: no such queue\n"), "qsub: no such queue"),
+        (Output(1, err="a\n\n  b\na\n", out="c"), "a | b"),
+        (Output(1, err="\n".join("abcdefghij")), "a | ... | e | f | g | h | i | j"),
+        (Output(3), "it said nothing and ended with 3"),
+    ],
+)
+def test_of_what_a_command_complains_about_all_lines_are_told(output: Output, said: str | None) -> None:
+    whole = "sbatch: error: invalid partition: x | sbatch: error: Batch job submission failed"
+    assert output.complaint == (said or whole)
+    assert len(Output(1, err="x" * 10_000).complaint) == 2000
 
 
 def test_a_command_that_is_missing_or_no_program() -> None:

@@ -56,6 +56,10 @@ def test_a_launch_is_submitted_listed_and_cancelled(stand_in: StandIn, balsam: B
         "balsam: launch 1 is over: it is CANCELLED",
         "balsam: launch 99 does not exist; `balsam ls launches` shows those that do",
     ]
+    done = balsam("cancel", "9" * 20)
+    assert (done.status, "is not in the range" in done.err) == (2, True)
+    done = balsam("submit-launch", "-n", "1", "-t", "5", "--wf-filter", "a\nb")
+    assert (done.status, done.err) == (1, "balsam: wf_filter = 'a\\nb': holds a control character\n")
 
 
 @LSF

@@ -109,7 +109,7 @@ def test_a_launch_that_runs_is_found_by_id_and_by_name(site: Site, client: Clien
 
 def is_there(launch: LaunchRecord) -> bool:
     asked = ticket(launch, Local())
-    return isinstance(Local().look([asked], run)[asked], Known)
+    return Local().look([asked], run)[asked] == Known(launch.scheduler_id, "RUNNING")
 
 
 def test_a_process_that_has_got_the_id_since_is_not_the_launch(site: Site, client: Client) -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from balsam_scheduler.batch.answers import Gone, Known, Ticket
+from balsam_scheduler.batch.answers import Known, Ticket
 from balsam_scheduler.batch.calls import run
 from balsam_scheduler.batch.systems.local import ENV_NAME, Local
 
@@ -25,4 +25,4 @@ def test_a_process_that_becomes_another_program_again_and_again_is_never_taken_f
     finally:
         process.kill()
         process.wait()
-    assert isinstance(Local().look([ticket], run)[ticket], Gone)
+    assert Local().look([ticket], run)[ticket] == Known(ticket.job_id, "ENDED", "its process is not there any more")

@@ -96,7 +96,7 @@ RAN = "Job run at Thu Nov 26 at 10:00 on (n1:ncpus=64)"
     ("output", "answer"),
     [
         (Output(0, PBS_PRO.format(state="Q", code=0)), Known(P.job_id, "QUEUED", RAN)),
-        (Output(0, PBS_PRO.format(state="H", code=0)), Known(P.job_id, "QUEUED", RAN)),
+        (Output(0, PBS_PRO.format(state="H", code=0)), Known(P.job_id, "QUEUED", "held")),
         (Output(0, PBS_PRO.format(state="R", code=0)), Known(P.job_id, "RUNNING")),
         (Output(0, PBS_PRO.format(state="E", code=0)), Known(P.job_id, "RUNNING")),
         (Output(0, PBS_PRO.format(state="F", code=0)), Known(P.job_id, "ENDED")),
@@ -109,7 +109,7 @@ RAN = "Job run at Thu Nov 26 at 10:00 on (n1:ncpus=64)"
         (Output(35, err=f"qstat: 11.pbs01 Job has finished, {HISTORY}\n"), Gone()),
         (
             Output(255, err="Connection refused\nqstat: cannot connect to server pbs01 (errno=111)\n"),
-            CannotTell("qstat: cannot connect to server pbs01 (errno=111)"),
+            CannotTell("Connection refused | qstat: cannot connect to server pbs01 (errno=111)"),
         ),
         (Output(0, ""), CannotTell("it said nothing and ended with 0")),
     ],
@@ -151,7 +151,7 @@ L = Ticket("balsam-1-aaaaaaaa", "11")
     ("output", "answer"),
     [
         (Output(0, "11|PEND|balsam-1-aaaaaaaa\n"), Known("11", "QUEUED")),
-        (Output(0, "11|PSUSP|balsam-1-aaaaaaaa\n"), Known("11", "QUEUED")),
+        (Output(0, "11|PSUSP|balsam-1-aaaaaaaa\n"), Known("11", "QUEUED", "PSUSP")),
         (Output(0, "11|RUN|balsam-1-aaaaaaaa\n"), Known("11", "RUNNING")),
         (Output(0, "11|USUSP|balsam-1-aaaaaaaa\n"), Known("11", "RUNNING")),
         (Output(0, "11|DONE|balsam-1-aaaaaaaa\n"), Known("11", "ENDED")),

@@ -31,7 +31,7 @@ from tests.batch.service_process import (
 from tests.support.processes import Services, running_launcher
 from tests.support.processes import services as running_services
 from tests.support.scheduling import Jobs
-from tests.support.sites import make_test_site, states, wait_until
+from tests.support.sites import make_test_site, states, wait_for_states, wait_until
 
 LIST_SESSIONS = (SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest())
 
@@ -97,7 +97,7 @@ def test_the_service_gets_all_jobs_finished_with_the_launches_that_the_policy_al
     assert "is submitted: 1 node for 16 minutes in the default queue; room for 15 jobs" in said(site)
     assert said(site).endswith("balsam service: stopped; launches that are queued stay\n")
     wait_until(lambda: set(launch_states(working)) == {"ENDED"}, 60, "the launches end", site=site)
-    assert dry_run(site) == {"submit": [], "covered": [], "waiting": [], "breakers": []}
+    assert dry_run(site) == {"submit": [], "covered": [], "waiting": [], "notes": [], "breakers": []}
     assert service(site, "--once").returncode == 0
     assert len(launches(working)) == 3
 
@@ -153,6 +153,21 @@ def test_launches_that_end_without_having_run_anything_trip_the_breaker(site: Si
         wait_until(lambda: "3 launches in a row failed" in said(site), site=site)
         assert "no such module); the next is tried at" in said(site)
     assert launch_states(client) == ["ENDED"] * 3
+
+
+def test_a_job_that_needs_gpus_that_no_node_has_costs_one_launch_and_holds_nobody_back(
+    site: Site, working: Client, jobs: Jobs
+) -> None:
+    """The launcher of that launch finds out what its node has, and ends at once."""
+    allow(site)
+    jobs.add("gpus", args="true", gpus_per_rank=1000)
+    with running(site):
+        wait_until(lambda: "(as launchers there have reported)" in said(site), 60, "nodes are known", site=site)
+        jobs.add("plain", args="true")
+        wait_for_states(site, {"plain": "JOB_FINISHED"}, timeout=60)
+        wait_until(lambda: launch_states(working) == ["ENDED", "ENDED"], site=site)
+    assert states(site)["gpus"] == "PREPROCESSED"
+    assert dry_run(site)["submit"] == []
 
 
 def test_one_round_submits_once_for_the_same_work(site: Site, working: Client, jobs: Jobs) -> None:

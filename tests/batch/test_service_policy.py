@@ -7,16 +7,20 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from balsam.errors import SiteError
 from balsam.site import Site
 from balsam_cli.main import main
+from balsam_cli.takers import need_of
 from balsam_scheduler.batch import remembering
+from balsam_scheduler.batch.nodes import NodeKind, Report
 from balsam_scheduler.batch.observing import launch_of, spare_minutes
 from balsam_scheduler.batch.planning import plan
 from balsam_scheduler.batch.policy import POLICY_FILE, Band, Policy, Queue, check, load, render, settings_of
 from balsam_scheduler.batch.reasons import why_never
-from balsam_scheduler.batch.scene import Memory, Scene
+from balsam_scheduler.batch.scene import Launch, Memory, Scene
 from balsam_scheduler.batch.work import Shape, Work, shape_of, work_of
 from scripts.check_imports import ROOT
 
@@ -75,6 +79,16 @@ BAND = "[[queue]]\n[[queue.band]]\n"
         ("max_launch = 1", "x: unknown setting 'max_launch'; did you mean 'max_launches'?"),
         ("queues = []", "x: unknown setting 'queues'; did you mean"),
         ("max_launches = '2'", "x: max_launches = '2' must be a whole number"),
+        ("node_hours_total = inf", "x: node_hours_total = inf must be a finite number, for example 0.0"),
+        ("node_hours_per_day = nan", "x: node_hours_per_day = nan must be a finite number"),
+        ("node_hours_per_day = 1e300", "x: node_hours_per_day = 1e+300 must be at most 1000000000000"),
+        ("node_hours_total = -1", "x: node_hours_total = -1.0 must be at least 0"),
+        ("least_work_wait_minutes = inf", "x: least_work_wait_minutes = inf must be a finite number"),
+        ("least_work_wait_minutes = 1e15", "x: least_work_wait_minutes = 1000000000000000.0 must be at most"),
+        ("breaker_minutes = -inf", "x: breaker_minutes = -inf must be a finite number"),
+        ("interval_seconds = 1e10", "x: interval_seconds = 10000000000.0 must be at most 86400"),
+        (f"{BAND}max_minutes = {10**20}", f"x, [[queue]] 1, band 1: max_minutes = {10**20} must be at most"),
+        ('[[queue]]\nwf_filter = "a\\nb"\n[[queue.band]]', "x, [[queue]] 1: wf_filter = 'a\\nb': holds a control"),
         ("children_share = 1.5", "x: children_share = 1.5 must be at most 1"),
         ("queue = 3", "x: queue must be tables, each under a line [[queue]]"),
         ("[[queue]]\nname = 'a'", "x, [[queue]] 1: has no [[queue.band]]"),
@@ -92,6 +106,20 @@ def test_mistakes_are_named(text: str, said: str) -> None:
     with pytest.raises(SiteError) as raised:
         check(tomllib.loads(text), "x")
     assert str(raised.value).startswith(said)
+
+
+@pytest.mark.parametrize("table", [Policy, Band])
+def test_the_largest_values_that_are_allowed_make_a_plan(table: type[object]) -> None:
+    """No sum or time of day of them is too large for what computes with it."""
+    most = {field.name: field.metadata["most"] for field in settings_of(table) if field.metadata["most"] is not None}
+    values = {name: min(value, 1.0) if name == "children_share" else value for name, value in most.items()}
+    least = {"least_node_minutes": 1e300} if table is Policy else {}
+    band = values if table is Band else {}
+    policy = check((values if table is Policy else {}) | least | {"queue": [{"band": [band]}]}, "x")
+    failures = dict.fromkeys(range(1, 60), 1.7e9)
+    launches = tuple(Launch(number, "", 1, 1, "SUBMIT_FAILED", 1.7e9) for number in failures)
+    for memory in (Memory(), Memory(failed=failures)):
+        plan(policy, Scene(now=1.7e9, spare_minutes=2, work=(Work(Shape(1, 1), 9),), launches=launches, memory=memory))
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
@@ -133,18 +161,39 @@ def test_the_example_of_the_documentation_does_what_it_says() -> None:
         ({"num_nodes": 2}, Shape(2, 1, 1, False)),
         ({"coschedule_num_nodes": 3, "node_packing_count": 8}, Shape(4, 1)),
         ({"wall_time_minutes": 0}, Shape(1, 1)),
+        ({"cpu_affinity": "depth", "threads_per_rank": 5, "threads_per_core": 2}, Shape(1, 1, cores=3)),
+        ({"gpus_per_rank": 0.5, "ranks_per_node": 3}, Shape(1, 1, 1, False, gpus=2)),
     ],
 )
 def test_what_a_job_asks_of_a_launch(job: dict[str, int], shape: Shape) -> None:
     assert shape_of(job) == shape
 
 
+@given(
+    ranks=st.integers(1, 9),
+    threads=st.integers(1, 9),
+    each=st.integers(1, 4),
+    gpus=st.sampled_from((0.0, 0.1, 0.25, 0.3, 0.5, 0.7, 1.0, 1.5, 3.0)),
+)
+def test_cores_and_gpus_are_counted_as_launchers_count_them(ranks: int, threads: int, each: int, gpus: float) -> None:
+    job = {
+        "ranks_per_node": ranks,
+        "cpu_affinity": "depth",
+        "threads_per_rank": threads,
+        "threads_per_core": each,
+        "gpus_per_rank": gpus,
+    }
+    need, shape = need_of(job), shape_of(job)
+    assert (shape.cores, shape.gpus) == (need.cores, need.gpus)
+
+
 def test_groups_of_one_shape_are_one_kind_of_work_and_the_largest_comes_first() -> None:
+    rest = ("none", 1, 1, 0.0)
     groups = [
-        (("CREATED", 1, 0, 1, 1, 5, None, "a"), 2),
-        (("RESTART_READY", 1, 0, 1, 1, 5, None, "b"), 3),
-        (("AWAITING_PARENTS", 1, 0, 1, 1, 5, None, "a"), 4),
-        (("READY", 2, 0, 1, 1, 5, 7, "a"), 1),
+        (("CREATED", 1, 0, 1, 1, 5, None, *rest, "a"), 2),
+        (("RESTART_READY", 1, 0, 1, 1, 5, None, *rest, "b"), 3),
+        (("AWAITING_PARENTS", 1, 0, 1, 1, 5, None, *rest, "a"), 4),
+        (("READY", 2, 0, 1, 1, 5, 7, *rest, "a"), 1),
     ]
     large = Work(Shape(2, 5, 1, False), 1, launch=7)
     plain = [(values[:-1], count) for values, count in groups]
@@ -170,7 +219,16 @@ def test_a_launch_of_absent_values_has_the_defaults() -> None:
 
 def test_what_is_remembered_is_read_again(site: Site) -> None:
     site.make_run()
-    memory = Memory(5, (1, 2), {3: 4.5}, {"s": 1.0}, 7.0, {"nodes": 1, "request_id": "x"})
+    memory = Memory(
+        5,
+        (1, 2),
+        {3: 4.5},
+        {"s": 1.0},
+        7.0,
+        {"nodes": 1, "request_id": "x"},
+        {4: Report("debug", "-C gpu", (NodeKind(2, 8, 0), NodeKind(1, 8, 4)))},
+        {5: 6.5},
+    )
     remembering.save(site, memory)
     assert remembering.load(site) == memory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,12 @@ import pytest
 
 from balsam.client import Client
 from balsam.site import Site
+from balsam_scheduler.batch.answers import InVain
 from balsam_scheduler.batch.cancelling import cancel
+from balsam_scheduler.batch.observing import observe
+from balsam_scheduler.batch.policy import Policy
 from balsam_scheduler.batch.records import LaunchRecord
+from balsam_scheduler.batch.scene import Memory
 from balsam_scheduler.batch.submitting import LaunchRequest, SubmitFailed, refresh, submit
 from tests.support.processes import Services, services
 from tests.support.scheduling import Jobs
@@ -103,6 +108,18 @@ def test_cancelled_by_somebody_else(slurm: Slurm, site: Site, client: Client) ->
     assert now(client, launch)[0] == "CANCELLED"
 
 
+def test_a_launcher_that_is_cancelled_in_the_batch_system_leaves_a_launch_that_says_so(
+    slurm: Slurm, site: Site, client: Client, jobs: Jobs
+) -> None:
+    jobs.add("long", args="sleep 600")
+    launch = submit(site, client, SMALL)
+    wait_for_states(site, {"long": "RUNNING"}, timeout=60)
+    slurm.command("scancel", launch.scheduler_id)
+    wait_until(lambda: not refresh(site, client), 60, "the launch is over", site=site)
+    state, message = now(client, launch)
+    assert (state, message.partition(";")[0]) == ("CANCELLED", "CANCELLED")
+
+
 def test_the_end_of_a_launch_whose_launcher_did_not_come_up_says_why(slurm: Slurm, site: Site, client: Client) -> None:
     launch = wrap(slurm, site, client, "echo no such module: mpich; exit 3")
     wait_until(lambda: not refresh(site, client) or now(client, launch)[0] == "ENDED", site=site)
@@ -131,8 +148,18 @@ def test_what_slurm_refuses_says_why(slurm: Slurm, site: Site, client: Client) -
 
 def test_what_keeps_a_launch_in_the_queue_is_told(slurm: Slurm, site: Site, client: Client) -> None:
     launch = submit(site, client, LaunchRequest(5, 5))
-    wait_until(lambda: refresh(site, client)[0].message == "PartitionNodeLimit", site=site)
+    wait_until(lambda: refresh(site, client)[0].message.startswith("PartitionNodeLimit: it asks for more nodes"))
     assert now(client, launch)[0] == "QUEUED"
+    # Nobody counts on it.
+    (seen,) = observe(client, Policy(), Memory(), time.time()).launches
+    assert (seen.open, seen.covers, seen.in_vain) == (True, False, InVain("nodes"))
+
+
+def test_a_launch_that_asks_for_more_time_than_a_partition_has_waits_in_vain(
+    slurm: Slurm, site: Site, client: Client
+) -> None:
+    submit(site, client, LaunchRequest(1, 100))
+    wait_until(lambda: refresh(site, client)[0].message.startswith("PartitionTimeLimit: it asks for more minutes"))
 
 
 def test_a_controller_that_is_too_slow_has_accepted_the_launch(slurm: Slurm, site: Site, client: Client) -> None:

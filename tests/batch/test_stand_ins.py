@@ -14,6 +14,10 @@ from balsam.errors import BalsamError, NotAllowed
 from balsam.ids import new_id
 from balsam.settings import replaced
 from balsam.site import SETTINGS_FILE, Site
+from balsam.v1.session_pb2 import Session
+from balsam.v1.session_service_pb2 import CloseSessionRequest, OpenSessionRequest
+from balsam.v1.session_service_pb2_grpc import SessionServiceStub
+from balsam.version import VERSION
 from balsam_scheduler.batch import calls
 from balsam_scheduler.batch.cancelling import cancel
 from balsam_scheduler.batch.records import LaunchRecord
@@ -62,6 +66,18 @@ def state(site: Site, client: Client) -> tuple[str, str]:
     return launch.state, launch.message
 
 
+@pytest.fixture(autouse=True)
+def _ask_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("balsam_scheduler.batch.looking.TWICE_SECONDS", 0.0)
+
+
+def look_twice(site: Site, client: Client) -> list[LaunchRecord]:
+    """The launches after two looks: what is gone is believed then."""
+    first = refresh(site, client)
+    second = {launch.launch_id: launch for launch in refresh(site, client)}
+    return [second.get(launch.launch_id, launch) for launch in first]
+
+
 @EVERY
 def test_a_launch_goes_through_the_queue(stand_in: StandIn, site: Site, client: Client) -> None:
     launch = submit(site, client, LaunchRequest(2, 30, queue="debug", sched_flags="--extra 'two words'"))
@@ -78,7 +94,7 @@ def test_a_launch_goes_through_the_queue(stand_in: StandIn, site: Site, client: 
     assert [one.state for one in refresh(site, client)] == ["RUNNING"]
     Path(job["output"]).write_text("first\nno such module: mpich\n")
     stand_in.change(job_id, state="ended")
-    (ended,) = refresh(site, client)
+    (ended,) = look_twice(site, client)
     assert ended.state == "ENDED"
     assert ended.message.endswith("its output ends with: first | no such module: mpich")
     asked = len(stand_in.calls())
@@ -95,8 +111,8 @@ def test_one_query_asks_for_all(stand_in: StandIn, site: Site, client: Client) -
     stand_in.change(last, state="ended")
     stand_in.forget(forgotten)
     asked = len(stand_in.calls())
-    assert [one.state for one in refresh(site, client)] == ["RUNNING", "QUEUED", "QUEUED", "ENDED", "ENDED"]
-    assert len(stand_in.calls()) == asked + 1
+    assert [one.state for one in look_twice(site, client)] == ["RUNNING", "QUEUED", "QUEUED", "ENDED", "ENDED"]
+    assert len(stand_in.calls()) == asked + 2
 
 
 @EVERY
@@ -104,7 +120,34 @@ def test_an_id_that_somebody_else_has_got_since(stand_in: StandIn, site: Site, c
     submit(site, client, SMALL)
     (job_id,) = stand_in.jobs()
     stand_in.change(job_id, name="of-another", state="running")
-    assert [one.state for one in refresh(site, client)] == ["ENDED"]
+    assert [one.state for one in look_twice(site, client)] == ["ENDED"]
+
+
+@ONE
+def test_what_is_gone_for_a_moment_has_ended_nothing(stand_in: StandIn, site: Site, client: Client) -> None:
+    submit(site, client, SMALL)
+    (job_id,) = stand_in.jobs()
+    name = stand_in.jobs()[job_id]["name"]
+    stand_in.change(job_id, name="of-another")
+    assert [one.state for one in refresh(site, client)] == ["UNKNOWN"]
+    stand_in.change(job_id, name=name, state="running")
+    assert [one.state for one in refresh(site, client)] == ["RUNNING"]
+
+
+@ONE
+def test_what_is_gone_while_its_launcher_is_at_work_has_not_ended(
+    stand_in: StandIn, site: Site, client: Client
+) -> None:
+    launch = submit(site, client, SMALL)
+    (job_id,) = stand_in.jobs()
+    session = Session(kind=Session.LAUNCHER, host="node1", pid=1, nodes=1, job_mode="auto", launch=launch.launch_id)
+    request = OpenSessionRequest(session=session, version=VERSION, request_id=new_id())
+    opened = client.call(SessionServiceStub, "OpenSession", request).session
+    stand_in.forget(job_id)
+    said = "its launcher is at work, though it is not in the queue any more"
+    assert [(one.state, one.message) for one in look_twice(site, client)] == [("UNKNOWN", said)]
+    client.call(SessionServiceStub, "CloseSession", CloseSessionRequest(session_id=opened.session_id))
+    assert [one.state for one in look_twice(site, client)] == ["ENDED"]
 
 
 @EVERY

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from balsam.site import Site
-from balsam.v1 import job_pb2, job_service_pb2, session_service_pb2
+from balsam.v1 import job_pb2, job_service_pb2, launch_pb2, launch_service_pb2, session_service_pb2
 from tests.support.hands import Hands, Rules
 from tests.support.processes import services
 from tests.support.rpc_client import Client, Refusal
@@ -84,3 +84,17 @@ def test_what_a_launcher_takes_is_said_less_what_it_was_granted_since(client: Cl
 def test_a_launcher_that_drains_says_so(client: Client, hands: Hands) -> None:
     hands.say(closing=True)
     wait_until(lambda: client.call("SessionService/ListSessions", Request()).credits[hands.session_id].closing)
+
+
+def test_what_the_launcher_of_a_launch_found_is_said_when_that_has_ended(client: Client, any_site: Site) -> None:
+    created = launch_service_pb2.CreateLaunchRequest(launch=launch_pb2.Launch(), request_id=str(uuid.uuid4()))
+    launch = client.call("LaunchService/CreateLaunch", created).launch_id
+    assert not client.call("SessionService/ListSessions", Request()).launch_nodes
+    hands = Hands(any_site, launch=launch)
+    hands.say(node_kinds=[NodeKind(count=2, cores=8, gpus=4), NodeKind(count=1, cores=8)])
+    wait_until(lambda: client.call("SessionService/ListSessions", Request()).launch_nodes)
+    hands.close()
+    answer = client.call("SessionService/ListSessions", Request())
+    found = answer.launch_nodes[launch].node_kinds
+    assert not answer.sessions
+    assert [(kind.count, kind.cores, kind.gpus) for kind in found] == [(2, 8, 4), (1, 8, 0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from balsam.site import Site
 from balsam.v1 import launch_pb2
-from tests.support.processes import Services, launcher, launcher_command, running_launcher
+from tests.support.processes import Services, launcher, launcher_command, log_tails, running_launcher
 from tests.support.scheduling import Jobs
 from tests.support.sites import states, wait_for_states
 
@@ -71,6 +72,48 @@ def test_a_launch_hears_of_its_launcher(
         process.wait(30)
     found = jobs.get_launch(launch)
     assert (found.state, found.message) == (launch_pb2.Launch.ENDED, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "state", "message"),
+    [
+        (signal.SIGTERM, launch_pb2.Launch.RUNNING, "its launcher is stopped by SIGTERM"),
+        (signal.SIGUSR1, launch_pb2.Launch.ENDED, ""),
+    ],
+)
+def test_one_that_the_batch_system_may_have_cancelled_does_not_say_how_it_ended(
+    site: Site,
+    jobs: Jobs,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    state: launch_pb2.Launch.State.ValueType,
+    message: str,
+) -> None:
+    launch = jobs.add_launch(batch_system="slurm", state=launch_pb2.Launch.QUEUED)
+    jobs.add("long", args="sleep 600")
+    monkeypatch.setenv("BALSAM_LAUNCH_ID", str(launch))
+    with running_launcher(site) as process:
+        wait_for_states(site, {"long": "RUNNING"})
+        process.send_signal(number)
+        process.wait(30)
+    found = jobs.get_launch(launch)
+    assert (found.state, found.message) == (state, message)
+    assert f"1 job is left since this launcher was stopped: {number.name}" in log_tails(site)
+
+
+def test_of_two_launchers_the_last_one_ends_the_launch(
+    site: Site, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = jobs.add_launch(batch_system="slurm", state=launch_pb2.Launch.QUEUED)
+    jobs.add("long", args=f"sh -c 'while [ ! -e {tmp_path}/go ]; do sleep 0.02; done'")
+    monkeypatch.setenv("BALSAM_LAUNCH_ID", str(launch))
+    with running_launcher(site) as process:
+        wait_for_states(site, {"long": "RUNNING"})
+        launcher(site, "--wf-filter", "nothing")
+        assert jobs.get_launch(launch).state == launch_pb2.Launch.RUNNING
+        (tmp_path / "go").touch()
+        process.wait(30)
+    assert jobs.get_launch(launch).state == launch_pb2.Launch.ENDED
 
 
 @pytest.mark.parametrize(

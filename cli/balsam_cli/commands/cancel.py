@@ -9,7 +9,7 @@ from balsam_cli.command import Command
 
 
 @click.command(cls=Command)
-@click.argument("launches", nargs=-1, required=True, type=click.IntRange(1), metavar="LAUNCH...")
+@click.argument("launches", nargs=-1, required=True, type=click.IntRange(1, 2**63 - 1), metavar="LAUNCH...")
 @click.option("--force", is_flag=True, help="Give up those that the batch system does not end, or cannot be asked for.")
 @options.as_json
 def command(launches: tuple[int, ...], force: bool, as_json: bool) -> int:

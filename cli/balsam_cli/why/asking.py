@@ -104,7 +104,17 @@ def taker_at_work(
 def takers_to_come(store: Client, at_work: Sequence[Taker], site: NodeKind | None) -> list[Taker]:
     """Launches that may still run something, but those whose launcher is at work."""
     running = {taker.launch for taker in at_work}
-    return [taker_to_come(values, site) for values in open_launches(store) if values["launch_id"] not in running]
+    others = (values for values in open_launches(store) if values["launch_id"] not in running)
+    return [taker_to_come(values, site) for values in others if not waits_in_vain(values)]
+
+
+def waits_in_vain(launch: Mapping[str, Any]) -> bool:
+    """Whether a launch, by its fields, waits for what does not come by itself."""
+    if launch["state"] != "QUEUED" or not launch["message"]:
+        return False
+    from balsam_scheduler.batch.systems import in_vain
+
+    return in_vain(launch["batch_system"], launch["message"]) is not None
 
 
 def open_launches(store: Client) -> Iterator[dict[str, Any]]:

@@ -27,6 +27,7 @@ LINKS: tuple[Link, ...] = (
     nobody.bound,
     nobody.to_come,
     nobody.service_submits,
+    nobody.in_vain,
     nobody.nobody,
 )
 """The links, in the order in which they are looked at. The first of all, whether a job store answers, is not here:

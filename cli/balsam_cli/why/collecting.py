@@ -202,6 +202,7 @@ def _launch(values: Mapping[str, Any], node: NodeKind | None, at_work: set[int])
         values["state"],
         values["message"].partition("\n")[0],
         values["launch_id"] in at_work,
+        asking.waits_in_vain(values),
     )
 
 

@@ -39,15 +39,35 @@ def bound(scene: Scene) -> Verdict | None:
     if found := hindrance(scene.need, launch.taker):
         why = f"it is bound to launch {number}, which {found.text}"
         return Verdict(_CONDITIONS[found.what], why, free, "any launcher may run it then")
+    if launch.in_vain:
+        why = f"it is bound to launch {number}: {_launch_text(launch)}"
+        return Verdict("launch-in-vain", why, free, "any launcher may run it then")
     return _waits_for(scene, [launch], f"it is bound to launch {number}: ")
 
 
 def to_come(scene: Scene) -> Verdict | None:
     """A launch that could run it is in the queue of a batch system."""
-    if scene.state not in RUNNABLE:
-        return None
-    able = [one for one in scene.launches if one.batch and not one.at_work and not hindrance(scene.need, one.taker)]
+    able = [launch for launch in _able(scene) if not launch.in_vain]
     return _waits_for(scene, able, "no launcher at work can run it: ") if able else None
+
+
+def in_vain(scene: Scene) -> Verdict | None:
+    """The launches that could run it wait in the batch system for what does not come by itself."""
+    able = _able(scene)
+    if not able:
+        return None
+    launch, *others = able
+    fix = command("cancel", *(one.launch_id for one in able))
+    advice = "then submit one that may have what it asks for"
+    details = (*(_launch_text(one) for one in others), *_hindrances(scene))
+    return Verdict("launch-in-vain", f"no launcher at work can run it: {_launch_text(launch)}", fix, advice, details)
+
+
+def _able(scene: Scene) -> list[Launch]:
+    """The launches to come that could run the job."""
+    if scene.state not in RUNNABLE:
+        return []
+    return [one for one in scene.launches if one.batch and not one.at_work and not hindrance(scene.need, one.taker)]
 
 
 def _waits_for(scene: Scene, launches: list[Launch], introduction: str) -> Verdict:
@@ -62,7 +82,7 @@ def _waits_for(scene: Scene, launches: list[Launch], introduction: str) -> Verdi
 
 
 def _launch_text(launch: Launch) -> str:
-    waits = {"RUNNING": " and its launcher is not at work yet", "UNKNOWN": ": its batch system does not tell"}
+    waits = {"RUNNING": " and its launcher is not at work", "UNKNOWN": ": its batch system does not tell"}
     reason = f": {launch.message}" if launch.message else ""
     return f"launch {launch.launch_id} ({launch.batch}) is {launch.state}{waits.get(launch.state, '')}{reason}"
 

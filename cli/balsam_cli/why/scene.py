@@ -79,6 +79,7 @@ class Launch:
         state: as it is recorded.
         message: the batch system's reason.
         at_work: its launcher is at work.
+        in_vain: that reason does not go away by itself.
     """
 
     launch_id: int
@@ -87,6 +88,7 @@ class Launch:
     state: str
     message: str = ""
     at_work: bool = False
+    in_vain: bool = False
 
 
 @dataclass(frozen=True)

@@ -202,9 +202,28 @@ class ListSessionsResponse(google.protobuf.message.Message):
         def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class LaunchNodesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.int
+        @property
+        def value(self) -> global___LaunchNodes: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.int = ...,
+            value: global___LaunchNodes | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     SESSIONS_FIELD_NUMBER: builtins.int
     CREDITS_FIELD_NUMBER: builtins.int
     HOLDER_FIELD_NUMBER: builtins.int
+    LAUNCH_NODES_FIELD_NUMBER: builtins.int
     holder: builtins.str
     """Id of the session that holds the job that was asked for; empty: none does."""
     @property
@@ -217,16 +236,43 @@ class ListSessionsResponse(google.protobuf.message.Message):
         granted since. Of those that are attached to the job store that answers.
         """
 
+    @property
+    def launch_nodes(self) -> google.protobuf.internal.containers.MessageMap[builtins.int, global___LaunchNodes]:
+        """Launch id -> what its nodes have, as its launcher has said to the job store
+        that answers. Also of launches that are over: of the last thousand.
+        """
+
     def __init__(
         self,
         *,
         sessions: collections.abc.Iterable[balsam.v1.session_pb2.Session] | None = ...,
         credits: collections.abc.Mapping[builtins.str, global___WorkRequest.Credit] | None = ...,
         holder: builtins.str = ...,
+        launch_nodes: collections.abc.Mapping[builtins.int, global___LaunchNodes] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["credits", b"credits", "holder", b"holder", "sessions", b"sessions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["credits", b"credits", "holder", b"holder", "launch_nodes", b"launch_nodes", "sessions", b"sessions"]) -> None: ...
 
 global___ListSessionsResponse = ListSessionsResponse
+
+@typing.final
+class LaunchNodes(google.protobuf.message.Message):
+    """The nodes of a launch."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODE_KINDS_FIELD_NUMBER: builtins.int
+    @property
+    def node_kinds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WorkRequest.NodeKind]:
+        """Those that are alike together; at most 16."""
+
+    def __init__(
+        self,
+        *,
+        node_kinds: collections.abc.Iterable[global___WorkRequest.NodeKind] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["node_kinds", b"node_kinds"]) -> None: ...
+
+global___LaunchNodes = LaunchNodes
 
 @typing.final
 class Rule(google.protobuf.message.Message):

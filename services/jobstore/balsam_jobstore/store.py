@@ -24,7 +24,7 @@ from balsam_jobstore.access import RunTokens
 from balsam_jobstore.checkpoints import Checkpoints
 from balsam_jobstore.database import READERS, Database, as_database_error, translate_error
 from balsam_jobstore.events import EventHub
-from balsam_jobstore.leases import Stream
+from balsam_jobstore.leases import NodeKind, Stream
 from balsam_jobstore.requests import Requests
 from balsam_jobstore.rights import Rights
 from balsam_jobstore.rules import Rule, RuleSet, pack
@@ -76,6 +76,8 @@ class Store:
         self.hub = EventHub(0)
         self.streams: dict[int, Stream] = {}
         """Session key -> its line. Changed by commands only, in the writer's thread."""
+        self.launch_nodes: dict[int, Sequence[NodeKind]] = {}
+        """Launch -> what its launcher has found, of the last thousand. Changed by commands only."""
         self.program_revisions: dict[int, int] = {}
         """Application key -> revision, of those that changed while this process runs: lines send them again."""
         self._rules: dict[int, RuleSet] = {}

@@ -197,6 +197,11 @@ class Launcher:
         await self._agents.close()
         self._scratch.cleanup()
 
+    @property
+    def stopping(self) -> str:
+        """Why it stops; empty: it does not."""
+        return self._stopping
+
     def stop(self, reason: str) -> None:
         """Stops all runs, gives back the rest; `done` follows. A second call shortens the grace."""
         grace = min(self._grace, _SECOND_GRACE_SECONDS) if self._stopping else self._grace

@@ -26,13 +26,14 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What a launcher can run: nodes, minutes that are left (None: no limit), serial jobs only, and the cores and GPUs
-    of each node."""
+    """What a launcher can run: nodes, minutes that are left (None: no limit), serial jobs only, the cores and GPUs of
+    each node; and why it was told to stop (empty: it was not)."""
 
     nodes: int
     minutes: int | None
     serial_only: bool
     sizes: Sequence[tuple[int, int]] = ()
+    stopped_by: str = ""
 
 
 def find(site: Site, options: LauncherOptions, limits: Limits) -> list[str]:
@@ -49,7 +50,7 @@ def find(site: Site, options: LauncherOptions, limits: Limits) -> list[str]:
         connection.close()
     lines = []
     if runnable.count:
-        lines.append(f"{_jobs(runnable.count)} left that this launcher cannot run: {why(runnable.first, limits)}")
+        lines.append(f"{_jobs(runnable.count)} left {undone(runnable.first, limits)}")
     if others.count:
         lines.append(f"{_jobs(others.count)} left to other launchers: {whose(others.first, options.launch)}")
     if waiting.count:
@@ -83,8 +84,17 @@ def whose(job: job_pb2.Job, launch: int | None) -> str:
     return f"{_label(job)} is not bound to launch {launch}, which takes bound jobs only (prescheduled_only)"
 
 
+def undone(job: job_pb2.Job, limits: Limits) -> str:
+    """Why a launcher leaves jobs that it might take, of which this is the largest; to follow their number."""
+    if reason := why(job, limits):
+        return f"that this launcher cannot run: {reason}"
+    if limits.stopped_by:
+        return f"since this launcher was stopped: {limits.stopped_by}"
+    return f"that came at the last moment: {_label(job)} became runnable just now"
+
+
 def why(job: job_pb2.Job, limits: Limits) -> str:
-    """Why a launcher cannot run a job, with the values."""
+    """Why a launcher cannot run a job, with the values; empty: it could."""
     label = _label(job)
     nodes = job.num_nodes if job.HasField("num_nodes") else 1
     ranks = job.ranks_per_node if job.HasField("ranks_per_node") else 1
@@ -97,7 +107,7 @@ def why(job: job_pb2.Job, limits: Limits) -> str:
         return f"{label} {missing}"
     if limits.minutes is not None and minutes > limits.minutes:
         return f"{label} may take {minutes} minutes, and {limits.minutes} are left"
-    return f"{label} became runnable just now"
+    return ""
 
 
 def lacking(job: job_pb2.Job, sizes: Sequence[tuple[int, int]]) -> str:

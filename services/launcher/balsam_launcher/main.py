@@ -42,12 +42,12 @@ def run(site: Site, options: LauncherOptions) -> int:
     open_log(site, traces.log_name(site))
     if not site.is_own:
         _report_for_the_dead(site)
-    with of_launch.recorded(site, options.launch):
-        _run(site, options)
+    with of_launch.recorded(site, options.launch) as end:
+        _run(site, options, end)
     return 0
 
 
-def _run(site: Site, options: LauncherOptions) -> None:
+def _run(site: Site, options: LauncherOptions, end: of_launch.End) -> None:
     nodes = _nodes(site, options)
     command = mpi.of_settings(site.settings, os.environ)
     left = _time_left(options)
@@ -58,7 +58,7 @@ def _run(site: Site, options: LauncherOptions) -> None:
         options = _limited(options, time_left.usable(left, margin))
     starts = starting.starter(nodes, command, os.environ, site.settings.launcher_address, options.job_mode)
     collect_rarely()
-    asyncio.run(_serve(site, options, nodes, command, starts))
+    asyncio.run(_serve(site, options, nodes, command, starts, end))
 
 
 def _report_for_the_dead(site: Site) -> None:
@@ -112,6 +112,7 @@ async def _serve(
     nodes: list[Node],
     command: mpi.Mpi | mpi.NoMpi,
     starts: starting.Starter | None,
+    end: of_launch.End,
 ) -> None:
     name = f"launcher-{os.getpid()}"
     launcher = Launcher(site, options, nodes, command, starts, address=site.address(name))
@@ -128,6 +129,7 @@ async def _serve(
         async with _progress(launcher):
             await launcher.done.wait()
     finally:
+        end.stopped_by = launcher.stopping
         await launcher.close()
         await service.stop()
     log.info("%d runs ended, %d with errors", launcher.ended, launcher.errors)
@@ -140,6 +142,7 @@ async def _serve(
         launcher.minutes_left,
         options.job_mode == "serial",
         [(node.cores, len(node.gpus)) for node in nodes],
+        launcher.stopping,
     )
     for line in await asyncio.to_thread(leftover.find, site, options, limits):
         log.warning("%s", line)

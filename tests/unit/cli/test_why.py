@@ -312,6 +312,16 @@ def test_a_launch_is_to_come(state: str, condition: str) -> None:
     check(found, condition, "", "launch 7 (slurm job 12)", "Resources", "takes workflow 'v' only", "ls launches")
 
 
+def test_a_launch_that_waits_in_vain_is_to_be_cancelled() -> None:
+    stuck = launch(message="PartitionTimeLimit: it does not start by itself", in_vain=True)
+    said = ("launch 7 (slurm job 12) is QUEUED: PartitionTimeLimit: it does not start", "submit one that may have")
+    check(runnable(launches=(stuck,)), "launch-in-vain", "balsam cancel 7", *said)
+    check(runnable(launches=(stuck, launch(message="Priority"))), "launch-queued", "", "Priority")
+    check(runnable(launches=(stuck,), policy=Policy(at_work=True)), "service-waits")
+    bound = runnable({"queued_launch": 7}, bound_to=stuck)
+    check(bound, "launch-in-vain", f"{ME} queued_launch --value ''", "it is bound to launch 7", "PartitionTimeLimit")
+
+
 def test_a_launch_that_is_too_small_does_not_count() -> None:
     found = runnable({"wall_time_minutes": 60}, launches=(launch(minutes=10),))
     check(found, "time-left", "balsam launcher", "launch 7 has 10 of the 60 minutes")

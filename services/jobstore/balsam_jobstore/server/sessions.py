@@ -38,6 +38,7 @@ pb = session_service_pb2
 MAX_RULES = 500
 _MOST_NODE_KINDS = 16
 _MOST_OF_A_KIND = 1_000_000
+_MOST_LAUNCHES = 1_000
 _MOST_PASSAGES = 100
 _WORKDIR = leases.DETAIL_COLUMNS.index("workdir")
 _FLAGS = frozenset({"post_error_handler", "post_timeout_handler"})
@@ -130,13 +131,16 @@ class SessionService(SessionServiceServicer):
         """The open sessions, what they could take on, and which of them holds a job."""
         asked = [check_id(request.job_id, "job_id")] if request.job_id else []
 
+        answer = pb.ListSessionsResponse()
+
         def look(tx: Tx) -> tuple[dict[int, int], dict[int, pb.WorkRequest.Credit], int | None]:
             text = "SELECT session, count(*) FROM job WHERE session IS NOT NULL GROUP BY session"
             credits = {key: _credit_message(stream) for key, stream in self._store.streams.items()}
+            for launch, kinds in self._store.launch_nodes.items():
+                answer.launch_nodes[launch].node_kinds.extend(_kind_message(kind) for kind in kinds)
             return dict(tx.sql.run(text)), credits, leases.holder(tx, asked)
 
         counts, credits, holder = await self._store.writer.do(look)
-        answer = pb.ListSessionsResponse()
         for session in await self._store.all_sessions():
             answer.sessions.append(_session_message(session, counts.get(session.key, 0), self._store.users))
             if session.key in credits:
@@ -239,6 +243,7 @@ class _Line:
                 failpoints.hit("jobstore.after-reports", as_database_error)
             if credit is not None:
                 self.stream.set_credit(credit, request.credit.grants_seen)
+                self._note_nodes(credit.node_kinds)
                 self.stream.dry = self.stream.dry and self._same_fit(credit)
                 self._last_fit = _fit(credit)
             if request.ask_drained:
@@ -257,6 +262,16 @@ class _Line:
         submitted = self._store.writer.submit(command)
         submitted.add_done_callback(done)
         return submitted
+
+    def _note_nodes(self, kinds: Sequence[NodeKind]) -> None:
+        """What a launch has may be asked for when it is over: of one that could run nothing this is the reason."""
+        launch, known = self._session.launch, self._store.launch_nodes
+        if launch is None or not kinds:
+            return
+        known.pop(launch, None)
+        known[launch] = kinds
+        if len(known) > _MOST_LAUNCHES:
+            del known[next(iter(known))]
 
     _last_fit: tuple[Any, ...] = ()
 
@@ -424,12 +439,14 @@ def _credit_message(stream: Stream) -> pb.WorkRequest.Credit:
         serial_only=credit.serial_only,
         grants_seen=stream.sent,
         ranks_per_node=credit.ranks_per_node,
-        node_kinds=[
-            pb.WorkRequest.NodeKind(count=kind.count, cores=kind.cores, gpus=kind.gpus) for kind in credit.node_kinds
-        ],
+        node_kinds=[_kind_message(kind) for kind in credit.node_kinds],
         closing=credit.closing,
         closed_nodes=credit.closed_nodes,
     )
+
+
+def _kind_message(kind: NodeKind) -> pb.WorkRequest.NodeKind:
+    return pb.WorkRequest.NodeKind(count=kind.count, cores=kind.cores, gpus=kind.gpus)
 
 
 def _rule(index: int, message: pb.Rule) -> Rule:

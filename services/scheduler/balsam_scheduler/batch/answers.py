@@ -59,6 +59,24 @@ Answer = Known | Gone | CannotTell
 Answers = Mapping[Ticket, Answer]
 
 
+@dataclass(frozen=True)
+class InVain:
+    """A reason for waiting that does not go away by itself.
+
+    Attributes:
+        too_much: what the job asks too much of: ``nodes``, ``minutes`` or ``node-minutes``; less of it might start.
+            Empty: whatever is submitted in the same way waits like it.
+    """
+
+    too_much: str = ""
+
+    @property
+    def text(self) -> str:
+        """For people, to follow the batch system's own word."""
+        too_much = f"it asks for more {self.too_much} than it may have there"
+        return f"{too_much if self.too_much else 'somebody must change that'}; it does not start by itself"
+
+
 class Refused(BalsamError):
     """The batch system did not accept a submission; says why."""
 
@@ -118,6 +136,13 @@ class System(Protocol):
 
     def look(self, tickets: Sequence[Ticket], run: Run) -> dict[Ticket, Answer]:
         """Asks about jobs, all at once where it can; an answer for each."""
+
+    def in_vain(self, reason: str) -> InVain | None:
+        """What a reason for waiting means that does not go away by itself; None: it may, or is not known.
+
+        Args:
+            reason: the `detail` of a job that is queued; more may follow it, after a colon.
+        """
 
     def ask_to_stop(self, job_id: str, run: Run) -> bool:
         """Asks the launcher of a job that runs to stop by itself; False: the batch system has no way to do so."""

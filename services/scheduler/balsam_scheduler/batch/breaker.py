@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from balsam_scheduler.batch.nodes import Report
 from balsam_scheduler.batch.policy import Policy
 from balsam_scheduler.batch.scene import Launch, Memory, Scene
 from balsam_scheduler.batch.work import counted
@@ -35,7 +36,8 @@ class Breaker:
 
 
 def remember(scene: Scene) -> Memory:
-    """Takes note of launches that failed: refused by the batch system, or over without having run anything.
+    """Takes note of launches that failed: refused by the batch system, or over without having run anything; and of
+    what launchers have found.
 
     Which launch a run was of is not recorded. So one counts as fruitful whose launcher came up, if any run has begun
     meanwhile. A launcher that ends by itself leaves no message, unless it says why it could not go on.
@@ -51,7 +53,14 @@ def remember(scene: Scene) -> Memory:
             fruitful.add(launch_id)
         elif launch.state == "ENDED":
             failed[launch_id] = scene.now
-    return replace(scene.memory, failed=failed, fruitful=tuple(sorted(fruitful)))
+    return replace(scene.memory, failed=failed, fruitful=tuple(sorted(fruitful)), reports=_reports(scene))
+
+
+def _reports(scene: Scene) -> dict[int, Report]:
+    """What the launchers of launches have found. Of one that ends at once nobody hears again."""
+    told = {one.launch_id: Report(one.queue, one.sched_flags, one.kinds) for one in scene.launches if one.kinds}
+    known = {launch.launch_id for launch in scene.launches}
+    return {number: report for number, report in {**scene.memory.reports, **told}.items() if number in known}
 
 
 def _came_up(launch: Launch) -> bool:

@@ -17,6 +17,10 @@ from balsam.errors import BalsamError
 LIMIT_SECONDS = 30.0
 """How long a command of a batch system may take; they wait for ever for a controller that is away."""
 
+_MOST_LINES = 8
+_MOST_CHARACTERS = 2000
+"""Of what a command complains about so much is told."""
+
 
 class CannotRun(BalsamError):
     """A command could not be run, or was cut off: nothing is known by it."""
@@ -53,9 +57,12 @@ class Output:
 
     @property
     def complaint(self) -> str:
-        """What went wrong, in one line: the last that it said."""
-        lines = [line.strip() for line in (self.err.strip() or self.out.strip()).splitlines() if line.strip()]
-        return lines[-1] if lines else f"it said nothing and ended with {self.code}"
+        """What went wrong, in one line: all that it said, of much the first and the last."""
+        said = (line.strip() for line in (self.err.strip() or self.out.strip()).splitlines())
+        lines = list(dict.fromkeys(line for line in said if line))
+        if len(lines) > _MOST_LINES:
+            lines = [lines[0], "...", *lines[2 - _MOST_LINES :]]
+        return " | ".join(lines)[:_MOST_CHARACTERS] or f"it said nothing and ended with {self.code}"
 
 
 Run = Callable[[Call], Output]

@@ -29,6 +29,8 @@ def cancel(
     sleep: Callable[[float], None] = time.sleep,
     *,
     force: bool = False,
+    message: str = "cancelled with `balsam cancel`",
+    ask_launcher: bool = True,
 ) -> LaunchRecord:
     """Cancels a launch in the batch system, and records that; gives it as it is then.
 
@@ -39,6 +41,8 @@ def cancel(
         run: runs the commands of the batch system.
         sleep: waits.
         force: records it also where the batch system did not do so.
+        message: why, for the launch.
+        ask_launcher: False: its launcher is gone.
 
     Raises:
         NotFound: there is no such launch.
@@ -48,10 +52,10 @@ def cancel(
     launch = records.get(client, launch_id)
     if launch.is_over:
         raise NotAllowed(f"launch {launch_id} is over: it is {launch.state}")
-    message = "cancelled with `balsam cancel`"
+    grace = site.settings.kill_grace_seconds + _STOP_SECONDS if ask_launcher else None
     try:
         if launch.batch_system:
-            _end(site, launch, named(launch.batch_system), run, sleep)
+            _end(launch, named(launch.batch_system), run, sleep, grace)
     except BalsamError as error:
         why = str(error)
         if not force:
@@ -63,14 +67,37 @@ def cancel(
     return records.change(client, launch, lambda now: values)
 
 
-def _end(site: Site, launch: LaunchRecord, system: System, run: calls.Run, sleep: Callable[[float], None]) -> None:
+def cancel_lost(site: Site, client: Client, launch_id: int, since: str, run: calls.Run = calls.run) -> bool:
+    """Cancels a launch whose launcher is gone; False: that is back.
+
+    Args:
+        site: the site.
+        client: the same, as a client.
+        launch_id: the launch.
+        since: when the launcher was at work last, for people.
+        run: runs the commands of the batch system.
+
+    Raises:
+        BalsamError: as `cancel`.
+    """
+    if launch_id in records.at_work(client):
+        return False
+    message = f"cancelled by `balsam service`: its launcher is gone since {since}, and it still had nodes"
+    cancel(site, client, launch_id, run, message=message, ask_launcher=False)
+    return True
+
+
+def _end(
+    launch: LaunchRecord, system: System, run: calls.Run, sleep: Callable[[float], None], grace: float | None
+) -> None:
+    """Ends the job of a launch; if there is a grace [s], its launcher is asked to stop, and has so long for it."""
     answer = _ask(launch, system, run)
     if isinstance(answer, CannotTell):
         raise BalsamError(answer.reason)
     if not isinstance(answer, Known):
         return  # it was never accepted, or has ended just now
-    if answer.state == records.RUNNING and system.ask_to_stop(answer.job_id, run):
-        deadline = time.monotonic() + site.settings.kill_grace_seconds + _STOP_SECONDS
+    if grace is not None and answer.state == records.RUNNING and system.ask_to_stop(answer.job_id, run):
+        deadline = time.monotonic() + grace
         while _may_run(_ask(launch, system, run)) and time.monotonic() < deadline:
             sleep(_POLL_SECONDS)
     left = [answer.job_id] if _may_run(_ask(launch, system, run)) else []

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from balsam_scheduler.batch.nodes import Nodes
 from balsam_scheduler.batch.packing import Packing
+from balsam_scheduler.batch.policy import Queue
 from balsam_scheduler.batch.scene import Launch, Scene
 from balsam_scheduler.batch.waiting import Waiting
 from balsam_scheduler.batch.work import Work
@@ -29,15 +32,22 @@ def cover_by_idle_launchers(scene: Scene, waiting: Waiting, idle_minutes: float)
     return idle_since
 
 
-def cover_by_launches(scene: Scene, waiting: Waiting) -> None:
-    """Fills the open launches, those that run first, with what they may take."""
-    rooms = [(launch, _room(scene, launch)) for launch in scene.launches if launch.open and launch.from_balsam]
+def cover_by_launches(scene: Scene, waiting: Waiting, nodes: Nodes, queues: Sequence[Queue]) -> None:
+    """Fills the open launches, those that run first, with what they may take and, as far as is known, can run."""
+    of_queue = {queue.name: queue for queue in queues}
+
+    def takes(launch: Launch, work: Work) -> bool:
+        queue = of_queue.get(launch.queue, Queue(launch.queue))
+        lacks = "" if launch.kinds else nodes.lacks(replace(queue, sched_flags=launch.sched_flags), work.shape)
+        return launch.takes(work) and not lacks
+
+    rooms = [(launch, _room(scene, launch)) for launch in scene.launches if launch.covers]
     rooms.sort(key=lambda pair: (pair[0].state != "RUNNING", pair[0].launch_id))
     _place_what_runs(scene, [(launch, room) for launch, room in rooms if launch.state == "RUNNING"])
     # Those that are bound come first, and children last: they cannot start yet.
     for work in sorted(waiting.left, key=lambda work: (work.waits, work.launch is None)):
         for launch, room in rooms:
-            placed = room.put(work.shape, waiting.left[work]) if launch.takes(work) else 0
+            placed = room.put(work.shape, waiting.left[work]) if takes(launch, work) else 0
             if placed:
                 waiting.settle(work, f"launch {launch.launch_id} ({launch.state}) has room", placed, covered=True)
 

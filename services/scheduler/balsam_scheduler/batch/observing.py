@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,10 @@ from balsam.states import State
 from balsam.v1 import event_service_pb2, job_pb2, session_pb2, session_service_pb2
 from balsam.v1.event_service_pb2_grpc import EventServiceStub
 from balsam.v1.session_service_pb2_grpc import SessionServiceStub
+from balsam_scheduler.batch.nodes import NodeKind
 from balsam_scheduler.batch.policy import Policy
 from balsam_scheduler.batch.scene import Launch, Launcher, Memory, Scene
+from balsam_scheduler.batch.systems import in_vain
 from balsam_scheduler.batch.work import GROUP_FIELDS, RUNNABLE_SOON, work_of
 
 if TYPE_CHECKING:
@@ -42,10 +44,10 @@ def observe(client: Client, policy: Policy, memory: Memory, now: float) -> Scene
     Raises:
         BalsamError: the job store is away, or refuses.
     """
-    sessions = client.call(SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest()).sessions
-    at_work = [session for session in sessions if session.kind == session_pb2.Session.LAUNCHER]
-    launches = _launches(client, at_work, policy, now)
-    launchers = tuple(_launcher(session) for session in at_work if not session.HasField("launch"))
+    answer = client.call(SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest())
+    at_work = [session for session in answer.sessions if session.kind == session_pb2.Session.LAUNCHER]
+    launches = _launches(client, at_work, policy, now, answer.launch_nodes)
+    launchers = tuple(_launcher(session, answer.credits) for session in at_work if not session.HasField("launch"))
     # After the launches: of one that has ended all is seen that it ran.
     memory, has_run = _news(client, memory)
     filters = (
@@ -59,15 +61,18 @@ def observe(client: Client, policy: Policy, memory: Memory, now: float) -> Scene
     )
     running = [group for group in groups if group[0][0] == State.RUNNING.name]
     waiting = [group for group in groups if group[0][0] != State.RUNNING.name]
+    settings = client.site.settings
     return Scene(
         now=now,
-        spare_minutes=spare_minutes(client.site.settings.stop_margin_seconds),
+        spare_minutes=spare_minutes(settings.stop_margin_seconds),
         work=work_of(waiting, workflows=workflows),
         running=work_of(running, workflows=workflows),
         launches=launches,
         launchers=launchers,
         has_run=has_run,
         memory=memory,
+        cores_per_node=settings.cores_per_node,
+        gpus_per_node=settings.gpus_per_node,
     )
 
 
@@ -77,7 +82,11 @@ def spare_minutes(stop_margin_seconds: float) -> int:
 
 
 def _launches(
-    client: Client, sessions: Sequence[session_pb2.Session], policy: Policy, now: float
+    client: Client,
+    sessions: Sequence[session_pb2.Session],
+    policy: Policy,
+    now: float,
+    nodes: Mapping[int, session_service_pb2.LaunchNodes],
 ) -> tuple[Launch, ...]:
     since = datetime.datetime.fromtimestamp(now, datetime.UTC) - datetime.timedelta(days=_KEPT_DAYS)
     is_open = Test("state", (), "IN", tuple(state for state in LAUNCH_STATES if state not in LAUNCH_OVER))
@@ -89,37 +98,53 @@ def _launches(
         held[session.launch] += session.leases
     found = (values for page in client.launches.pages(where) for values in page)
     # One that is in no batch system is a record that somebody made: nobody knows whether it ever runs.
-    return tuple(launch_of(values, started, held) for values in found if values.get("batch_system"))
+    kinds = {launch_id: _kinds(one.node_kinds) for launch_id, one in nodes.items()}
+    return tuple(launch_of(values, started, held, kinds) for values in found if values.get("batch_system"))
 
 
-def launch_of(values: dict[str, Any], started: Mapping[int, float], held: Mapping[int, int] | None = None) -> Launch:
+def _kinds(messages: Iterable[session_service_pb2.WorkRequest.NodeKind]) -> tuple[NodeKind, ...]:
+    return tuple(NodeKind(kind.count, kind.cores, kind.gpus) for kind in messages)
+
+
+def launch_of(
+    values: dict[str, Any],
+    started: Mapping[int, float],
+    held: Mapping[int, int] | None = None,
+    kinds: Mapping[int, tuple[NodeKind, ...]] | None = None,
+) -> Launch:
     """A launch from the values of its fields; those that are absent have their defaults.
 
     Args:
         values: as the client gives them.
         started: launch -> when its launcher came up [s since 1970].
         held: launch -> jobs that its launchers have; None: nobody knows.
+        kinds: launch -> what its launcher found.
     """
     launch_id = int(values["launch_id"])
+    state, message = values.get("state", LAUNCH_STATES[0]), values.get("message", "")
     return Launch(
         launch_id=launch_id,
         queue=values.get("queue", ""),
         nodes=values.get("nodes", 1),
         wall_minutes=values.get("wall_minutes", 60),
-        state=values.get("state", LAUNCH_STATES[0]),
+        state=state,
         create_time=values["create_time"].timestamp(),
         job_mode=values.get("job_mode", "auto"),
         wf_filter=values.get("wf_filter", ""),
         prescheduled_only=values.get("prescheduled_only", False),
         from_balsam=values.get("from_balsam", True),
-        message=values.get("message", ""),
+        message=message,
         accepted=bool(values.get("scheduler_id")) or values.get("state") not in ("SUBMIT_FAILED", "CANCELLED"),
         start_time=started.get(launch_id),
         holds=None if held is None else held.get(launch_id, 0),
+        sched_flags=values.get("sched_flags", ""),
+        kinds=(kinds or {}).get(launch_id, ()),
+        in_vain=in_vain(values.get("batch_system", ""), message) if state == "QUEUED" else None,
     )
 
 
-def _launcher(session: session_pb2.Session) -> Launcher:
+def _launcher(session: session_pb2.Session, credits: Mapping[str, session_service_pb2.WorkRequest.Credit]) -> Launcher:
+    credit = credits.get(session.session_id)
     return Launcher(
         session_id=session.session_id,
         label=f"{session.host}:{session.pid}",
@@ -127,6 +152,7 @@ def _launcher(session: session_pb2.Session) -> Launcher:
         job_mode=session.job_mode,
         wf_filter=session.workflow_filter,
         holds=session.leases,
+        kinds=_kinds(credit.node_kinds) if credit is not None else (),
     )
 
 

@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from balsam.patterns import matches
+from balsam_scheduler.batch import lost, stuck
 from balsam_scheduler.batch.breaker import Breaker, breakers, remember
 from balsam_scheduler.batch.covering import cover_by_idle_launchers, cover_by_launches
+from balsam_scheduler.batch.nodes import Nodes
 from balsam_scheduler.batch.policy import Policy, Queue
 from balsam_scheduler.batch.reasons import WAITS, bound_to, clock, why_never
-from balsam_scheduler.batch.scene import Memory, Scene
+from balsam_scheduler.batch.scene import Launch, Memory, Scene
 from balsam_scheduler.batch.sizing import Room, Size, Wanted, size
 from balsam_scheduler.batch.usage import Usage
 from balsam_scheduler.batch.waiting import Verdict, Waiting
@@ -50,6 +52,8 @@ class Plan:
 
     Attributes:
         open: how many launches are open already.
+        notes: what people should know of launches, whether jobs wait for them or not.
+        lost: launches to be cancelled: their launcher is gone, and they still have nodes.
     """
 
     launches: tuple[Planned, ...]
@@ -57,6 +61,8 @@ class Plan:
     breakers: Mapping[str, Breaker]
     memory: Memory
     open: int
+    notes: tuple[str, ...] = ()
+    lost: tuple[Launch, ...] = ()
 
 
 def plan(policy: Policy, scene: Scene) -> Plan:
@@ -66,17 +72,20 @@ def plan(policy: Policy, scene: Scene) -> Plan:
 
 @dataclass(frozen=True)
 class _Block:
-    """Why a queue has no launch for a job now; `everywhere`: what is short is short for all queues."""
+    """Why a queue has no launch for a job now; `everywhere`: what is short is short for all queues; `in_vain`: it does
+    not pass by itself, so nobody is to wait for it."""
 
     why: str
     everywhere: bool = False
+    in_vain: bool = False
 
 
 class _Planner:
     def __init__(self, policy: Policy, scene: Scene) -> None:
         self._policy = policy
-        self._scene = scene
-        self._memory = remember(scene)
+        self._memory = replace(remember(scene), last_seen=lost.last_seen(scene))
+        self._scene = scene = replace(scene, launches=lost.marked(policy, scene, self._memory.last_seen))
+        self._nodes = Nodes(scene.cores_per_node, scene.gpus_per_node, tuple(self._memory.reports.values()))
         self._breakers = breakers(policy, scene.launches, self._memory.failed)
         self._usage = Usage(policy, scene.launches, scene.now)
         self._waiting = Waiting(scene.work)
@@ -87,7 +96,7 @@ class _Planner:
     def plan(self) -> Plan:
         waiting = self._waiting
         idle_since = cover_by_idle_launchers(self._scene, waiting, self._policy.idle_minutes)
-        cover_by_launches(self._scene, waiting)
+        cover_by_launches(self._scene, waiting, self._nodes, self._policy.queues)
         for work in waiting.kinds(lambda work: work.launch is not None):
             waiting.settle(work, f"bound to {bound_to(work, self._scene)}")
         small_since = self._submit()
@@ -95,7 +104,11 @@ class _Planner:
             waiting.settle(work, WAITS)
         memory = replace(self._memory, idle_since=idle_since, small_since=small_since)
         is_open = sum(launch.open for launch in self._scene.launches)
-        return Plan(tuple(self._launches), tuple(waiting.verdicts), self._breakers, memory, is_open)
+        gone = [launch for launch in self._scene.launches if launch.lost is not None]
+        in_vain = [launch for launch in self._scene.launches if launch.open and launch.in_vain]
+        notes = (*(lost.text(launch) for launch in gone), *(stuck.text(launch) for launch in in_vain))
+        launches, verdicts = tuple(self._launches), tuple(waiting.verdicts)
+        return Plan(launches, verdicts, self._breakers, memory, is_open, notes, tuple(gone))
 
     # What is to come
 
@@ -146,7 +159,7 @@ class _Planner:
         best: tuple[Queue, Size] | None = None
         blocked: dict[str, _Block] = {}
         for queue in self._policy.queues:
-            if queue.wf_filter and not matches(first.workflow, queue.wf_filter):
+            if not self._may_run(queue, first):
                 continue
             if self._best_size(queue, self._usage.whole(queue), [(first.shape, 1)]) is None:
                 continue  # it could never
@@ -163,23 +176,27 @@ class _Planner:
         """The launch that a queue may have now, or why it may have none for this."""
         if why := self._why_not_now(queue):
             return _Block(why)
-        room = self._usage.left(queue)
-        found = self._best_size(queue, room, self._shapes(queue, first))
+        room, in_vain = self._usage.left(queue), stuck.in_queue(self._scene.launches, queue)
+        smaller = stuck.smaller(room, in_vain)
+        found = self._best_size(queue, smaller, self._shapes(queue, first)) if smaller is not None else None
         if found is not None:
             return found
+        if in_vain and self._best_size(queue, room, [(first.shape, 1)]) is not None:
+            return _Block("; ".join(stuck.text(launch) for launch in in_vain), in_vain=True)
         if self._best_size(queue, replace(room, node_minutes=None), [(first.shape, 1)]) is None:
             return _Block(self._usage.why_nodes(queue))
         return _Block(self._usage.why_hours(), everywhere=True)
 
     def _refuse(self, first: Work, blocked: Mapping[str, _Block]) -> None:
         if not blocked:
-            why = why_never(self._policy, first.shape, first.workflow, self._scene.spare_minutes)
+            why = why_never(self._policy, first.shape, first.workflow, self._scene.spare_minutes, self._nodes)
             self._waiting.settle(first, why or self._usage.why_total(), never=True)
             return
         self._waiting.settle(first, "; ".join(dict.fromkeys(block.why for block in blocked.values())))
         # What is smaller must not take again and again what becomes free, or this would never start.
         everywhere = any(block.everywhere for block in blocked.values())
-        for name in [queue.name for queue in self._policy.queues] if everywhere else blocked:
+        waited_for = [name for name, block in blocked.items() if not block.in_vain]
+        for name in [queue.name for queue in self._policy.queues] if everywhere else waited_for:
             self._held.setdefault(name, f"jobs of {first.shape.text} come first")
 
     def _why_not_now(self, queue: Queue) -> str:
@@ -199,9 +216,15 @@ class _Planner:
         # Of bands that do the same work, the one that costs least; of these the first.
         return min(found, key=lambda one: (-one.node_minutes, one.nodes * one.minutes), default=None)
 
+    def _may_run(self, queue: Queue, work: Work) -> bool:
+        """Whether launches of a queue may take these jobs, and have nodes for them, as far as is known."""
+        if queue.wf_filter and not matches(work.workflow, queue.wf_filter):
+            return False
+        return not self._nodes.lacks(queue, work.shape)
+
     def _wanted(self, queue: Queue, first: Work) -> list[Work]:
         """What a launch of a queue could run: this first, and children last."""
-        works = self._waiting.kinds(lambda work: not queue.wf_filter or matches(work.workflow, queue.wf_filter))
+        works = self._waiting.kinds(lambda work: self._may_run(queue, work))
         return sorted(works, key=lambda work: (work is not first, work.waits))[:_MOST_KINDS]
 
     def _shapes(self, queue: Queue, first: Work) -> list[tuple[Shape, int]]:

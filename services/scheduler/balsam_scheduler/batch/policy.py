@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from balsam.commands import split
 from balsam.errors import SiteError, ValidationError
-from balsam.fields import JOB_MODES
-from balsam.settings import checked, setting
+from balsam.fields import JOB_MODES, LAUNCH_FIELDS, MAX_INT
+from balsam.settings import checked, read_toml, setting
 from balsam_scheduler.batch.naming import check_place
 
 POLICY_FILE = "policy.toml"
+_TEN_YEARS = 10 * 366 * 24 * 60
+"""In minutes: what is added to a time of day."""
+_DAY_SECONDS = 24 * 3600
+_MOST_HOURS = 10**12
 
 
 @dataclass(frozen=True)
 class Band:
     """Launches of so many nodes may last so long."""
 
-    min_nodes: int = setting(1, "Nodes of a launch, at least.", least=1)
-    max_nodes: int = setting(1, "Nodes of a launch, at most.", least=1)
+    min_nodes: int = setting(1, "Nodes of a launch, at least.", least=1, most=MAX_INT)
+    max_nodes: int = setting(1, "Nodes of a launch, at most.", least=1, most=MAX_INT)
     min_minutes: int = setting(
-        30, "Wall time of a launch, at least [min]; more of it means fewer nodes for the same work.", least=1
+        30,
+        "Wall time of a launch, at least [min]; more of it means fewer nodes for the same work.",
+        least=1,
+        most=MAX_INT,
     )
-    max_minutes: int = setting(60, "Wall time of a launch, at most [min].", least=1)
+    max_minutes: int = setting(60, "Wall time of a launch, at most [min].", least=1, most=MAX_INT)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,10 @@ class Queue:
     wf_filter: str = setting("", "They take this workflow only: exact, or a glob; empty: all.")
     max_launches: int = setting(1, "Launches of this queue that may be open (queued or running) at once.", least=0)
     max_nodes: int = setting(0, "Nodes of its open launches together, at most; 0: no limit.", least=0)
+    cores_per_node: int = setting(0, "Cores of each of its nodes; 0: as launchers there find them.", least=0)
+    gpus_per_node: int = setting(
+        -1, "GPUs of each of its nodes; 0: they have none; -1: as launchers there find them.", least=-1
+    )
     bands: tuple[Band, ...] = ()
     """The sizes of its launches."""
 
@@ -57,19 +68,28 @@ class Policy:
 
     max_launches: int = setting(2, "Launches that may be open (queued or running) at once.", least=0)
     node_hours_per_day: float = setting(
-        0.0, "Node-hours that the launches of 24 hours may ask for; 0: no limit [node-hours].", least=0
+        0.0,
+        "Node-hours that the launches of 24 hours may ask for; 0: no limit [node-hours].",
+        least=0,
+        most=_MOST_HOURS,
     )
     node_hours_total: float = setting(
-        0.0, "Node-hours that all launches of this site may ask for; 0: no limit [node-hours].", least=0
+        0.0,
+        "Node-hours that all launches of this site may ask for; 0: no limit [node-hours].",
+        least=0,
+        most=_MOST_HOURS,
     )
     least_node_minutes: float = setting(
         0.0, "No launch is submitted for less work than this; 0: for any [node-minutes].", least=0
     )
-    least_work_wait_minutes: float = setting(30.0, "After so long a launch is submitted for less, too [min].", least=0)
+    least_work_wait_minutes: float = setting(
+        30.0, "After so long a launch is submitted for less, too [min].", least=0, most=_TEN_YEARS
+    )
     idle_minutes: float = setting(
         5.0,
         "Work that an idle launcher could take is left to it for so long [min]; 0: idle launchers do not count.",
         least=0,
+        most=_TEN_YEARS,
     )
     children_share: float = setting(
         0.5, "Share of the jobs that wait for parents for which a launch gets room, too (0 to 1).", least=0, most=1
@@ -78,10 +98,23 @@ class Policy:
         3, "After so many failed launches in a row a queue is left alone for a while.", least=1
     )
     breaker_minutes: float = setting(
-        10.0, "For so long, and twice as long after each further failure, at most a day [min].", least=0
+        10.0,
+        "For so long, and twice as long after each further failure, at most a day [min].",
+        least=0,
+        most=_TEN_YEARS,
     )
-    gather_seconds: float = setting(5.0, "What is added within so long counts together [s].", least=0)
-    interval_seconds: float = setting(60.0, "The batch system is asked so often how launches stand [s].", least=0.1)
+    lost_minutes: float = setting(
+        5.0,
+        "A launch whose launcher has been gone for so long, and that still has nodes, is cancelled [min].",
+        least=0,
+        most=_TEN_YEARS,
+    )
+    gather_seconds: float = setting(
+        5.0, "What is added within so long counts together [s].", least=0, most=_DAY_SECONDS
+    )
+    interval_seconds: float = setting(
+        60.0, "The batch system is asked so often how launches stand [s].", least=0.1, most=_DAY_SECONDS
+    )
     queues: tuple[Queue, ...] = ()
     """Where launches may go, in the order of preference."""
 
@@ -93,15 +126,7 @@ def load(site_path: Path) -> Policy | None:
         SiteError: the file cannot be read, or holds a key or value that is not valid.
     """
     path = site_path / POLICY_FILE
-    try:
-        values = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise SiteError(f"cannot read the policy {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SiteError(f"{path} is not valid TOML: {error}") from None
-    return check(values, str(path))
+    return check(read_toml(path, "policy"), str(path)) if os.path.exists(path) else None
 
 
 def check(values: dict[str, Any], where: str) -> Policy:
@@ -129,6 +154,7 @@ def _queue(values: dict[str, Any], number: int, where: str) -> Queue:
     try:
         check_place("name", queue.name)
         check_place("project", queue.project)
+        LAUNCH_FIELDS["wf_filter"].check(queue.wf_filter)
         split(queue.sched_flags)
     except ValidationError as error:
         raise SiteError(f"{place}: {error}") from None

@@ -97,6 +97,16 @@ def open_launches(client: Client) -> list[LaunchRecord]:
     return [of_values(values) for page in pages for values in page]
 
 
+def at_work(client: Client) -> set[int]:
+    """The launches whose launchers are at work, as far as the job store knows: their sessions have not ended."""
+    from balsam.v1.session_pb2 import Session
+    from balsam.v1.session_service_pb2 import ListSessionsRequest
+    from balsam.v1.session_service_pb2_grpc import SessionServiceStub
+
+    sessions = client.call(SessionServiceStub, "ListSessions", ListSessionsRequest()).sessions
+    return {one.launch for one in sessions if one.kind == Session.LAUNCHER and one.HasField("launch")}
+
+
 def change(
     client: Client, launch: LaunchRecord, decide: Callable[[LaunchRecord], Mapping[str, Any]], *, tries: int = _TRIES
 ) -> LaunchRecord:

@@ -14,6 +14,7 @@ from typing import Any
 
 from balsam.errors import SiteError
 from balsam.site import Site
+from balsam_scheduler.batch.nodes import NodeKind, Report
 from balsam_scheduler.batch.scene import Memory
 
 
@@ -39,7 +40,14 @@ def _memory(values: dict[str, Any]) -> Memory:
         idle_since={str(session): float(time) for session, time in values["idle_since"].items()},
         small_since=None if values["small_since"] is None else float(values["small_since"]),
         pending=None if values["pending"] is None else dict(values["pending"]),
+        reports={int(launch_id): _report(report) for launch_id, report in values.get("reports", {}).items()},
+        last_seen={int(launch_id): float(time) for launch_id, time in values.get("last_seen", {}).items()},
     )
+
+
+def _report(values: dict[str, Any]) -> Report:
+    kinds = tuple(NodeKind(*(int(number) for number in kind)) for kind in values["kinds"])
+    return Report(str(values["queue"]), str(values["sched_flags"]), kinds)
 
 
 def save(site: Site, memory: Memory) -> None:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 from balsam.errors import BalsamError, SiteError, Unavailable
 from balsam_scheduler.batch import policy as policies
 from balsam_scheduler.batch import remembering
+from balsam_scheduler.batch.cancelling import cancel_lost
 from balsam_scheduler.batch.observing import observe
 from balsam_scheduler.batch.planning import Plan, Planned, plan
 from balsam_scheduler.batch.policy import POLICY_FILE, Policy
+from balsam_scheduler.batch.reasons import clock
 from balsam_scheduler.batch.records import PENDING, UNKNOWN, LaunchRecord
 from balsam_scheduler.batch.scene import Memory
 from balsam_scheduler.batch.submitting import LaunchRequest, finish, refresh, submit
@@ -102,7 +104,7 @@ def do_round(
     seconds = time.monotonic() - began
     found = plan(policy, scene)
     remembering.save(client.site, found.memory)
-    failures = _submit_all(client, found, tell, stopping)
+    failures = [*_end_lost(client, found, tell), *_submit_all(client, found, tell, stopping)]
     return Round(found, "; ".join(dict.fromkeys(failures)), seconds)
 
 
@@ -130,6 +132,21 @@ def _refresh(client: Client, tell: Tell) -> None:
         raise
     except BalsamError as error:
         tell(f"the batch system does not say how launches stand: {error}")
+
+
+def _end_lost(client: Client, found: Plan, tell: Tell) -> list[str]:
+    """Cancels launches whose launcher is gone; gives what has failed."""
+    failures = []
+    for launch in found.lost:
+        since = clock(launch.lost or 0.0)
+        try:
+            if cancel_lost(client.site, client, launch.launch_id, since):
+                tell(f"launch {launch.launch_id} is cancelled: its launcher is gone since {since}, and it had nodes")
+        except Unavailable:
+            raise
+        except BalsamError as error:
+            failures.append(str(error))
+    return failures
 
 
 def _submit_all(client: Client, found: Plan, tell: Tell, stopping: Callable[[], bool]) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from balsam.fields import LAUNCH_OVER
 from balsam.patterns import matches
+from balsam_scheduler.batch.answers import InVain
+from balsam_scheduler.batch.nodes import NodeKind, Report, could_hold
 from balsam_scheduler.batch.work import Work
 
 
@@ -32,6 +34,18 @@ class Launch:
     """When its launcher came up, if that is at work."""
     holds: int | None = None
     """Jobs that its launchers have; None: nobody knows."""
+    sched_flags: str = ""
+    kinds: tuple[NodeKind, ...] = ()
+    """What its launcher found; none: nobody knows."""
+    in_vain: InVain | None = None
+    """It waits for what does not come by itself; `message` says what."""
+    lost: float | None = None
+    """Its launcher is gone since then [s since 1970]; None: it is not, or nobody can tell."""
+
+    @property
+    def covers(self) -> bool:
+        """It may be counted on for jobs."""
+        return self.open and self.from_balsam and self.in_vain is None and self.lost is None
 
     @property
     def open(self) -> bool:
@@ -49,7 +63,10 @@ class Launch:
         return int(self.wall_minutes - gone / 60)
 
     def takes(self, work: Work) -> bool:
-        """Whether its launcher may take these jobs, by what they are bound to and of which workflow they are."""
+        """Whether its launcher may take these jobs, by what they are bound to, their workflow, and what they need of
+        nodes that are known."""
+        if not could_hold(self.kinds, work.shape):
+            return False
         if work.launch != self.launch_id and (work.launch is not None or self.prescheduled_only):
             return False
         return not self.wf_filter or matches(work.workflow, self.wf_filter)
@@ -66,9 +83,13 @@ class Launcher:
     wf_filter: str = ""
     holds: int = 0
     """Jobs that it has."""
+    kinds: tuple[NodeKind, ...] = ()
+    """What its nodes have; none: nobody knows."""
 
     def takes(self, work: Work) -> bool:
         """Whether it may take these jobs."""
+        if not could_hold(self.kinds, work.shape):
+            return False
         if work.launch is not None or work.shape.nodes > self.nodes:
             return False
         if self.job_mode == "serial" and not work.shape.serial:
@@ -87,6 +108,8 @@ class Memory:
         idle_since: session of an idle launcher -> since when it has left work to others.
         small_since: since when there has been too little work for a launch.
         pending: a submission that was begun and may not have been finished: the values of a LaunchRequest.
+        reports: launch -> what its launcher found.
+        last_seen: launch that is open and whose launcher has been at work -> when it was last.
     """
 
     sequence: int = 0
@@ -95,6 +118,8 @@ class Memory:
     idle_since: Mapping[str, float] = field(default_factory=dict)
     small_since: float | None = None
     pending: Mapping[str, Any] | None = None
+    reports: Mapping[int, Report] = field(default_factory=dict)
+    last_seen: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,3 +138,6 @@ class Scene:
     has_run: bool | None = True
     """Whether a run has begun since the last round; None: this is the first, and nobody can tell."""
     memory: Memory = field(default_factory=Memory)
+    cores_per_node: int = 0
+    """By the settings; 0: they do not say."""
+    gpus_per_node: int = 0

@@ -24,10 +24,12 @@ class Room:
     Attributes:
         nodes: nodes.
         node_minutes: nodes times minutes.
+        minutes: wall time.
     """
 
     nodes: int | None = None
     node_minutes: int | None = None
+    minutes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ def size(band: Band, room: Room, wanted: Wanted, spare_minutes: int, job_mode: s
     shortest = max(band.min_minutes, first.minutes + spare_minutes)
     fewest = max(band.min_nodes, first.nodes)
     most = _least_of(band.max_nodes, room.nodes, None if room.node_minutes is None else room.node_minutes // shortest)
-    if shortest > band.max_minutes or fewest > most:
+    most_minutes = _least_of(band.max_minutes, room.minutes)
+    if shortest > most_minutes or fewest > most:
         return None
-    longest = _least_of(band.max_minutes, None if room.node_minutes is None else room.node_minutes // most)
+    longest = _least_of(most_minutes, None if room.node_minutes is None else room.node_minutes // most)
     possible = Packing(most, longest - spare_minutes, job_mode)
     if not possible.holds(first):
         return None

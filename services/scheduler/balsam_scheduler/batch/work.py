@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,6 +27,10 @@ GROUP_FIELDS = (
     "node_packing_count",
     "wall_time_minutes",
     "queued_launch",
+    "cpu_affinity",
+    "threads_per_rank",
+    "threads_per_core",
+    "gpus_per_rank",
 )
 """Fields of a job by which work is grouped; where workflows matter, ``workflow`` comes after them."""
 
@@ -39,6 +44,10 @@ class Shape(NamedTuple):
     per_node: int = 1
     """So many share a node; more than 1 for serial jobs only."""
     serial: bool = True
+    cores: int = 0
+    """Cores that it is bound to on each of its nodes; 0: it is not bound."""
+    gpus: int = 0
+    """GPUs of each of its nodes; a part of one counts as one."""
 
     def width(self, job_mode: str) -> Fraction:
         """Nodes that it takes in a launcher of a mode, where ``mpi`` gives each job whole nodes."""
@@ -48,7 +57,15 @@ class Shape(NamedTuple):
     def text(self) -> str:
         """For people."""
         share = f", {self.per_node} to a node" if self.per_node > 1 else ""
-        return f"{counted(self.nodes, 'node')} for {counted(self.minutes, 'minute')}{share}"
+        own = f", with {self.needs} of each" if self.needs else ""
+        return f"{counted(self.nodes, 'node')} for {counted(self.minutes, 'minute')}{share}{own}"
+
+    @property
+    def needs(self) -> str:
+        """What it needs of each node beside room, for people; empty: nothing."""
+        gpus = [counted(self.gpus, "GPU")] if self.gpus else []
+        cores = [f"{counted(self.cores, 'core')} to be bound to"] if self.cores else []
+        return " and ".join([*gpus, *cores])
 
 
 @dataclass(frozen=True)
@@ -68,15 +85,38 @@ class Work:
     def order(self) -> tuple[Any, ...]:
         """Sorts by the order in which a launcher takes jobs of one priority: the largest first."""
         shape = self.shape
-        return (-shape.nodes, -shape.minutes, shape.per_node, shape.serial, self.workflow, self.launch or 0, self.waits)
+        own = (shape.cores, shape.gpus)
+        where = (self.workflow, self.launch or 0, self.waits)
+        return (-shape.nodes, -shape.minutes, shape.per_node, shape.serial, own, where)
 
 
 def shape_of(job: Mapping[str, Any]) -> Shape:
     """The shape of a job, from the values of its fields; those that are absent have their defaults."""
     nodes, beside = int(job.get("num_nodes", 1)), int(job.get("coschedule_num_nodes", 0))
-    serial = nodes == 1 and int(job.get("ranks_per_node", 1)) == 1
+    ranks = int(job.get("ranks_per_node", 1))
+    serial = nodes == 1 and ranks == 1
     per_node = int(job.get("node_packing_count", 1)) if serial and not beside else 1
-    return Shape(nodes + beside, max(1, int(job.get("wall_time_minutes", 1))), per_node, serial)
+    minutes = max(1, int(job.get("wall_time_minutes", 1)))
+    gpus = _gpus_of_ranks(ranks, float(job.get("gpus_per_rank", 0.0)))
+    return Shape(nodes + beside, minutes, per_node, serial, _cores_of_ranks(ranks, job), gpus)
+
+
+# These two are as launchers reckon (`balsam_launcher.needs`), which this service must not import; a test compares them.
+
+
+def _cores_of_ranks(ranks: int, job: Mapping[str, Any]) -> int:
+    """Cores of a node that so many ranks are bound to."""
+    if job.get("cpu_affinity", "none") != "depth":
+        return 0
+    return ranks * -(-int(job.get("threads_per_rank", 1)) // int(job.get("threads_per_core", 1)))
+
+
+def _gpus_of_ranks(ranks: int, gpus_per_rank: float) -> int:
+    """GPUs of a node that so many ranks need; those share one that need a part of it."""
+    if gpus_per_rank <= 0:
+        return 0
+    sharing = 1 if gpus_per_rank >= 1 else math.floor(1 / gpus_per_rank + 1e-9)
+    return math.ceil(ranks / sharing) * math.ceil(gpus_per_rank)
 
 
 def work_of(groups: Iterable[tuple[tuple[Any, ...], int]], *, workflows: bool) -> tuple[Work, ...]:

@@ -7,7 +7,7 @@ import shutil
 
 from balsam.errors import NotFound
 from balsam_scheduler.batch import calls
-from balsam_scheduler.batch.answers import System
+from balsam_scheduler.batch.answers import InVain, System
 from balsam_scheduler.batch.systems import slurm
 from balsam_scheduler.batch.systems.cobalt import Cobalt
 from balsam_scheduler.batch.systems.flux import Flux
@@ -47,6 +47,17 @@ def choose(setting: str, path: str | None = None, run: calls.Run = calls.run) ->
         if is_there and (name != "slurm" or slurm.has_cluster(os.environ, run)):
             return SYSTEMS[name]
     return SYSTEMS["local"]
+
+
+def in_vain(name: str, reason: str) -> InVain | None:
+    """What the reason for which a launch waits means, where that does not go away by itself.
+
+    Args:
+        name: of the batch system; one that this version does not know says nothing.
+        reason: of the batch system; more may follow it, after a colon.
+    """
+    system = SYSTEMS.get(name)
+    return system.in_vain(reason) if system is not None else None
 
 
 def named(name: str) -> System:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Submission, Ticket
+from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, InVain, Submission, Ticket
 from balsam_scheduler.batch.calls import Call, Output
 from balsam_scheduler.batch.systems.commanded import Commanded, answer_for, one_of
 
@@ -14,6 +14,9 @@ _STATES = {
     **dict.fromkeys(("starting", "running", "exiting", "killing", "preempting", "preempted"), "RUNNING"),
 }
 """State -> state of a launch. Jobs that have ended are not listed."""
+
+_HELD = ("hold", "user_hold", "admin_hold", "dep_fail")
+"""States that last until somebody does something."""
 
 _JOB_ID = re.compile(r"^(\d+)$", re.MULTILINE)
 _HEADER = ("--header", "JobID:JobName:State")
@@ -57,6 +60,10 @@ class Cobalt(Commanded):
         if _has_failed(output):
             return CannotTell(output.complaint)
         return one_of(_answer(Ticket(name, row[0]), row) for row in _rows(output))
+
+    def in_vain(self, reason: str) -> InVain | None:
+        """Holds, and a dependency that failed."""
+        return InVain() if reason.partition(":")[0] in _HELD else None
 
     def cancel_call(self, job_id: str) -> Call:
         """Ends a job, queued or running."""

@@ -8,7 +8,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from balsam.errors import BalsamError
-from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, InDoubt, Known, Refused, Submission, Ticket
+from balsam_scheduler.batch.answers import (
+    Answer,
+    CannotTell,
+    Gone,
+    InDoubt,
+    InVain,
+    Known,
+    Refused,
+    Submission,
+    Ticket,
+)
 from balsam_scheduler.batch.calls import Call, CannotRun, NoAnswer, Output, Run, until_silent
 
 _DOUBTFUL = re.compile(r"time[d -]*out|reset by peer|zero bytes|end of file|no response|broken pipe", re.IGNORECASE)
@@ -74,6 +84,10 @@ class Commanded(ABC):
     @abstractmethod
     def is_over(self, output: Output) -> bool:
         """Whether a command that ends a job has failed because it is over."""
+
+    def in_vain(self, reason: str) -> InVain | None:
+        """What a reason for waiting means that does not go away by itself; None: it may, or is not known."""
+        return None
 
     # What is done with them
 

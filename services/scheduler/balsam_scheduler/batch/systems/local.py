@@ -15,7 +15,17 @@ from pathlib import Path
 
 from balsam.errors import BalsamError
 from balsam.processes import ProcessTable, process_table, read_process
-from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, InDoubt, Known, Refused, Submission, Ticket
+from balsam_scheduler.batch.answers import (
+    Answer,
+    CannotTell,
+    Gone,
+    InDoubt,
+    InVain,
+    Known,
+    Refused,
+    Submission,
+    Ticket,
+)
 from balsam_scheduler.batch.calls import Call, CannotRun, NoAnswer, Run
 
 ENV_NAME = "BALSAM_BATCH_NAME"
@@ -68,7 +78,12 @@ class Local:
         if host != socket.gethostname():
             return CannotTell(f"it is a process of {host}, and this is {socket.gethostname()}")
         lives = pid.isdigit() and _is_it(int(pid), ticket.name, _EXEC_SECONDS)
-        return Known(ticket.job_id, "RUNNING") if lives else _ENDED
+        # This host knows its processes: nobody need be asked twice.
+        return Known(ticket.job_id, "RUNNING" if lives else "ENDED", "" if lives else _ENDED.detail)
+
+    def in_vain(self, reason: str) -> InVain | None:
+        """Nothing waits here."""
+        return None
 
     def ask_to_stop(self, job_id: str, run: Run) -> bool:
         """SIGTERM, which the launcher obeys."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Submission, Ticket
+from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, InVain, Submission, Ticket
 from balsam_scheduler.batch.calls import Call, Output
 from balsam_scheduler.batch.systems.commanded import Commanded, answer_for, one_of
 
@@ -68,6 +68,10 @@ class Lsf(Commanded):
             for job_id, state, found in rows
         )
 
+    def in_vain(self, reason: str) -> InVain | None:
+        """A job that was suspended while it was pending waits until it is resumed."""
+        return InVain() if reason.partition(":")[0] == "PSUSP" else None
+
     def cancel_call(self, job_id: str) -> Call:
         """Ends a job, queued or running."""
         return Call(("bkill", job_id))
@@ -83,4 +87,4 @@ def _rows(output: Output) -> list[list[str]]:
 
 
 def _detail(state: str) -> str:
-    return state if state == "EXIT" else ""
+    return state if state in ("EXIT", "PSUSP") else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, Submission, Ticket
+from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, InVain, Known, Submission, Ticket
 from balsam_scheduler.batch.calls import Call, Output
 from balsam_scheduler.batch.systems.commanded import Commanded, answer_for
 
@@ -18,6 +18,9 @@ _STATES = {
     **dict.fromkeys("CFX", "ENDED"),
 }
 """job_state -> state of a launch. C is of Torque; F, M, U and X are of PBS Professional."""
+
+_HELD = "held"
+"""Of a job in state H: its comment may be of the time before."""
 
 _JOB_ID = re.compile(r"^(\d[^\s.]*(?:\.\S+)?)\s*$", re.MULTILINE)
 _ABSENT = re.compile(r"Unknown Job Id(?: Error)? (\S+)|qstat: (\S+) Job has finished")
@@ -71,6 +74,12 @@ class Pbs(Commanded):
         found = _JOB_ID.findall(output.out)
         return Known(found[0], "QUEUED", others=tuple(found[1:])) if found else Gone()
 
+    def in_vain(self, reason: str) -> InVain | None:
+        """``Can Never Run: ...`` in the comment of PBS Professional, and holds."""
+        if reason.startswith("Can Never Run"):
+            return InVain("nodes" if "total nodes" in reason else "")
+        return InVain() if reason.partition(":")[0] == _HELD else None
+
     def cancel_call(self, job_id: str) -> Call:
         """Ends a job, queued or running: SIGTERM to all of it, and SIGKILL after the server's kill_delay."""
         return Call(("qdel", job_id))
@@ -89,6 +98,8 @@ def _answer(ticket: Ticket, fields: dict[str, str]) -> Answer:
     state = _STATES.get(said)
     code = fields.get("Exit_status", fields.get("exit_status", ""))
     detail = fields.get("comment", "") if state == "QUEUED" else ""
+    if said == "H":
+        detail = _HELD
     if state == "ENDED" and code not in ("", "0"):
         detail = f"it ended with {code}"
     return answer_for(ticket, fields.get("Job_Name", ""), state, said, detail)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, Submission, Ticket
+from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, InVain, Known, Submission, Ticket
 from balsam_scheduler.batch.calls import Call, CannotRun, Output, Run
 from balsam_scheduler.batch.systems.commanded import LIVE, Commanded, answer_for
 
@@ -23,6 +23,18 @@ _STATES = {
 """Job state (JOB STATE CODES in squeue(1)) -> state of a launch."""
 
 _ENDED = ("ENDED", "CANCELLED")
+
+_IN_VAIN = (
+    (r"Partition(NodeLimit|Config)|(Assoc|QOS)Max(?!Wall|\w*Minutes)\w*PerJob(Limit)?", InVain("nodes")),
+    (r"PartitionTimeLimit|(Assoc|QOS)MaxWall\w*PerJob(Limit)?", InVain("minutes")),
+    (r"(Assoc|QOS)Max\w*MinutesPerJob(Limit)?", InVain("node-minutes")),
+    # What an account may use in all, and has used: what is merely in use (AssocGrpCpuLimit) becomes free.
+    (r"(Assoc|QOS)Grp(?!\w*RunMinutes)(\w*Minutes|Wall)(Limit)?", InVain()),
+    (r"BadConstraints|Invalid(Account|QOS)|(Account|QOS)NotAllowed|QOSMin\w+", InVain()),
+    (r"DependencyNeverSatisfied|ReservationDeleted|JobHeld(User|Admin)|launch failed requeued held", InVain()),
+)
+"""Reasons (JOB REASON CODES in squeue(1)) for which a job waits until somebody changes something. Not those that tell
+of nodes or a partition that are down: they come back."""
 
 _JOB_ID = re.compile(r"^(\d+(?:;\S+)?)$", re.MULTILINE)
 _UNKNOWN = "Invalid job id specified"
@@ -115,6 +127,11 @@ class Slurm(Commanded):
         values = dict(word.partition("=")[::2] for word in output.out.split())
         state, reason = values.get("JobState", ""), values.get("Reason", "")
         return answer_for(ticket, values.get("JobName", ""), _STATES.get(state), state, _detail(state, reason))
+
+    def in_vain(self, reason: str) -> InVain | None:
+        """Limits, constraints and rights that the job does not meet, and holds."""
+        word = reason.partition(":")[0]
+        return next((meaning for pattern, meaning in _IN_VAIN if re.fullmatch(pattern, word)), None)
 
     def stop_call(self, job_id: str) -> Call:
         """To the script alone, which the launcher has taken the place of: not to the runs."""
