@@ -4,7 +4,7 @@
     times.lengths("simulate", num_nodes=4)      # seconds, sorted
     quantile(times.lengths("simulate"), 0.95)
 
-The sample takes about a second, however long the log is. What is made of it is without I/O.
+The sample takes a second or a few, however long the log is. What is made of it is without I/O.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LEAST = 5
 """With fewer runs nothing is said of an application."""
 _ENOUGH = 20  # with fewer runs of an application, more are looked for
 _WINDOWS, _WINDOW = 40, 500  # so many places of the log, and events from each
-_MOST_JOBS = 4000
+_MOST_JOBS = 2000
 _OF_ONE = 100  # jobs of an application that are looked for by its name
 _MOST_NAMES = 30
 _IDS = 1000

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from balsam.errors import BalsamError, ValidationError
@@ -70,7 +71,7 @@ def read(
 def _events(client: Client, query: QuerySet[Any]) -> Iterator[event_pb2.Event]:
     """The events of the jobs of a query, of each job in their order."""
     if _condition(query) == EVERYTHING:
-        yield from client.events.messages()
+        yield from _ahead(client.events.pages())
         return
     if query.count() <= FEW:
         ids = list(dict.fromkeys(map(str, query.values_list("pk", flat=True).iterator(_IDS))))
@@ -79,9 +80,18 @@ def _events(client: Client, query: QuerySet[Any]) -> Iterator[event_pb2.Event]:
         return
     # Hashes of texts have 64 bits: among a million of them, two are equal once in many million times.
     wanted = {hash(str(job_id)) for job_id in query.values_list("pk", flat=True).iterator(_PAGE)}
-    for event in client.events.messages():
+    for event in _ahead(client.events.pages()):
         if hash(event.job_id) in wanted:
             yield event
+
+
+def _ahead(pages: Iterator[Sequence[event_pb2.Event]]) -> Iterator[event_pb2.Event]:
+    """The events of pages, of which the next is on its way while one is worked on."""
+    with ThreadPoolExecutor(1, "balsam-plots") as reader:
+        coming = reader.submit(next, pages, ())
+        while page := coming.result():
+            coming = reader.submit(next, pages, ())
+            yield from page
 
 
 def _condition(query: QuerySet[Any]) -> Condition:
