@@ -83,6 +83,7 @@ def test_the_command(balsam: Balsam, site: Site) -> None:
     assert two["seconds"]["low"] < two["seconds"]["likely"] <= two["seconds"]["high"]
     finish = datetime.fromisoformat(two["finish_time"]["likely"]) - datetime.fromisoformat(answer["time"])
     assert finish.total_seconds() == pytest.approx(two["seconds"]["likely"], abs=0.01)
+    assert " never " in balsam("plan", "--minutes", "20").out
     table = balsam("plan", "--wf", "test").out
     assert "4 jobs to do" in table
     assert "NODE-HOURS" in table

@@ -112,7 +112,8 @@ def test_what_is_to_be_known_is_said() -> None:
     assert "of 1 job fewer than 5 runs have been seen" in said
     assert "runs take longer than their wall_time_minutes, and may be cut off: slow" in said
     assert "1 job wait for others, too many to look at each" in said
-    assert "3 jobs never fit into launches of 1 node" in said
+    assert "3 jobs never fit into launches of 1 node, or wait for such: the largest asks for 1 node" in said
+    assert "the longest for 30 minutes" in said
 
 
 def test_options() -> None:

@@ -68,9 +68,14 @@ def notes(work: Work, estimates: Estimates, plans: Sequence[Plan]) -> list[str]:
             f"note: {count(number, 'job')} wait for others, too many to look at each: they are taken to begin at once, "
             "and for the latest finish after all others"
         )
+    nodes = max((kind.nodes for kind, _, _ in estimates), default=0)
+    minutes = max((kind.wall_minutes for kind, _, _ in estimates), default=0)
     for one in plans:
         if one.never:
-            found.append(f"note: {count(one.never, 'job')} never fit into launches of {count(one.nodes, 'node')}")
+            found.append(
+                f"note: {count(one.never, 'job')} never fit into launches of {count(one.nodes, 'node')}, or wait for "
+                f"such: the largest asks for {count(nodes, 'node')}, the longest for {count(minutes, 'minute')}"
+            )
         if one.is_cut:
             found.append(f"note: with {count(one.nodes, 'node')} it takes more than {one.launches.high:,.0f} launches")
     return found
@@ -98,6 +103,8 @@ _ESTIMATE_COLUMNS = [
 
 def _plan_columns(now: datetime.datetime) -> list[Column]:
     def finish(row: dict[str, Any]) -> str:
+        if not row["plan"].launches.high and row["plan"].never:
+            return "never"
         return local_time(_after(now, row["plan"].seconds.likely))[:16]
 
     def spread(row: dict[str, Any]) -> str:

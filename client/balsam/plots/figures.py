@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _BARS = 60
 """Bars in a histogram, at most."""
+_FEW_SECONDS = 10.0  # in less, times on the axis are seconds and parts of them
 _COLUMNS = 4
 _LEGEND_POINTS = 14  # of a line of a legend
 _SHORTEST = 1e-3
@@ -217,7 +218,6 @@ def _coarse(series: Series, counts: Sequence[int]) -> tuple[list[float], list[in
     edges = list(series.edges)
     values = list(counts) or [0] * max(0, len(edges) - 1)
     step = -(-len(values) // _BARS) or 1
-    # The first bin may be narrow: it is joined to those after it, and the last to those before.
     return [*edges[:-1:step], edges[-1]] if edges else [], [
         sum(values[first : first + step]) for first in range(0, len(values), step)
     ]
@@ -233,8 +233,11 @@ def _over_time(axes: Axes, edges: Sequence[float]) -> None:
     dates = _dates()
     zone = datetime.fromtimestamp(edges[-1]).astimezone().tzinfo
     locator = dates.AutoDateLocator(tz=zone, minticks=3, maxticks=8)
+    formatter = dates.ConciseDateFormatter(locator, tz=zone)
+    if edges[-1] - edges[0] > _FEW_SECONDS:
+        formatter.formats[5] = "%H:%M:%S"
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=zone))
+    axes.xaxis.set_major_formatter(formatter)
     start, end = _local([edges[0], edges[-1]])
     axes.set_xlim(start, end)
     axes.set_ylim(bottom=0)
