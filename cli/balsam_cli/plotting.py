@@ -27,12 +27,14 @@ class Wanted:
         out: file of the picture; None: there is none.
         workflow: of these jobs: exact, or a glob; None: all.
         last: so long back, as the user wrote it; None: all.
+        nodes: that there were; None: those of the launchers at work.
     """
 
     what: str
     out: str | None
     workflow: str | None = None
     last: str | None = None
+    nodes: int | None = None
 
 
 def draw(wanted: Wanted, as_json: bool) -> None:
@@ -58,6 +60,7 @@ def draw(wanted: Wanted, as_json: bool) -> None:
     else:
         with _progress(as_json) as progress:
             series = reading.read(jobs, last_seconds=last_seconds, title=title, progress=progress)
+        series = series if wanted.nodes is None else series.with_nodes(wanted.nodes)
         record, make = series.record(), functools.partial(getattr(figures, wanted.what), series)
     if wanted.out is not None:
         saving.save(make(), wanted.out)

@@ -69,7 +69,7 @@ def test_the_overview_says_what_there_is() -> None:
     said = texts(plots.overview(campaign(500, title="eos $x_1$ $")))
     for word in ("eos $x_1$ $: 500 jobs", "Throughput", "successful runs per", "in use by running jobs", "finished"):
         assert word in said
-    assert "nodes of the launchers at work" in said
+    assert "nodes that there are" in said
     assert "run failed (RUN_ERROR)" in said
     assert "RUNNING  (500)" in said
 

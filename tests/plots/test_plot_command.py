@@ -77,6 +77,7 @@ def test_the_command(
     series = balsam("plot", "times", "--json", "--last", "1h").json
     assert (series["total"], series["file"]) == (2, None)
     assert len(series["edges"]) == len(series["jobs"]["AWAITING_PARENTS"]) + 1
+    assert set(balsam("plot", "utilization", "--json", "--nodes", "3").json["capacity"]) == {3.0}
     drawn = balsam("plot", "graph", "--json", "--out", "h.png").json
     assert drawn["edges"] == [{"parent": 0, "child": 1, "dependencies": 1}]
     assert (drawn["file"], [box["level"] for box in drawn["boxes"]]) == ("h.png", [0, 1])
@@ -92,6 +93,7 @@ def test_the_command(
         (["--wf", "none"], 1, "no job matches; workflow '*none*' would match 0"),
         (["--last", "soon"], 1, "--last 'soon': must be a span of time"),
         (["graph", "--last", "1h"], 2, "a graph has no time"),
+        (["--nodes", "0"], 2, "--nodes"),
         (["pie"], 2, "'pie'"),
     ],
 )

@@ -108,6 +108,13 @@ def test_no_jobs_and_notes_only() -> None:
 def test_capacity_is_what_launchers_have_while_they_are_there() -> None:
     series = Series(edges=(0.0, 10.0, 20.0), launchers=(Present(5, 20, 4), Present(0, 10, 1)))
     assert series.capacity() == [3.0, 4.0]
+    collector = Collector()
+    one_run(collector, 1, 0, 0, 50)
+    one_run(collector, 2, 0, 50, 100)
+    known = collector.series(NOON)
+    assert known.utilization() is None
+    assert known.with_nodes(2).utilization() == pytest.approx(0.5)
+    assert Series().with_nodes(2).utilization() is None
 
 
 moves = st.lists(

@@ -119,7 +119,9 @@ def _utilization(axes: Axes, series: Series) -> None:
         _nothing(axes, "no job has run")
         return
     times = _local(series.edges)
-    axes.stairs(series.nodes, times, fill=True, color=style.BLUE, alpha=0.75, label="in use by running jobs")
+    share = series.utilization()
+    label = "in use by running jobs" + ("" if share is None else f": {share:.0%}")
+    axes.stairs(series.nodes, times, fill=True, color=style.BLUE, alpha=0.75, label=label)
     running = max(series.jobs.get("RUNNING", (0.0,)))
     if running > 1.5 * max(series.nodes) or running < 0.67 * max(series.nodes):
         axes.stairs(series.jobs["RUNNING"], times, color=style.ORANGE, linewidth=1.2, label="running jobs")
@@ -128,7 +130,7 @@ def _utilization(axes: Axes, series: Series) -> None:
         axes.set_ylabel("nodes")
     capacity = series.capacity()
     if any(capacity):
-        label = "nodes of the launchers at work"
+        label = "nodes that there are"
         axes.stairs(capacity, times, color="black", linewidth=1.4, linestyle="--", label=label)
     axes.set_ylim(top=1.06 * max([*series.nodes, *capacity, axes.dataLim.ymax]))
     _counts(axes)

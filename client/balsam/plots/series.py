@@ -10,7 +10,7 @@ Of a job nothing is kept but its state and since when: a million take 130 MB, th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,7 @@ class Series:
             of a node.
         stays: name of a state -> how long jobs stayed in it; of states that some job has left.
         total: jobs that were seen.
-        launchers: those whose nodes are known: that are at work now.
+        launchers: those whose nodes are known: that are at work now, or one in place of all.
         title: what it is of, for people.
     """
 
@@ -98,6 +98,18 @@ class Series:
     def times(self) -> list[datetime]:
         """The edges, in UTC."""
         return [_EPOCH + timedelta(seconds=edge) for edge in self.edges]
+
+    def with_nodes(self, nodes: int) -> Series:
+        """The same, with so many nodes all the time in place of those of `launchers`."""
+        always = (Present(self.edges[0], self.edges[-1], nodes),) if self.edges else ()
+        return replace(self, launchers=always)
+
+    def utilization(self) -> float | None:
+        """Share of the capacity that running jobs use, 0 to 1, where nodes are known; None: none are."""
+        parts = list(zip(self.nodes, self.capacity() if self.edges else [], self.widths, strict=True))
+        there = sum(capacity * width for _, capacity, width in parts)
+        used = sum(nodes * width for nodes, capacity, width in parts if capacity)
+        return used / there if there else None
 
     def capacity(self) -> list[float]:
         """Nodes of `launchers`, the mean of each bin."""
@@ -143,6 +155,7 @@ class Series:
             "entered": {state: list(counts) for state, counts in self.entered.items()},
             "nodes": list(self.nodes),
             "capacity": self.capacity() if self.edges else [],
+            "utilization": self.utilization(),
             "stays": {
                 state: {"count": s.count, "mean": s.mean, "low": s.low, "median": s.median, "high": s.high}
                 for state, s in self.stays.items()
