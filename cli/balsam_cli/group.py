@@ -35,6 +35,8 @@ COMMANDS = {
         "show": "Show one job with its history.",
         "why": "Say why a job is not running, and what would start it.",
         "failures": "Show failed jobs by cause, and run those of one cause again.",
+        "plot": "Draw throughput, nodes in use, states, times, errors, or a graph.",
+        "plan": "Estimate when the jobs finish, and what that costs.",
         "logs": "Show the output of a job.",
         "log": "Show the logs of services and launchers.",
     },

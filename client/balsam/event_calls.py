@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,24 +27,35 @@ class EventCalls:
 
     def history(self, job_id: str) -> list[Passage]:
         """Every state that a job entered, oldest first; a message belongs to the last state of its event."""
-        return [passage for event in self._events([job_id]) for passage in passages(event)]
+        return [passage for event in self.messages([job_id]) for passage in passages(event)]
 
     def moves(self, job_ids: Sequence[str] = (), states: Sequence[str] = ()) -> Iterator[Move]:
         """The moves of these jobs (none: all) into any of these states (none: all), oldest first, page by page.
 
         What tells that a job was deleted always comes. At most `MAX_IDS` ids.
         """
-        return map(move, self._events(job_ids, states))
+        return map(move, self.messages(job_ids, states))
 
-    def _events(self, job_ids: Sequence[str], states: Sequence[str] = ()) -> Iterator[event_pb2.Event]:
+    def messages(self, job_ids: Sequence[str] = (), states: Sequence[str] = ()) -> Iterator[event_pb2.Event]:
+        """The same events as they come, for who reads so many that making more of each costs too much."""
+        return itertools.chain.from_iterable(self.pages(job_ids, states))
+
+    def pages(self, job_ids: Sequence[str] = (), states: Sequence[str] = ()) -> Iterator[Sequence[event_pb2.Event]]:
+        """The same events, page by page."""
         wanted = event_service_pb2.EventFilter(job_ids=job_ids, states=_numbers(states))
         request = event_service_pb2.ListEventsRequest(filter=wanted)
         while True:
             answer = self._client.call(EventServiceStub, "ListEvents", request)
-            yield from answer.events
+            yield answer.events
             if not answer.more or not answer.events:
                 return
             request.after_sequence = answer.events[-1].sequence
+
+    def page(self, after: int, size: int) -> Sequence[event_pb2.Event]:
+        """The first events after a sequence, of whatever job; at most `size` of them, 1 to 10,000."""
+        request = event_service_pb2.ListEventsRequest(after_sequence=after, page_size=size)
+        found: Sequence[event_pb2.Event] = self._client.call(EventServiceStub, "ListEvents", request).events
+        return found
 
     def watch(self, job_ids: Sequence[str], states: Sequence[str], after: int | None = None) -> Any:
         """Opens the stream of events of these jobs (none: all) that enter these states, after a sequence."""

@@ -61,6 +61,13 @@ class Settings:
         10.0, "Between SIGTERM and SIGKILL when a run or a script is stopped [s].", least=0
     )
     stop_margin_seconds: float = _setting(60.0, "A launcher stops so long before its allocation ends [s].", least=0)
+    fit_by_history: float = _setting(
+        0.0,
+        "A launcher also starts a job whose wall_time_minutes does not fit in its time left, if this share of the runs "
+        "of its application seen in the history ended in so long, for example 0.95; 0: wall_time_minutes alone counts.",
+        least=0,
+        most=1,
+    )
     batch_system: str = _setting(
         "auto",
         "What launches are submitted to: auto (the one whose commands are on PATH, else local), slurm, pbs, lsf, "

@@ -86,6 +86,19 @@ def test_a_job_that_never_fits_is_passed_over(bench: Bench) -> None:
     assert launcher.names == ["fits"]
 
 
+def test_jobs_of_quick_applications_fit_whatever_they_say(bench: Bench) -> None:
+    bench.add_app("quick")
+    bench.add_app("other")
+    bench.add("long", application="quick", wall_time_minutes=500)
+    bench.add("too long", application="other", wall_time_minutes=500)
+    bench.add("without", wall_time_minutes=500)
+    bench.add("short", application="other", wall_time_minutes=5)
+    launcher = bench.launcher(nodes=4.0, jobs=9, largest=4, minutes=10.0, quick_applications=("gone",))
+    assert launcher.names == ["short"]
+    launcher.give(nodes=4.0, jobs=9, largest=4, minutes=10.0, quick_applications=("quick", "gone"))
+    assert launcher.names == ["short", "long"]
+
+
 def alike(*, cores: int = 64, gpus: int = 0) -> list[NodeKind]:
     """The nodes of a launcher, all of them with these."""
     return [NodeKind(9, cores, gpus)]

@@ -504,6 +504,7 @@ class WorkRequest(google.protobuf.message.Message):
         NODE_KINDS_FIELD_NUMBER: builtins.int
         CLOSING_FIELD_NUMBER: builtins.int
         CLOSED_NODES_FIELD_NUMBER: builtins.int
+        QUICK_APPLICATIONS_FIELD_NUMBER: builtins.int
         nodes: builtins.float
         """How much more it takes, in nodes: a serial job counts
         1 / node_packing_count, an MPI job its num_nodes.
@@ -537,6 +538,13 @@ class WorkRequest(google.protobuf.message.Message):
             enough nodes have so many. None: any number.
             """
 
+        @property
+        def quick_applications(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+            """Names of applications whose runs, by experience, end in the minutes left:
+            their jobs are granted whatever their `wall_time_minutes`. The first 1,000
+            count.
+            """
+
         def __init__(
             self,
             *,
@@ -550,9 +558,10 @@ class WorkRequest(google.protobuf.message.Message):
             node_kinds: collections.abc.Iterable[global___WorkRequest.NodeKind] | None = ...,
             closing: builtins.bool = ...,
             closed_nodes: builtins.int = ...,
+            quick_applications: collections.abc.Iterable[builtins.str] | None = ...,
         ) -> None: ...
         def HasField(self, field_name: typing.Literal["_minutes", b"_minutes", "minutes", b"minutes"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["_minutes", b"_minutes", "closed_nodes", b"closed_nodes", "closing", b"closing", "grants_seen", b"grants_seen", "jobs", b"jobs", "largest", b"largest", "minutes", b"minutes", "node_kinds", b"node_kinds", "nodes", b"nodes", "ranks_per_node", b"ranks_per_node", "serial_only", b"serial_only"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["_minutes", b"_minutes", "closed_nodes", b"closed_nodes", "closing", b"closing", "grants_seen", b"grants_seen", "jobs", b"jobs", "largest", b"largest", "minutes", b"minutes", "node_kinds", b"node_kinds", "nodes", b"nodes", "quick_applications", b"quick_applications", "ranks_per_node", b"ranks_per_node", "serial_only", b"serial_only"]) -> None: ...
         def WhichOneof(self, oneof_group: typing.Literal["_minutes", b"_minutes"]) -> typing.Literal["minutes"] | None: ...
 
     @typing.final

@@ -29,6 +29,7 @@ from balsam_launcher.agent_keeper import AgentKeeper
 from balsam_launcher.appetite import Appetite
 from balsam_launcher.endings import Endings
 from balsam_launcher.ensemble import Ensemble
+from balsam_launcher.experience import Experience
 from balsam_launcher.fleet import HEAD, Fleet
 from balsam_launcher.frames import Notice, Order
 from balsam_launcher.leased import Ending, LeasedJob, need_of_job
@@ -97,6 +98,7 @@ class Launcher:
             for count, cores, gpus in self.pool.placement.kinds(_MOST_NODE_KINDS)
         ]
         self._appetite = Appetite(len(nodes))
+        self._experience = Experience(site)
         self._programs: dict[int, lease_pb2.Program] = {}
         self._run_ids = itertools.count(1)
         self._began = time.monotonic()
@@ -176,6 +178,8 @@ class Launcher:
             BalsamError: the job store refuses, or is not there.
         """
         await self._agents.start()
+        if self.options.time_limit_minutes is not None:
+            await self._experience.start()  # before the first credit is said
         await self.worker.start()
         if self._ensemble is not None:
             self._ensemble.lease(self.worker.lease_seconds)
@@ -190,6 +194,7 @@ class Launcher:
         """Ends the session, which gives back what is still held, and the agent, which kills what still runs."""
         for timer in self._timers:
             timer.cancel()
+        self._experience.stop()
         self._trust.stop()
         # What may still run on a node out of reach must not be given to others before its time is over there.
         out_of_reach = any(not self._agents.serves(leased.agent) for leased in self.pool.handed_over)
@@ -464,7 +469,7 @@ class Launcher:
         left = self.minutes_left
         ahead = self._appetite.jobs_at_agent if self._seconds_to_queue > 0 else 0
         for leased in self.pool.startable(ahead):
-            if left is not None and leased.minutes > left:
+            if left is not None and self._experience.minutes(leased) > left:
                 self._finish(leased, reports.given_back(leased))
                 continue
             try:
@@ -533,6 +538,7 @@ class Launcher:
             serial_only=serial_only,
             node_kinds=self._node_kinds,
             closed_nodes=closed,
+            quick_applications=self._experience.quick(self.minutes_left),
         )
 
     @property

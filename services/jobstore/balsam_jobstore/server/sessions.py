@@ -37,6 +37,7 @@ pb = session_service_pb2
 
 MAX_RULES = 500
 _MOST_NODE_KINDS = 16
+_MOST_QUICK_APPLICATIONS = 1000
 _MOST_OF_A_KIND = 1_000_000
 _MOST_LAUNCHES = 1_000
 _MOST_PASSAGES = 100
@@ -391,7 +392,10 @@ def _merge(response: pb.WorkResponse, delivery: Delivery) -> None:
 
 
 def _fit(credit: Credit) -> tuple[Any, ...]:
-    return (credit.largest, credit.minutes, credit.serial_only, credit.ranks_per_node, credit.node_kinds)
+    return (
+        *(credit.largest, credit.minutes, credit.serial_only, credit.ranks_per_node, credit.node_kinds),
+        credit.quick_applications,
+    )
 
 
 def _report(message: lease_pb2.Report, offset_us: int = 0) -> Report:
@@ -425,6 +429,9 @@ def _credit(message: pb.WorkRequest.Credit) -> Credit:
         ],
         closing=message.closing,
         closed_nodes=message.closed_nodes,
+        quick_applications=tuple(
+            name.replace("\0", "") for name in message.quick_applications[:_MOST_QUICK_APPLICATIONS]
+        ),
     )
 
 
@@ -442,6 +449,7 @@ def _credit_message(stream: Stream) -> pb.WorkRequest.Credit:
         node_kinds=[_kind_message(kind) for kind in credit.node_kinds],
         closing=credit.closing,
         closed_nodes=credit.closed_nodes,
+        quick_applications=credit.quick_applications,
     )
 
 

@@ -1,0 +1,1 @@
+"""When the jobs would finish, and what that would cost."""
