@@ -48,7 +48,10 @@ class Settings:
         60.0, "A launcher or scheduler that is not heard of for so long loses its jobs [s].", least=2
     )
     script_workers: int = _setting(
-        0, "Scripts and stagings that run at once; 0: as many as there are cores, at least 2.", least=0
+        0,
+        "Scripts and stagings that run at once, in the scheduler and beside each launcher of another user than the "
+        "owner; 0: as many as there are cores, at least 2, and 2 beside a launcher.",
+        least=0,
     )
     script_timeout_seconds: float = _setting(
         300.0, "A pre- or post-processing script is stopped after so long [s].", least=1

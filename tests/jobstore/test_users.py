@@ -13,7 +13,7 @@ import pytest
 
 from balsam.serving import Caller
 from balsam.site import Site
-from balsam.states import Actor
+from balsam.states import Actor, State
 from balsam.v1 import (
     event_service_pb2,
     job_pb2,
@@ -26,12 +26,14 @@ from balsam.v1 import (
 from balsam_jobstore import creation
 from balsam_jobstore.access import MEMBER, OWNER
 from balsam_jobstore.rights import Rights
+from balsam_jobstore.sessions import STEP_WORKER
+from balsam_scheduler.rules import SLOW_STATES
 from tests.support import people
 from tests.support.hands import Hands, Rules
 from tests.support.processes import Services, services
 from tests.support.rpc_client import Client, Refusal
 from tests.support.sites import make_test_site, wait_until
-from tests.support.store import Bench, job
+from tests.support.store import Bench, Worker, job
 
 pb = user_service_pb2
 A_SECOND = 1.0
@@ -309,3 +311,43 @@ def test_a_bound_job_is_taken_by_a_launcher_of_its_user_and_launch_only(bench: B
     mine = bench.launcher(owner_key=2, jobs=5)
     assert others.names == mine.names == []
     assert bench.launcher(owner_key=2, launch=launch, jobs=5).names == ["bound"]
+
+
+# Scripts and staging of users' jobs
+
+
+def step_worker(bench: Bench, key: int) -> Worker:
+    worker = bench.worker(STEP_WORKER, states=SLOW_STATES, owner_key=key)
+    worker.give(nodes=1e9, jobs=9)
+    return worker
+
+
+def test_scripts_and_staging_go_to_the_step_workers_of_the_job_s_user(bench: Bench) -> None:
+    bench.add_app("app", preprocess="pre")
+    hers, his = step_worker(bench, 2), step_worker(bench, 3)
+    for key in (1, 2, 3):
+        create_for(bench, key, f"of {key}", application="app", stage_in_url="/tmp/x")
+    scheduler = bench.schedule(jobs=9)
+    assert (scheduler.names, hers.names, his.names) == (["of 1"], ["of 2"], ["of 3"])
+    launcher = bench.launcher(owner_key=2, jobs=9)
+    assert hers.report(hers.grant("of 2"), State.STAGED_IN, release=True)
+    assert hers.report(hers.grant("of 2"), State.PREPROCESSED, release=True)
+    assert launcher.names == ["of 2"]
+    events = bench.events_of(launcher.grants[0].job_id)
+    assert [event.actor for event in events[-2:]] == [Actor.SCHEDULER] * 2
+    bench.end(hers)
+    bench.end(his)
+    assert bench.state(his.grants[0].job_id) is State.READY  # it waits for his next launcher
+
+
+def test_a_step_worker_gets_nothing_while_nobody_says_what_is_to_be_done(bench: Bench) -> None:
+    """Without rules nothing moves by itself: a job that needs no script stands where others need one."""
+    scheduler, hers = bench.schedule(), step_worker(bench, 2)
+    create_for(bench, 2, "a")
+    launcher = bench.launcher(owner_key=2, jobs=9)
+    bench.end(scheduler)
+    launcher.finish(launcher.grant("a"), State.RUN_DONE)
+    assert bench.state(launcher.grants[0].job_id) is State.RUN_DONE
+    bench.schedule()
+    assert bench.state(launcher.grants[0].job_id) is State.JOB_FINISHED
+    assert hers.names == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from balsam.errors import BalsamError, SiteError
 from balsam.fields import LAUNCH_FIELDS, LAUNCH_OVER, MAX_INT
 from balsam.query import AllOf, Node, NotOf, Test
 from balsam.rpc import Connection
-from balsam.site import Site
+from balsam.site import ENV_JOB_TOKEN, ENV_TOKEN_FILE, SETTINGS_FILE, Site, owner_name
 from balsam.v1 import session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from balsam_cli.takers import NodeKind, Taker
@@ -28,6 +29,8 @@ class Sessions:
 
     launchers: list[session_pb2.Session] = field(default_factory=list)
     schedulers: list[session_pb2.Session] = field(default_factory=list)
+    step_workers: list[session_pb2.Session] = field(default_factory=list)
+    """What launchers have beside themselves for scripts and staging, where the scheduler does not do these."""
     credits: Mapping[str, Credit] = field(default_factory=dict)
     """Session id -> what it could take on; of some it is not known."""
     holder: session_pb2.Session | None = None
@@ -41,9 +44,26 @@ def sessions(store: Client, job_id: str = "") -> Sessions:
     return Sessions(
         [one for one in answer.sessions if one.kind == session_pb2.Session.LAUNCHER],
         [one for one in answer.sessions if one.kind == session_pb2.Session.SCHEDULER],
+        [one for one in answer.sessions if one.kind == session_pb2.Session.STEP_WORKER],
         _credits(store.site, answer),
         next((one for one in answer.sessions if one.session_id == answer.holder), None),
     )
+
+
+def users_of(session: session_pb2.Session) -> frozenset[str]:
+    """The users whose jobs a session takes."""
+    return frozenset((session.user, *session.trusted_users))
+
+
+def me(store: Client) -> str:
+    """The name of who asks, as the site has it."""
+    site = store.site
+    if site.is_own and not (os.environ.get(ENV_TOKEN_FILE) or os.environ.get(ENV_JOB_TOKEN)):
+        return owner_name(site.path / SETTINGS_FILE)
+    from balsam.v1.site_service_pb2 import GetSiteRequest
+    from balsam.v1.site_service_pb2_grpc import SiteServiceStub
+
+    return str(store.call(SiteServiceStub, "GetSite", GetSiteRequest()).user)
 
 
 def _credits(site: Site, answer: session_service_pb2.ListSessionsResponse) -> Mapping[str, Credit]:

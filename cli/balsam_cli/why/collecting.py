@@ -49,9 +49,12 @@ def collect(store: Client, job_id: str) -> Scene:
         history=_history(store, job_id),
         parents=_unfinished_parents(store, job),
         scheduler=_scheduler(store.site, sessions),
+        me=asking.me(store),
+        scheduler_serves=not sessions.schedulers or job["owner"] in asking.users_of(sessions.schedulers[-1]),
+        step_workers=sum(job["owner"] in asking.users_of(one) for one in sessions.step_workers),
     )
     holder = sessions.holder
-    if holder is not None and holder.kind == session_pb2.Session.SCHEDULER:
+    if holder is not None and holder.kind != session_pb2.Session.LAUNCHER:
         pid = _script_of(job_id)
         return replace(scene, in_step=True, script_pid=pid, steps_ahead=_steps_ahead(store, job))
     if holder is not None:

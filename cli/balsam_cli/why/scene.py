@@ -161,6 +161,9 @@ class Scene:
         ahead_at_most: some of these may as well come after it.
         first_ahead: the first of them: its fields `job_id`, `name`, `priority` and `num_nodes`.
         steps_ahead: jobs whose staging or script comes before its own.
+        me: who asks.
+        scheduler_serves: the scheduler does stagings and scripts of the job's owner; else their launchers do.
+        step_workers: how many launchers are at work that do those of the job's owner.
     """
 
     job: Mapping[str, Any]
@@ -179,6 +182,9 @@ class Scene:
     ahead_at_most: bool = False
     first_ahead: Mapping[str, Any] = field(default_factory=dict)
     steps_ahead: int = 0
+    me: str = ""
+    scheduler_serves: bool = True
+    step_workers: int = 0
     policy: Policy | None = None
     place: Place = field(default_factory=Place)
 
@@ -186,6 +192,11 @@ class Scene:
     def state(self) -> State:
         """Where the job stands."""
         return State[self.job["state"]]
+
+    @property
+    def owner(self) -> str:
+        """The user whose job it is."""
+        return str(self.job["owner"])
 
     @property
     def short_id(self) -> str:

@@ -126,10 +126,6 @@ class Users:
                 )
         return sorted({self.key(name) for name in names})
 
-    def is_served(self, key: int) -> bool:
-        """Whether the scheduler, which works in the owner's account, runs the scripts and stagings of this user."""
-        return key == OWNER_KEY or key in self.trusted
-
 
 def _has_lost_token(before: User, now: User | None) -> bool:
     if now is None or now.token_digest != before.token_digest:

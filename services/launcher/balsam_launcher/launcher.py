@@ -219,6 +219,12 @@ class Launcher:
             self._agents.order(leased.agent, Order.DROP, leased.run_id)
         self._settle()
 
+    def fail(self, reason: str) -> None:
+        """Drains, and says in the end why: what it still runs can end as it should."""
+        log.error("%s", reason)
+        self.failure = self.failure or reason
+        self.drain()
+
     def stop_job(self, leased: LeasedJob) -> None:
         """Stops one run, which ends as RUN_TIMEOUT."""
         self._stop_run(leased, Ending.TIMED_OUT, "stopped at a user's request", self._grace)

@@ -156,6 +156,15 @@ def test_a_script_waits_for_a_worker(in_step: bool) -> None:
     )
 
 
+def test_a_script_of_a_member_waits_for_their_launcher() -> None:
+    his = {"fields": {"owner": "bob"}, "scheduler_serves": False, "scheduler": BUSY}
+    waits = scene(S.STAGED_IN, me="ann", **his)
+    check(waits, "steps-wait-for-launcher", "", "in the account of bob", "bob starts a launcher")
+    check(replace(waits, me="bob"), "steps-wait-for-launcher", "balsam launcher")
+    check(replace(waits, step_workers=1), "moving", "", "a launcher of bob is about to")
+    check(replace(waits, scheduler_serves=True), "steps-full")
+
+
 def test_it_waits_for_parents() -> None:
     parents = (Relative("11111111-x", "p", S.RUNNING), Relative("22222222-x", "q", S.FAILED))
     verdict = check(

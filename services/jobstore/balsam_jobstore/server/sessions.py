@@ -57,8 +57,8 @@ class SessionService(SessionServiceServicer):
         call = Call(self._store, request, pb.OpenSessionResponse)
         given = request.session
         users, rights = self._store.users, rights_of_caller(self._store.users)
-        if given.kind not in (sessions.SCHEDULER, sessions.LAUNCHER):
-            raise ValidationError(f"kind = {given.kind}: must be SCHEDULER or LAUNCHER", field="kind")
+        if given.kind not in sessions.NAMES:
+            raise ValidationError(f"kind = {given.kind}: must be SCHEDULER, LAUNCHER or STEP_WORKER", field="kind")
         if given.kind == sessions.LAUNCHER and given.job_mode not in JOB_MODES:
             raise ValidationError(
                 f"job_mode = {given.job_mode!r}: must be one of {', '.join(JOB_MODES)}", field="job_mode"
