@@ -90,6 +90,11 @@ class Settings:
         "Users whose jobs and scripts run in the account of the site's owner, separated by blanks: whoever is named "
         "here can do there what the owner can.",
     )
+    shared_owners: str = _setting(
+        "",
+        "Users whose jobs launchers of other members may run, where these ask for it (`balsam launcher --trust`), "
+        "separated by blanks: whoever runs a user's job can do in this site what that user can.",
+    )
     log_level: str = _setting("INFO", "What the services log.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     log_max_bytes: int = _setting(100_000_000, "A log file is rotated at this size [bytes].", least=10_000)
     log_backups: int = _setting(5, "Rotated log files that are kept.", least=0)

@@ -223,7 +223,7 @@ def add(site: Site, token: str, name: str, **fields: Any) -> str:
     return new.job_id
 
 
-def test_launchers_take_the_jobs_of_their_user_and_of_whom_that_user_lists(
+def test_launchers_take_the_jobs_of_their_user_and_of_whom_the_owner_lists(
     any_services: Services, owner: Client
 ) -> None:
     site = any_services.site
@@ -232,11 +232,10 @@ def test_launchers_take_the_jobs_of_their_user_and_of_whom_that_user_lists(
     add(site, owner.token, "the owner's", priority=9)
     for name, token in tokens.items():
         add(site, token, f"{name}'s", priority=5 if name == "bob" else 0)
-    ann = Hands(site, token=tokens["ann"], trusted_users=["bob"])
-    assert [ann.take().job.name, ann.take().job.name] == ["bob's", "ann's"]
-    mine = Hands(site)
-    grant = mine.take()
-    assert grant.job.name == "the owner's"
+    ann = Hands(site, token=tokens["ann"])
+    assert ann.take().job.name == "ann's"
+    mine = Hands(site, trusted_users=["bob"])
+    assert [mine.take().job.name, mine.take().job.name] == ["the owner's", "bob's"]
     add(site, owner.token, "more")
     assert mine.take().job.name == "more"  # and not cid's, which nobody takes
     cid = Hands(site, token=tokens["cid"])
@@ -244,6 +243,28 @@ def test_launchers_take_the_jobs_of_their_user_and_of_whom_that_user_lists(
     for hands in (ann, mine, cid):
         hands.close()
     rules.close()
+
+
+def test_a_member_runs_the_jobs_of_others_only_where_the_owner_allows_it(tmp_path: Path) -> None:
+    """The token of a run adds jobs for its job's user: with one of the owner's, a member would have their account."""
+    site = make_test_site(tmp_path, shared_owners="bob")
+    with services(site, "jobstore"):
+        client = Client(site)
+        ann, bob, cid = (people.add_user(client, name) for name in ("ann", "bob", "cid"))
+        rules = Rules(site)
+        for token, name in ((client.token, "the owner's"), (bob, "bob's"), (cid, "cid's")):
+            add(site, token, name)
+        me = client.call("SiteService/GetSite", site_service_pb2.GetSiteRequest()).user
+        for name in ("cid", me):
+            with pytest.raises(Refusal) as caught:
+                Hands(site, token=ann, trusted_users=["bob", name])
+            assert (caught.value.code, caught.value.field) == ("PERMISSION_DENIED", "trusted_users")
+            assert f"may not run the jobs of {name}" in caught.value.details
+        hands = Hands(site, token=ann, trusted_users=["bob", "ann"])
+        assert hands.take().job.name == "bob's"
+        hands.close()
+        rules.close()
+        client.close()
 
 
 def test_the_owner_lists_users_in_a_setting(tmp_path: Path) -> None:

@@ -169,6 +169,20 @@ class Rights:
         if not self.is_all and self._users.key(owner) != self.user_key:
             raise denied(f"{what} belongs to {owner}, not to {self.caller.user}")
 
+    def check_taking(self, names: Iterable[str]) -> None:
+        """Raises NotAllowed if a launcher of the caller may not run the jobs of these users.
+
+        A run has a token by which it acts for its job's user, and whoever runs it has that. So it is not for the
+        launcher's user alone to decide; and a member who got one of the owner's would have the owner's account.
+        """
+        for name in names:
+            if not self.is_all and name != self.caller.user and name not in self._users.shared:
+                raise denied(
+                    f"launchers of {self.caller.user} may not run the jobs of {name}: they could act for {name} in "
+                    "this site; the owner of the site allows it by the setting shared_owners",
+                    field="trusted_users",
+                )
+
     def check_session(self, session: Session) -> None:
         """Raises NotAllowed if a session is somebody else's."""
         if not self.is_all and session.owner_key != self.user_key:

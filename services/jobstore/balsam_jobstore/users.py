@@ -56,10 +56,12 @@ class Users:
     Args:
         owner: name of the site's owner.
         trusted: names of users whose jobs the owner's launchers and scheduler run, separated by blanks.
+        shared: names of users whose jobs launchers of other members may run, separated by blanks.
     """
 
-    def __init__(self, owner: str, trusted: str = "") -> None:
+    def __init__(self, owner: str, trusted: str = "", shared: str = "") -> None:
         self.owner = owner
+        self.shared = frozenset(shared.split()) - {owner}
         self._trusted_names = trusted.split()
         self._by_key: Mapping[int, User] = {}
         self._by_name: Mapping[str, User] = {}

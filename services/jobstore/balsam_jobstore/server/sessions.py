@@ -85,6 +85,7 @@ class SessionService(SessionServiceServicer):
             owner_key=rights.user_key,
             trusted=_trusted(given, users, rights.user_key),
         )
+        rights.check_taking(given.trusted_users)
 
         def command(tx: Tx) -> pb.OpenSessionResponse:
             if session.launch is not None:
