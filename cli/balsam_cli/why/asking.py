@@ -55,6 +55,16 @@ def users_of(session: session_pb2.Session) -> frozenset[str]:
     return frozenset((session.user, *session.trusted_users))
 
 
+def users_of_launcher(site: Site, user: str) -> frozenset[str]:
+    """The users whose jobs a launcher takes that a user starts, without more; none: nobody knows."""
+    settings = site.path / SETTINGS_FILE
+    try:
+        is_owners = site.is_own and owner_name(settings) == user
+        return frozenset((user, *(site.settings.trusted_owners.split() if is_owners else ()))) - {""}
+    except (OSError, SiteError):
+        return frozenset()
+
+
 def me(store: Client) -> str:
     """The name of who asks, as the site has it."""
     site = store.site
@@ -118,13 +128,15 @@ def taker_at_work(
         kinds=()
         if credit is None
         else tuple(NodeKind(kind.count, kind.cores, kind.gpus) for kind in credit.node_kinds),
+        users=users_of(session),
     )
 
 
 def takers_to_come(store: Client, at_work: Sequence[Taker], site: NodeKind | None) -> list[Taker]:
     """Launches that may still run something, but those whose launcher is at work."""
     running = {taker.launch for taker in at_work}
-    return [taker_to_come(values, site) for values in open_launches(store) if values["launch_id"] not in running]
+    to_come = [values for values in open_launches(store) if values["launch_id"] not in running]
+    return [taker_to_come(values, site, users_of_launcher(store.site, values["owner"])) for values in to_come]
 
 
 def open_launches(store: Client) -> Iterator[dict[str, Any]]:
@@ -137,12 +149,15 @@ def _launches(store: Client, where: Node) -> Iterator[dict[str, Any]]:
     return ({**defaults, **values} for page in store.launches.pages(AllOf((where,))) for values in page)
 
 
-def taker_to_come(launch: Mapping[str, Any], site: NodeKind | None) -> Taker:
+def taker_to_come(
+    launch: Mapping[str, Any], site: NodeKind | None, users: frozenset[str] = frozenset()
+) -> Taker:
     """What the launcher of a launch will be able to run, by all of its fields.
 
     Args:
         launch: the fields.
         site: what a node of the site has; None: nobody knows.
+        users: the users whose jobs it will take; none: nobody knows.
     """
     return Taker(
         launch["nodes"],
@@ -153,6 +168,7 @@ def taker_to_come(launch: Mapping[str, Any], site: NodeKind | None) -> Taker:
         minutes=launch["wall_minutes"],
         label=f"launch {launch['launch_id']}",
         kinds=(NodeKind(launch["nodes"], site.cores, site.gpus),) if site else (),
+        users=users,
     )
 
 

@@ -182,7 +182,7 @@ def _with_launchers(store: Client, scene: Scene, sessions: asking.Sessions) -> S
         bring_up_to_date(store)
     node = asking.node_of_settings(store.site)
     at_work = {one.launch for one in sessions.launchers if one.HasField("launch")}
-    launches = [_launch(values, node, at_work) for values in asking.open_launches(store)]
+    launches = [_launch(store.site, values, node, at_work) for values in asking.open_launches(store)]
     bound_only = frozenset(one.launch_id for one in launches if one.taker.bound_only)
     launchers = []
     for session in sessions.launchers:
@@ -193,14 +193,14 @@ def _with_launchers(store: Client, scene: Scene, sessions: asking.Sessions) -> S
     able = [one.taker for one in launchers if hindrance(scene.need, one.taker) is None]
     if able:
         scene = _ahead(store, scene, able)
-    return replace(scene, policy=_policy(store, scene), place=_place(store.site))
+    return replace(scene, policy=_policy(store, scene), place=_place(store.site, scene.me))
 
 
-def _launch(values: Mapping[str, Any], node: NodeKind | None, at_work: set[int]) -> Launch:
+def _launch(site: Site, values: Mapping[str, Any], node: NodeKind | None, at_work: set[int]) -> Launch:
     system, name = values["batch_system"], values["scheduler_id"]
     return Launch(
         values["launch_id"],
-        asking.taker_to_come(values, node),
+        asking.taker_to_come(values, node, asking.users_of_launcher(site, values["owner"])),
         f"{system} job {name}" if system and name else system,
         values["state"],
         values["message"].partition("\n")[0],
@@ -286,13 +286,13 @@ def _verdict_of_round(store: Client, scene: Scene) -> str:
     return ""
 
 
-def _place(site: Site) -> Place:
+def _place(site: Site, me: str) -> Place:
     """What a launcher here, or one that is submitted, would have."""
     from balsam_launcher.nodes import Wanted, find_nodes
     from balsam_scheduler.batch import systems
     from balsam_scheduler.batch.observing import spare_minutes
 
-    settings = site.settings
+    settings, users = site.settings, asking.users_of_launcher(site, me)
     wanted = Wanted(settings.cores_per_node, settings.gpus_per_node or None)
     try:
         nodes = find_nodes(os.environ, wanted, node_file=settings.node_file)
@@ -305,11 +305,13 @@ def _place(site: Site) -> Place:
         "",
         label="a launcher here",
         kinds=tuple(NodeKind(count, cores, gpus) for (cores, gpus), count in kinds.items()),
+        users=users,
     )
     system = systems.choose(settings.batch_system).name
     return Place(
         here if nodes else None,
         "" if system == "local" else system,
         asking.node_of_settings(site),
+        users,
         spare_minutes(settings.stop_margin_seconds),
     )

@@ -132,12 +132,14 @@ class Place:
         here: what a launcher that is started on this host could run; None: it is not known.
         batch_system: where launches go; empty: no batch system is here, launches are processes of this host.
         node: what a node of the site has, by the settings; None: they say nothing of it.
+        users: the users whose jobs a launcher takes that is started by who asks; none: nobody knows.
         spare_minutes: of a launch's time so much is not for jobs [min].
     """
 
     here: Taker | None = None
     batch_system: str = ""
     node: NodeKind | None = None
+    users: frozenset[str] = frozenset()
     spare_minutes: int = 2
 
 
@@ -197,6 +199,11 @@ class Scene:
     def owner(self) -> str:
         """The user whose job it is."""
         return str(self.job["owner"])
+
+    @property
+    def is_others(self) -> bool:
+        """A launcher that is started by who asks would not take it: it is somebody else's."""
+        return bool(self.place.users) and self.owner not in self.place.users
 
     @property
     def short_id(self) -> str:

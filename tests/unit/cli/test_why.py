@@ -47,7 +47,7 @@ def runnable(fields: dict[str, Any] | None = None, **more: Any) -> Scene:
 
 
 def launcher(nodes: int = 1, mode: str = "auto", workflow: str = "", **more: Any) -> Launcher:
-    taken = {name: more.pop(name) for name in ("launch", "bound_only", "minutes", "kinds") if name in more}
+    taken = {name: more.pop(name) for name in ("launch", "bound_only", "minutes", "kinds", "users") if name in more}
     known = {"free_nodes": float(nodes), "free_jobs": 100, "largest": nodes} | more
     return Launcher(f"launcher h:{nodes}", Taker(nodes, mode, workflow, **taken), **known)
 
@@ -163,6 +163,16 @@ def test_a_script_of_a_member_waits_for_their_launcher() -> None:
     check(replace(waits, me="bob"), "steps-wait-for-launcher", "balsam launcher")
     check(replace(waits, step_workers=1), "moving", "", "a launcher of bob is about to")
     check(replace(waits, scheduler_serves=True), "steps-full")
+
+
+def test_a_job_of_somebody_else_is_not_for_one_s_own_launchers() -> None:
+    place = replace(HERE, users=frozenset({"ann"}))
+    his = runnable({"owner": "bob"}, place=place, me="ann")
+    check(his, "no-launcher", "", "no launcher is at work", "bob starts a launcher")
+    taken = launcher(users=frozenset({"ann"}))
+    check(replace(his, launchers=(taken,)), "other-users", "", "takes the jobs of ann, and not those of bob", "(--trust)")
+    check(replace(his, launchers=(taken, launcher(users=frozenset({"ann", "bob"})))), "starting")
+    check(runnable({"owner": "ann"}, place=place, me="ann"), "no-launcher", "balsam launcher")
 
 
 def test_it_waits_for_parents() -> None:
