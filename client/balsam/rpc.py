@@ -92,6 +92,9 @@ BAD_CERTIFICATE = "BAD_CERTIFICATE"
 OTHER_HOST = "OTHER_HOST"
 """Reason of a SiteError where the services run on another host, and it cannot be reached from here."""
 
+UNAUTHENTICATED = "UNAUTHENTICATED"
+"""Reason of a NotAllowed where the credential is not good: wrong, revoked, or expired."""
+
 VERSION_KEY = "balsam-version"
 """Metadata of every call: the version of the caller."""
 OTHER_VERSION = "OTHER_VERSION"

@@ -163,6 +163,7 @@ class Launcher:
             on_lost=self._on_lost,
             on_session=lambda session_id: log.info("session %s", session_id),
             on_renewed=self._on_renewed,
+            on_refused=lambda problem: self._give_up(f"its runs were stopped: {problem}"),
             ledger=Ledger(site),
         )
         self._trust = TrustWatch(lambda: self.worker.trusted_until, on_end=self._on_untrusted, on_return=self._settle)
