@@ -1,8 +1,8 @@
 """The slow path alone, for the jobs of one user: what a launcher has beside itself where the scheduler works in somebody
 else's account.
 
-It does what the scheduler does for jobs of the site's owner, under the same leases, and reports in the same way; it has
-no rules, and gets work only while a scheduler's are in force. It ends when its standard input does: with its launcher,
+It does what the scheduler does for jobs of the site's owner, under the same leases, and reports in the same way; it looks
+after the launches of its user, too. It has no rules, and gets work only while a scheduler's are in force. It ends when its standard input does: with its launcher,
 however that ends. While the job store is away, its guard ends it, with its scripts, before its leases can end.
 """
 
@@ -25,6 +25,7 @@ from balsam.v1 import session_pb2
 from balsam.work import Response, Worker
 from balsam_scheduler.dispatch import Dispatcher
 from balsam_scheduler.guarding import Guard
+from balsam_scheduler.launches import LaunchWatch
 from balsam_scheduler.parents import ParentFinder
 from balsam_scheduler.programs import Runner
 from balsam_scheduler.rules import SLOW_STATES
@@ -83,8 +84,10 @@ class StepWorker:
     def __init__(self, site: Site, guard: Guard, trusted_users: Sequence[str]) -> None:
         settings = site.settings
         self._guard = guard
+        runner = Runner(guard, settings.kill_grace_seconds)
+        self._launches = LaunchWatch(site, runner.start)
         self._connection = rpc.Connection(site, retry_seconds=0)
-        steps = Steps(site, Runner(guard, settings.kill_grace_seconds), ParentFinder(self._connection))
+        steps = Steps(site, runner, ParentFinder(self._connection))
         workers = settings.script_workers or WORKERS
         self._dispatcher = Dispatcher(steps.do, workers=workers, limit_seconds=settings.script_timeout_seconds)
         session = session_pb2.Session(
@@ -111,14 +114,17 @@ class StepWorker:
         """
         stopping = asyncio.create_task(_told_to_stop().wait())
         working = asyncio.create_task(self._work())
+        looking = asyncio.create_task(self._launches.run())
         try:
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 working.result()
         finally:
-            for task in (working, stopping):
+            self._launches.stop()
+            tasks = (working, stopping, looking)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(working, stopping, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._stop()
 
     async def _work(self) -> None:

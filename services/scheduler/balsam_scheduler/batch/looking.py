@@ -11,9 +11,9 @@ from typing import Any
 
 from balsam.client import Client
 from balsam.commands import read_tail
-from balsam.errors import BalsamError, Conflict, NotAllowed, NotFound
+from balsam.errors import BalsamError, Conflict, NotFound
 from balsam.site import Site
-from balsam_scheduler.batch import calls, naming, records
+from balsam_scheduler.batch import calls, naming, ownership, records
 from balsam_scheduler.batch.answers import Answer, CannotTell, Known, System
 from balsam_scheduler.batch.records import LaunchRecord
 from balsam_scheduler.batch.systems import named
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 300.0
 
 
 def refresh(site: Site, client: Client, run: calls.Run = calls.run) -> list[LaunchRecord]:
-    """Asks the batch system about the launches that are not over, and records what has changed.
+    """Asks the batch system about the user's launches that are not over, and records what has changed.
 
     Asks nobody where there are none. What cannot be told is UNKNOWN, never over.
 
@@ -42,7 +42,7 @@ def refresh(site: Site, client: Client, run: calls.Run = calls.run) -> list[Laun
         BalsamError: the job store is away, or refuses.
     """
     by_system: dict[str, list[LaunchRecord]] = defaultdict(list)
-    for launch in records.open_launches(client):
+    for launch in ownership.own(client, records.open_launches(client)):
         by_system[launch.batch_system].append(launch)
     looked_at = []
     for name, launches in by_system.items():
@@ -68,8 +68,8 @@ def _take(site: Site, client: Client, launch: LaunchRecord, answer: Answer, run:
         after = records.change(client, launch, decide, tries=1)
     except Conflict:
         return records.get(client, launch.launch_id)
-    except (NotFound, NotAllowed):
-        return launch  # deleted meanwhile, or another user's, who looks after it
+    except NotFound:
+        return launch  # deleted meanwhile
     if after.state != launch.state:
         log.info("launch %d: %s, was %s; %s", launch.launch_id, after.state, launch.state, after.message or "-")
     return after
