@@ -24,10 +24,10 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 
 from balsam import request_limits
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError, ValidationError
+from balsam.health import Health
 from balsam.locks import ServiceLock as ServiceLock
 from balsam.logs import keep_small
 from balsam.open_streams import OpenStreams
@@ -302,7 +302,7 @@ class Service:
         options = (*SERVER_OPTIONS, ("grpc.max_concurrent_streams", 2000))
         self._interceptor = Interceptor(authorize)
         self.server = grpc.aio.server(interceptors=(self._interceptor,), options=options)
-        self._health = HealthServicer()
+        self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
 
     async def start(self, *, ready: bool = True, **info: Any) -> None:
@@ -315,7 +315,7 @@ class Service:
             if self._port is not None:
                 self._port.bind(self.server)
             await self.server.start()
-        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._health.set(health_pb2.HealthCheckResponse.NOT_SERVING)
         if ready:
             await self.set_ready()
         self._info = {
@@ -360,7 +360,7 @@ class Service:
 
     async def set_ready(self) -> None:
         """The health check says SERVING from now on."""
-        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set(health_pb2.HealthCheckResponse.SERVING)
 
     def stop_on_signals(self) -> None:
         """SIGTERM, SIGINT and SIGHUP end the service cleanly."""
@@ -372,7 +372,7 @@ class Service:
         """Answers what is under way, then closes the socket."""
         if self._watch is not None:
             self._watch.cancel()
-        await self._health.enter_graceful_shutdown()
+        await self._health.stop()
         self._interceptor.end_streams()
         await self.server.stop(STOP_SECONDS)
         for path in (self.site.run / f"{self.name}.json", self.site.socket(self.name)):
