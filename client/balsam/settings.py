@@ -85,6 +85,12 @@ class Settings:
         "", "Address at which other nodes of an allocation reach the launcher's host; empty: it is found."
     )
     token_days: int = _setting(90, "Days for which the token of a new user is good; 0: for ever.", least=0, most=36_500)
+    audit_days: int = _setting(
+        365,
+        "Days for which the audit trail (`balsam server --audit`) keeps what is in no job's history; 0: for ever.",
+        least=0,
+        most=36_500,
+    )
     trusted_owners: str = _setting(
         "",
         "Users whose jobs and scripts run in the account of the site's owner, separated by blanks: whoever is named "

@@ -23,8 +23,9 @@ from balsam.v1 import (
     user_pb2,
     user_service_pb2,
 )
-from balsam_jobstore import creation
+from balsam_jobstore import auditing, creation
 from balsam_jobstore.access import MEMBER, OWNER
+from balsam_jobstore.auditing import AuditAge
 from balsam_jobstore.rights import Rights
 from balsam_jobstore.sessions import STEP_WORKER
 from balsam_scheduler.rules import SLOW_STATES
@@ -372,3 +373,25 @@ def test_a_step_worker_gets_nothing_while_nobody_says_what_is_to_be_done(bench: 
     bench.schedule()
     assert bench.state(launcher.grants[0].job_id) is State.JOB_FINISHED
     assert hers.names == []
+
+
+def test_what_the_audit_trail_has_kept_long_enough_is_dropped(bench: Bench) -> None:
+    def note(*days: int) -> None:
+        for day in days:
+            bench.do(lambda tx, day=day: tx.sql.insert("audit", AUDIT, [(day * DAY_US, 1, None, "x", "", 1, str(day))]))  # type: ignore[misc]
+
+    def kept() -> list[str]:
+        return [detail for (detail,) in bench.sql("SELECT detail FROM audit ORDER BY key")]
+
+    note(1, 2, 3, 4)
+    assert bench.do(lambda tx: auditing.drop_before(tx, 3 * DAY_US)) == 2
+    assert bench.do(lambda tx: auditing.drop_before(tx, 3 * DAY_US)) == 0
+    assert kept() == ["3", "4"]
+    bench.run(AuditAge(bench.writer.do, days=0).drop_old())
+    assert kept() == ["3", "4"]
+    bench.run(AuditAge(bench.writer.do, days=365).drop_old())  # 1970 is longer ago
+    assert kept() == []
+
+
+AUDIT = ("time_us", "user_key", "run_id", "action", "objects", "count", "detail")
+DAY_US = 86_400_000_000
