@@ -13,6 +13,7 @@ from typing import Any
 
 from balsam import locks
 from balsam.client import Client
+from balsam.endpoints import as_seen_here
 from balsam.errors import BalsamError, SiteError
 from balsam.fields import JOB_FIELDS
 from balsam.query import AllOf, AnyOf, Key, Node, NotOf, Test
@@ -58,7 +59,7 @@ def collect(store: Client, job_id: str) -> Scene:
         pid = _script_of(job_id)
         return replace(scene, in_step=True, script_pid=pid, steps_ahead=_steps_ahead(store, job))
     if holder is not None:
-        return replace(scene, holder=_launcher(store.site, holder, sessions, job_id))
+        return replace(scene, holder=_launcher(store.site, scene.me, holder, sessions, job_id))
     if scene.state in RUNNABLE:
         return _with_launchers(store, scene, sessions)
     return replace(scene, steps_ahead=_steps_ahead(store, job)) if scene.state in _STEPS else scene
@@ -134,7 +135,9 @@ def _steps_ahead(store: Client, job: Mapping[str, Any]) -> int:
 # Launchers and launches
 
 
-def _launcher(site: Site, session: session_pb2.Session, sessions: asking.Sessions, job_id: str = "") -> Launcher:
+def _launcher(
+    site: Site, me: str, session: session_pb2.Session, sessions: asking.Sessions, job_id: str = ""
+) -> Launcher:
     """A launcher at work, with what it said last; with a job, also where it runs that."""
     credit = sessions.credits.get(session.session_id)
     launcher = Launcher(
@@ -151,16 +154,20 @@ def _launcher(site: Site, session: session_pb2.Session, sessions: asking.Session
             closed_nodes=credit.closed_nodes,
             largest=credit.largest if credit.largest else None,
         )
-    return _asked_itself(site, session, launcher, job_id) if job_id or launcher.closed_nodes else launcher
+    return _asked_itself(site, me, session, launcher, job_id) if job_id or launcher.closed_nodes else launcher
 
 
-def _asked_itself(site: Site, session: session_pb2.Session, launcher: Launcher, job_id: str) -> Launcher:
+def _asked_itself(
+    site: Site, me: str, session: session_pb2.Session, launcher: Launcher, job_id: str
+) -> Launcher:
     """With what a launcher on this host says of itself."""
     from balsam.rpc import Connection
     from balsam.v1.launcher_service_pb2 import GetLauncherStatusRequest
     from balsam.v1.launcher_service_pb2_grpc import LauncherServiceStub
 
-    if session.host != socket.gethostname() or not session.address:
+    # Our token goes there: what the session says of its address may be anybody's word.
+    is_own = session.host == socket.gethostname() and session.user == me
+    if not is_own or session.address != as_seen_here(site).address(f"launcher-{session.pid}"):
         return launcher
     connection = Connection(site, retry_seconds=0, address=session.address)
     try:
@@ -186,7 +193,7 @@ def _with_launchers(store: Client, scene: Scene, sessions: asking.Sessions) -> S
     bound_only = frozenset(one.launch_id for one in launches if one.taker.bound_only)
     launchers = []
     for session in sessions.launchers:
-        one = _launcher(store.site, session, sessions)
+        one = _launcher(store.site, scene.me, session, sessions)
         launchers.append(replace(one, taker=replace(one.taker, bound_only=one.taker.launch in bound_only)))
     bound_to = next((one for one in launches if one.launch_id == scene.need.launch), None)
     scene = replace(scene, launchers=tuple(launchers), launches=tuple(launches), bound_to=bound_to)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import socket
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from balsam.errors import Unavailable
 from balsam.fields import JOB_FIELDS
+from balsam.site import Site
 from balsam.states import State
+from balsam.v1 import session_pb2
 from balsam_cli.takers import NodeKind, Taker, need_of
+from balsam_cli.why import collecting
 from balsam_cli.why.chain import judge
 from balsam_cli.why.scene import Launch, Launcher, Moment, Place, Policy, Relative, Scene, Scheduler
 from balsam_cli.why.verdict import Verdict
@@ -375,3 +380,27 @@ def test_time_outs_in_a_row_are_noted() -> None:
 def test_there_is_a_reason_in_every_state(state: State, busy: Scheduler | None) -> None:
     for place in (HERE, CLUSTER, Place()):
         assert judge(scene(state, scheduler=busy, place=place)).why
+
+
+def test_only_one_s_own_launchers_are_asked_and_where_they_must_be(site: Site) -> None:
+    """Whoever is asked gets the token of who asks, and anybody who may open a session says what address they like."""
+    asked: list[str] = []
+
+    def ask(**fields: Any) -> None:
+        session = session_pb2.Session(**({"host": socket.gethostname(), "pid": 7, "user": "ann"} | fields))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("balsam.rpc.Connection.__init__", lambda *_, address, **__: asked.append(address))
+            patch.setattr("balsam.rpc.Connection.close", lambda _: None)
+            patch.setattr("balsam.rpc.Connection.call", refuse)
+            collecting._asked_itself(site, "ann", session, launcher(), JOB_ID)
+
+    ask(address="unix:/tmp/theirs.sock")
+    ask(address=site.address("launcher-7"), user="bob")
+    ask(address=site.address("launcher-7"), host="elsewhere")
+    assert asked == []
+    ask(address=site.address("launcher-7"))
+    assert asked == [site.address("launcher-7")]
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise Unavailable("nobody is there")
