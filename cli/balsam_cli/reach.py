@@ -17,20 +17,20 @@ _NODES = {"slurm": Call(("sinfo", "-h", "-N", "-o", "%n"))}
 """Batch system -> what prints the host names of its nodes, one a line."""
 
 
-def unreachable(site: Site, batch_system: str, run: calls.Run = functools.partial(calls.run, seconds=_SECONDS)) -> str:
+def unreachable(site: Site, batch_system: str, run: calls.Run | None = None) -> str:
     """What keeps launchers on its nodes from the services, and what to do; empty: nothing that is known.
 
     Args:
         site: the site.
         batch_system: its name.
-        run: runs commands.
+        run: runs commands; None: as they are.
     """
     if batch_system in ("", "local") or not site.is_own or site.endpoint() is not None:
         return ""  # who comes by the port sees that it is there
     host, listen = socket.gethostname(), site.settings.listen
     if listen and not _is_loopback(parse_address(listen, "listen").host):
         return ""
-    if _are_here(batch_system, host, run):
+    if _are_here(batch_system, host, run or functools.partial(calls.run, seconds=_SECONDS)):
         return ""
     where = f"at {listen}, where only this host ({host}) reaches them" if listen else f"on a Unix socket of {host} only"
     return (

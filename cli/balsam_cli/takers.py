@@ -115,7 +115,8 @@ def need_of(job: Mapping[str, Any]) -> Need:
 def hindrance(need: Need, taker: Taker) -> Hindrance | None:
     """Why a launcher never runs such a job; None: it can."""
     if need.owner and taker.users and need.owner not in taker.users:
-        return Hindrance("user", f"takes the jobs of {' and '.join(sorted(taker.users))}, and not those of {need.owner}")
+        users = " and ".join(sorted(taker.users))
+        return Hindrance("user", f"takes the jobs of {users}, and not those of {need.owner}")
     if need.launch is not None and need.launch != taker.launch:
         return Hindrance("launch", f"is not of launch {need.launch}")
     if taker.bound_only and need.launch is None:

@@ -29,14 +29,16 @@ class Health:
         """Says once whether a service serves."""
         return await self._inner.Check(request, context)
 
+    async def List(self, request: Any, context: Any) -> Any:
+        """Says it of all services, which is the server as a whole; newer callers may ask so."""
+        return await self._inner.List(request, context)
+
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
         """Says it again whenever it changes."""
         host = _host(context.peer())
         if len(request.service) > _LONGEST_NAME:
             await context.abort(grpc.StatusCode.NOT_FOUND)
-        if self._watches.total() >= MOST_WATCHES or (
-            host != _SOCKET and self._watches[host] >= MOST_WATCHES_OF_HOST
-        ):
+        if self._watches.total() >= MOST_WATCHES or (host != _SOCKET and self._watches[host] >= MOST_WATCHES_OF_HOST):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch the health of this service")
         self._watches[host] += 1
         try:

@@ -220,8 +220,7 @@ def aio_channel(site: Site, service: str) -> grpc.aio.Channel:
 
 
 def _own_socket(site: Site, address: str) -> str:
-    """The address of a Unix socket, if nobody but us, or the owner of the site, could have put it there: tokens are sent
-    to it.
+    """The address of a Unix socket, if nobody but us, or the owner of the site, could have put it there.
 
     Raises:
         SiteError: it is no socket, or its directory is somebody else's, or can be changed by others.

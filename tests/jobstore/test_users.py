@@ -362,8 +362,9 @@ def test_scripts_and_staging_go_to_the_step_workers_of_the_job_s_user(bench: Ben
     assert bench.state(his.grants[0].job_id) is State.READY  # it waits for his next launcher
 
 
-def test_a_step_worker_gets_nothing_while_nobody_says_what_is_to_be_done(bench: Bench) -> None:
+def test_a_step_worker_gets_nothing_while_nobody_says_what_is_to_be_done(plain_bench: Bench) -> None:
     """Without rules nothing moves by itself: a job that needs no script stands where others need one."""
+    bench = plain_bench
     scheduler, hers = bench.schedule(), step_worker(bench, 2)
     create_for(bench, 2, "a")
     launcher = bench.launcher(owner_key=2, jobs=9)
@@ -377,8 +378,8 @@ def test_a_step_worker_gets_nothing_while_nobody_says_what_is_to_be_done(bench: 
 
 def test_what_the_audit_trail_has_kept_long_enough_is_dropped(bench: Bench) -> None:
     def note(*days: int) -> None:
-        for day in days:
-            bench.do(lambda tx, day=day: tx.sql.insert("audit", AUDIT, [(day * DAY_US, 1, None, "x", "", 1, str(day))]))  # type: ignore[misc]
+        rows = [(day * DAY_US, 1, None, "x", "", 1, str(day)) for day in days]
+        bench.do(lambda tx: tx.sql.insert("audit", AUDIT, rows))
 
     def kept() -> list[str]:
         return [detail for (detail,) in bench.sql("SELECT detail FROM audit ORDER BY key")]

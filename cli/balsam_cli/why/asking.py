@@ -149,9 +149,7 @@ def _launches(store: Client, where: Node) -> Iterator[dict[str, Any]]:
     return ({**defaults, **values} for page in store.launches.pages(AllOf((where,))) for values in page)
 
 
-def taker_to_come(
-    launch: Mapping[str, Any], site: NodeKind | None, users: frozenset[str] = frozenset()
-) -> Taker:
+def taker_to_come(launch: Mapping[str, Any], site: NodeKind | None, users: frozenset[str] = frozenset()) -> Taker:
     """What the launcher of a launch will be able to run, by all of its fields.
 
     Args:

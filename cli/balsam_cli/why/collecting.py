@@ -157,9 +157,7 @@ def _launcher(
     return _asked_itself(site, me, session, launcher, job_id) if job_id or launcher.closed_nodes else launcher
 
 
-def _asked_itself(
-    site: Site, me: str, session: session_pb2.Session, launcher: Launcher, job_id: str
-) -> Launcher:
+def _asked_itself(site: Site, me: str, session: session_pb2.Session, launcher: Launcher, job_id: str) -> Launcher:
     """With what a launcher on this host says of itself."""
     from balsam.rpc import Connection
     from balsam.v1.launcher_service_pb2 import GetLauncherStatusRequest

@@ -1,9 +1,10 @@
-"""The slow path alone, for the jobs of one user: what a launcher has beside itself where the scheduler works in somebody
-else's account.
+"""The slow path alone, for the jobs of one user: what a launcher has beside itself where the scheduler works in
+somebody else's account.
 
-It does what the scheduler does for jobs of the site's owner, under the same leases, and reports in the same way; it looks
-after the launches of its user, too. It has no rules, and gets work only while a scheduler's are in force. It ends when its standard input does: with its launcher,
-however that ends. While the job store is away, its guard ends it, with its scripts, before its leases can end.
+It does what the scheduler does for jobs of the site's owner, under the same leases, and reports in the same way; it
+looks after the launches of its user, too. It has no rules, and gets work only while a scheduler's are in force. It ends
+when its standard input does: with its launcher, however that ends. While the job store is away, its guard ends it, with
+its scripts, before its leases can end.
 """
 
 from __future__ import annotations

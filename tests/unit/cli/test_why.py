@@ -175,7 +175,8 @@ def test_a_job_of_somebody_else_is_not_for_one_s_own_launchers() -> None:
     his = runnable({"owner": "bob"}, place=place, me="ann")
     check(his, "no-launcher", "", "no launcher is at work", "bob starts a launcher")
     taken = launcher(users=frozenset({"ann"}))
-    check(replace(his, launchers=(taken,)), "other-users", "", "takes the jobs of ann, and not those of bob", "(--trust)")
+    said = ("takes the jobs of ann, and not those of bob", "(--trust)")
+    check(replace(his, launchers=(taken,)), "other-users", "", *said)
     check(replace(his, launchers=(taken, launcher(users=frozenset({"ann", "bob"})))), "starting")
     check(runnable({"owner": "ann"}, place=place, me="ann"), "no-launcher", "balsam launcher")
 
