@@ -148,6 +148,19 @@ def test_scripts_and_staging_of_somebody_else_are_done_in_their_account(site: Si
     assert {path.name for path in files} >= {"secret", "made", "preprocess.log"}
 
 
+def test_a_site_that_somebody_else_has_put_above_is_not_taken_for_one_s_own(home: Path) -> None:
+    """Its jobs and templates would run in the account of who works below it."""
+    with tempfile.TemporaryDirectory(prefix="balsam-") as directory:
+        os.chmod(directory, 0o755)
+        site = make_listening_site(Path(directory), listen="")
+        for path in (site.path, *site.path.rglob("*")):
+            path.chmod(0o755)
+        for command in (["which"], ["launcher"]):
+            done = as_another(home, site, *command)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "belongs to root" in done.stderr
+
+
 def member(site: Site, name: str) -> str:
     """An invitation for a new member."""
     owner = rpc_client.Client(site)
