@@ -11,8 +11,9 @@ import re
 import shutil
 import sys
 import time
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO
 
 from balsam.directories import unfit_output
 from balsam.site import Site
@@ -71,7 +72,7 @@ class _RotatingFile(logging.handlers.RotatingFileHandler):
     def __init__(self, path: Path, most: int, kept: int) -> None:
         super().__init__(path, maxBytes=most, backupCount=kept, encoding="utf-8", errors="backslashreplace")
 
-    def _open(self) -> TextIO:
+    def _open(self) -> TextIOWrapper:
         """Opens the file, if it is one: of a site of a group, others may have put something else there."""
         return os.fdopen(open_plain(self.baseFilename, os.O_APPEND), "a", encoding="utf-8", errors="backslashreplace")
 

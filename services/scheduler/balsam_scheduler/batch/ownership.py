@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from balsam.client import Client
-from balsam.v1.site_service_pb2 import GetSiteRequest
-from balsam.v1.site_service_pb2_grpc import SiteServiceStub
 from balsam_scheduler.batch.records import LaunchRecord
 
 
 def user_of(client: Client) -> str:
     """The user as whom this client calls. Raises BalsamError."""
+    from balsam.v1.site_service_pb2 import GetSiteRequest
+    from balsam.v1.site_service_pb2_grpc import SiteServiceStub
+
     return str(client.call(SiteServiceStub, "GetSite", GetSiteRequest()).user)
 
 
