@@ -8,7 +8,7 @@ import json
 import math
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from balsam import failpoints, stores
@@ -39,6 +39,9 @@ MAX_RULES = 500
 _MOST_NODE_KINDS = 16
 _MOST_OF_A_KIND = 1_000_000
 _MOST_PASSAGES = 100
+_MOST_BYTES = 8 << 20
+_MOST_LARGE_GRANTS = 6
+"""So many grants fit into a message, however large their jobs are: some 1.3 MB each."""
 _WORKDIR = leases.DETAIL_COLUMNS.index("workdir")
 _FLAGS = frozenset({"post_error_handler", "post_timeout_handler"})
 
@@ -287,7 +290,8 @@ class _Line:
                     return  # what it holds comes anew when it attaches again
                 _merge(response, delivery)
             await self._add_programs(response)
-            yield response
+            for part in parts_of(response):
+                yield part
             if ended:
                 raise ended
             if closed:
@@ -374,6 +378,27 @@ def _merge(response: pb.WorkResponse, delivery: Delivery) -> None:
         response.ack.number = delivery.acknowledged
     for key, fence in delivery.refused:
         response.ack.refused.add(handle=key, token=fence)
+
+
+def parts_of(response: pb.WorkResponse) -> Iterator[pb.WorkResponse]:
+    """A message as several, where it is too large for one: a job may have a megabyte of variables.
+
+    Programs come with the first grants, and what counts these with the last.
+    """
+    if len(response.grants) <= _MOST_LARGE_GRANTS or response.ByteSize() <= _MOST_BYTES:
+        yield response
+        return
+    grants = list(response.grants)
+    first = pb.WorkResponse(attached=response.attached, programs=response.programs)
+    while len(grants) > _MOST_LARGE_GRANTS:
+        first.grants.extend(grants[:_MOST_LARGE_GRANTS])
+        del grants[:_MOST_LARGE_GRANTS]
+        yield first
+        first = pb.WorkResponse()
+    del response.grants[:], response.programs[:]
+    response.attached = False
+    response.grants.extend(grants)
+    yield response
 
 
 def _fit(credit: Credit) -> tuple[Any, ...]:
