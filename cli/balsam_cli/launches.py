@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import socket
 from collections.abc import Iterator
 
 from balsam.client import Client
@@ -29,16 +28,6 @@ def line(launch: LaunchRecord) -> str:
     job = f"{launch.batch_system} job {launch.scheduler_id}" if launch.scheduler_id else launch.batch_system
     why = f": {launch.message}" if launch.message else ""
     return f"launch {launch.launch_id} ({job}) is {launch.state}{why}"
-
-
-def warning(launch: LaunchRecord) -> str:
-    """What may keep the launcher of a launch from its work; empty: nothing."""
-    if launch.batch_system == "local":
-        return ""
-    return (
-        f"note: the services of this site listen on a Unix socket of this host ({socket.gethostname()}): "
-        "a launcher on another host does not reach them"
-    )
 
 
 @contextlib.contextmanager

@@ -33,7 +33,8 @@ def launchers(store: Client) -> list[session_pb2.Session]:
 
 def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> None:
     """Says on stderr when nobody could ever run one of these jobs: at work, submitted, or to come by the policy."""
-    needs, takers = [need_of(job) for job in jobs], asking.takers_at_work(store)
+    takers, me = asking.takers_at_work(store), asking.me(store)
+    needs = [need_of({**job, "owner": me}) for job in jobs]
     # Who is at work is asked first: most often they can, and nobody else needs to be asked for.
     if takers and not warning(needs, takers):
         return

@@ -19,6 +19,7 @@ from typing import IO, Any
 from balsam import locks, rpc, stores
 from balsam.commands import base_environment
 from balsam.errors import SiteError, Unavailable
+from balsam.logs import open_plain
 from balsam.site import ENV_SITE, Site
 from balsam_cli import process
 from balsam_cli.terminal import note
@@ -209,7 +210,7 @@ def _console(site: Site, service: Service, foreground: bool) -> Iterator[IO[byte
     path = console_file(site, service)
     if path.exists() and path.stat().st_size:
         path.replace(path.with_name(f"{path.name}.1"))  # the last words of one that crashed
-    with open(path, "ab") as file:  # appended to: it is emptied when it has grown
+    with open(open_plain(path, os.O_APPEND), "ab") as file:  # appended to: it is emptied when it has grown
         yield file
 
 

@@ -18,10 +18,11 @@ from balsam.locks import ServiceLock
 from balsam.site import Site
 from balsam.states import State
 from balsam_cli.policy_note import SERVICE_LOCK
+from balsam_cli.reach import unreachable
 from balsam_cli.submitter_view import waiting_lines
 from balsam_cli.terminal import note
 from balsam_cli.watch import EventStream
-from balsam_scheduler.batch import rounds
+from balsam_scheduler.batch import rounds, systems
 
 log = logging.getLogger("balsam.service")
 
@@ -84,6 +85,8 @@ class Submitter:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_: self._stop())
         self._say(f"submitting to {', '.join(one.label for one in policy.queues)}, by {self._site.path}/policy.toml")
+        if text := unreachable(self._site, systems.choose(self._site.settings.batch_system).name):
+            self._say(text)
         with self._listening():
             self._work()
         self._say("stopped; launches that are queued stay")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from balsam.fields import MAX_INT
 from balsam.patterns import matches
 
-ORDER = ("launch", "workflow", "mode", "nodes", "gpus", "cores", "minutes")
+ORDER = ("user", "launch", "workflow", "mode", "nodes", "gpus", "cores", "minutes")
 """What may keep a launcher from a job, in the order in which that is looked at."""
 
 
@@ -45,6 +45,8 @@ class Need:
     """GPUs that it uses, on each node; a part of one counts as one."""
     share: float = 1.0
     """What it takes of each node."""
+    owner: str = ""
+    """The user whose job it is; empty: nobody knows."""
 
     @property
     def total(self) -> float:
@@ -69,6 +71,8 @@ class Taker:
     """How it is called; empty: a launcher at work."""
     kinds: tuple[NodeKind, ...] = ()
     """What its nodes have; none: nobody knows."""
+    users: frozenset[str] = frozenset()
+    """The users whose jobs it takes; none: nobody knows."""
 
 
 class Hindrance(NamedTuple):
@@ -104,11 +108,15 @@ def need_of(job: Mapping[str, Any]) -> Need:
         need.cores,
         math.ceil(need.gpus),
         need.share,
+        str(job.get("owner") or ""),
     )
 
 
 def hindrance(need: Need, taker: Taker) -> Hindrance | None:
     """Why a launcher never runs such a job; None: it can."""
+    if need.owner and taker.users and need.owner not in taker.users:
+        users = " and ".join(sorted(taker.users))
+        return Hindrance("user", f"takes the jobs of {users}, and not those of {need.owner}")
     if need.launch is not None and need.launch != taker.launch:
         return Hindrance("launch", f"is not of launch {need.launch}")
     if taker.bound_only and need.launch is None:

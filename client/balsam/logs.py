@@ -11,8 +11,11 @@ import re
 import shutil
 import sys
 import time
+from io import TextIOWrapper
 from pathlib import Path
+from typing import IO
 
+from balsam.directories import unfit_output
 from balsam.site import Site
 
 FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s"
@@ -69,11 +72,30 @@ class _RotatingFile(logging.handlers.RotatingFileHandler):
     def __init__(self, path: Path, most: int, kept: int) -> None:
         super().__init__(path, maxBytes=most, backupCount=kept, encoding="utf-8", errors="backslashreplace")
 
+    def _open(self) -> TextIOWrapper:
+        """Opens the file, if it is one: of a site of a group, others may have put something else there."""
+        return os.fdopen(open_plain(self.baseFilename, os.O_APPEND), "a", encoding="utf-8", errors="backslashreplace")
+
     def doRollover(self) -> None:
         """Begins a new file."""
-        if self.backupCount == 0:
-            os.truncate(self.baseFilename, 0)
+        if self.backupCount == 0 and self.stream is not None:
+            os.ftruncate(self.stream.fileno(), 0)
         super().doRollover()
+
+
+def open_plain(path: str | os.PathLike[str], flags: int) -> int:
+    """A descriptor of a file to write to, made where there is none.
+
+    Raises:
+        OSError: it is a link or no plain file, or has another name elsewhere.
+    """
+    # O_NONBLOCK: opening a pipe would wait for a reader.
+    descriptor = os.open(path, flags | os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    wrong = unfit_output(os.fstat(descriptor))
+    if wrong:
+        os.close(descriptor)
+        raise OSError(None, wrong, os.fspath(path))
+    return descriptor
 
 
 def keep_small(site: Site, name: str) -> None:
@@ -83,16 +105,25 @@ def keep_small(site: Site, name: str) -> None:
     """
     path, settings = site.log / name, site.settings
     try:
-        if path.stat().st_size < settings.log_max_bytes:
+        # Of a site of a group, others may have put links there: what these lead to is neither copied nor emptied.
+        if path.lstat().st_size < settings.log_max_bytes:
             return
-        older = [path, *(path.with_name(f"{name}.{number}") for number in range(1, settings.log_backups + 1))]
+        source = open_plain(path, 0)
+    except OSError:
+        return
+    with open(source, "r+b") as file:
+        _keep_copy(file, path, settings.log_backups)
+        file.truncate(0)
+
+
+def _keep_copy(file: IO[bytes], path: Path, kept: int) -> None:
+    """Copies a file, and moves older copies on. Without room for it: the newest is worth more than the rest."""
+    older = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, kept + 1))]
+    with contextlib.suppress(OSError):
         for source, target in reversed(list(itertools.pairwise(older[1:]))):
-            if source.exists():
+            if os.path.lexists(source):
                 source.replace(target)
         if len(older) > 1:
-            shutil.copyfile(path, older[1])
-        os.truncate(path, 0)
-    except OSError:
-        # Without room for the copy: the newest is worth more than the rest.
-        with contextlib.suppress(OSError):
-            os.truncate(path, 0)
+            older[1].unlink(missing_ok=True)
+            with open(older[1], "xb") as copy:
+                shutil.copyfileobj(file, copy)

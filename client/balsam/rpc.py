@@ -7,6 +7,7 @@ the process that made them: an inherited gRPC channel hangs, so a forked child o
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -91,6 +92,9 @@ BAD_CERTIFICATE = "BAD_CERTIFICATE"
 
 OTHER_HOST = "OTHER_HOST"
 """Reason of a SiteError where the services run on another host, and it cannot be reached from here."""
+
+UNAUTHENTICATED = "UNAUTHENTICATED"
+"""Reason of a NotAllowed where the credential is not good: wrong, revoked, or expired."""
 
 VERSION_KEY = "balsam-version"
 """Metadata of every call: the version of the caller."""
@@ -212,7 +216,38 @@ def aio_channel(site: Site, service: str) -> grpc.aio.Channel:
     endpoint = site.endpoint()
     if endpoint is not None:
         return endpoint.aio_channel(service)
-    return grpc.aio.insecure_channel(site.address(service), options=CHANNEL_OPTIONS)
+    return grpc.aio.insecure_channel(_own_socket(site, site.address(service)), options=CHANNEL_OPTIONS)
+
+
+def _own_socket(site: Site, address: str) -> str:
+    """The address of a Unix socket, if nobody but us, or the owner of the site, could have put it there.
+
+    Raises:
+        SiteError: it is no socket, or its directory is somebody else's, or can be changed by others.
+    """
+    kind, _, path = address.partition(":")
+    if kind != "unix":
+        raise errors.SiteError(f"{address} is no Unix socket, and a line without TLS is refused")
+    directory = os.path.dirname(path)
+    try:
+        info = os.lstat(directory)
+    except OSError:
+        return address  # nobody listens there: the call will say so
+    is_ours = info.st_uid == os.getuid() or info.st_uid == _owner_of(site)
+    if not is_ours or not stat.S_ISDIR(info.st_mode) or info.st_mode & 0o022:
+        raise errors.SiteError(
+            f"{directory}, where the sockets of the services are to be, is not yours alone: what listens there may be "
+            "somebody else's, and is sent nothing; remove it, or have its owner do so, then `balsam up`"
+        )
+    return address
+
+
+def _owner_of(site: Site) -> int:
+    """The Unix user whose site it is; -1: there is no such directory here."""
+    try:
+        return site.path.stat().st_uid
+    except OSError:
+        return -1
 
 
 def runs_elsewhere(site: Site, host: str, service: str) -> errors.SiteError:
@@ -274,9 +309,7 @@ class Connection:
         if self._endpoint is not None:
             self._channel = self._endpoint.channel(service)
         else:
-            address = self._address or self.site.address(service)
-            if not address.startswith("unix:"):  # tokens travel over this
-                raise errors.SiteError(f"{address} is no Unix socket, and a line without TLS is refused")
+            address = _own_socket(self.site, self._address or self.site.address(service))
             self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._stubs = {}  # after the channel: another thread may be making one
 

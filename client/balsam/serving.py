@@ -11,11 +11,12 @@ import contextvars
 import hmac
 import logging
 import os
+import resource
 import signal
 import socket
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,10 +25,10 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 
-from balsam import request_limits
+from balsam import request_limits, stores
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError, ValidationError
+from balsam.health import Health
 from balsam.locks import ServiceLock as ServiceLock
 from balsam.logs import keep_small
 from balsam.open_streams import OpenStreams
@@ -51,8 +52,11 @@ SERVER_OPTIONS = (
     # Who connects from afar proves to be a client soon, or is let go; and asks now and then whether we live.
     ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # Each connection is an open file, and strangers can make some: who asks nothing for so long connects again.
+    ("grpc.max_connection_idle_ms", 120_000),
 )
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
+_MOST_DESCRIPTORS = 65_536
 STOP_SECONDS = 2.0
 WATCH_SECONDS = 2.0
 
@@ -112,6 +116,11 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             if handler is None:
                 return None
             self._handlers[method] = self._wrap(method, handler)
+        try:
+            caller = self._authorize(method, _bearer(details.invocation_metadata))
+            CALLER.set(caller if isinstance(caller, Caller) else await caller)
+        except Exception as error:
+            return _refusing(method, error)
         return self._handlers[method]
 
     def _wrap(self, method: str, handler: Any) -> Any:
@@ -134,7 +143,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def _unary(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]]) -> Any:
         async def handle(request: Any, context: Any) -> Any:
             try:
-                request = await self._enter(method, request, context)
+                request = await self._enter(request, context)
                 with self._shares.taken(CALLER.get()):
                     return await inner(request, context)
             except Exception as error:
@@ -161,7 +170,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             assert stream is not None
             self._streams.add(stream)
             try:
-                request = await self._enter(method, request, context)
+                request = await self._enter(request, context)
                 with self._shares.taken(CALLER.get(), stream=True), self.open.one(CALLER.get(), method, context):
                     async for response in inner(request, context):
                         yield response
@@ -177,19 +186,27 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return handle
 
-    async def _enter(self, method: str, request: Any, context: Any) -> Any:
-        token = ""
+    async def _enter(self, request: Any, context: Any) -> Any:
         for key, value in context.invocation_metadata() or ():
-            if key == "authorization":
-                token = value.removeprefix("Bearer ")
-            elif key == VERSION_KEY and value != VERSION:
+            if key == VERSION_KEY and value != VERSION:
                 _check_version(value)
-        caller = self._authorize(method, token)
-        CALLER.set(caller if isinstance(caller, Caller) else await caller)
         if hasattr(request, "__aiter__"):
             return _checked(request)
         _check_request(request)
         return request
+
+
+def _bearer(metadata: Iterable[tuple[str, Any]] | None) -> str:
+    return next((value.removeprefix("Bearer ") for key, value in metadata or () if key == "authorization"), "")
+
+
+def _refusing(method: str, error: Exception) -> Any:
+    """What answers a caller who is not let in: it reads no message, of which each may have megabytes."""
+
+    async def refuse(requests: Any, context: Any) -> None:
+        await _refuse(context, method, error)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _check_version(theirs: str) -> None:
@@ -299,10 +316,12 @@ class Service:
         self._port = port
         self._info: dict[str, Any] = {}
         self._watch: asyncio.Task[None] | None = None
+        if stores.is_store(name):  # others hand their limits on to scripts
+            _take_descriptors()
         options = (*SERVER_OPTIONS, ("grpc.max_concurrent_streams", 2000))
         self._interceptor = Interceptor(authorize)
         self.server = grpc.aio.server(interceptors=(self._interceptor,), options=options)
-        self._health = HealthServicer()
+        self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
 
     async def start(self, *, ready: bool = True, **info: Any) -> None:
@@ -315,7 +334,7 @@ class Service:
             if self._port is not None:
                 self._port.bind(self.server)
             await self.server.start()
-        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._health.set(health_pb2.HealthCheckResponse.NOT_SERVING)
         if ready:
             await self.set_ready()
         self._info = {
@@ -360,7 +379,7 @@ class Service:
 
     async def set_ready(self) -> None:
         """The health check says SERVING from now on."""
-        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set(health_pb2.HealthCheckResponse.SERVING)
 
     def stop_on_signals(self) -> None:
         """SIGTERM, SIGINT and SIGHUP end the service cleanly."""
@@ -372,11 +391,20 @@ class Service:
         """Answers what is under way, then closes the socket."""
         if self._watch is not None:
             self._watch.cancel()
-        await self._health.enter_graceful_shutdown()
+        await self._health.stop()
         self._interceptor.end_streams()
         await self.server.stop(STOP_SECONDS)
         for path in (self.site.run / f"{self.name}.json", self.site.socket(self.name)):
             path.unlink(missing_ok=True)
+
+
+def _take_descriptors() -> None:
+    """The soft limit on open files is raised as far as it may be: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def shed(under_way: int, limit: int, what: str) -> None:

@@ -49,7 +49,10 @@ class Settings:
         60.0, "A launcher or scheduler that is not heard of for so long loses its jobs [s].", least=2
     )
     script_workers: int = _setting(
-        0, "Scripts and stagings that run at once; 0: as many as there are cores, at least 2.", least=0
+        0,
+        "Scripts and stagings that run at once, in the scheduler and beside each launcher of another user than the "
+        "owner; 0: as many as there are cores, at least 2, and 2 beside a launcher.",
+        least=0,
     )
     script_timeout_seconds: float = _setting(
         300.0, "A pre- or post-processing script is stopped after so long [s].", least=1
@@ -90,10 +93,21 @@ class Settings:
         "", "Address at which other nodes of an allocation reach the launcher's host; empty: it is found."
     )
     token_days: int = _setting(90, "Days for which the token of a new user is good; 0: for ever.", least=0, most=36_500)
+    audit_days: int = _setting(
+        365,
+        "Days for which the audit trail (`balsam server --audit`) keeps what is in no job's history; 0: for ever.",
+        least=0,
+        most=36_500,
+    )
     trusted_owners: str = _setting(
         "",
         "Users whose jobs and scripts run in the account of the site's owner, separated by blanks: whoever is named "
         "here can do there what the owner can.",
+    )
+    shared_owners: str = _setting(
+        "",
+        "Users whose jobs launchers of other members may run, where these ask for it (`balsam launcher --trust`), "
+        "separated by blanks: whoever runs a user's job can do in this site what that user can.",
     )
     log_level: str = _setting("INFO", "What the services log.", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     log_max_bytes: int = _setting(100_000_000, "A log file is rotated at this size [bytes].", least=10_000)

@@ -192,7 +192,7 @@ def open_site(path: str | os.PathLike[str]) -> Site:
     """
     site = Site(Path(path).expanduser().absolute())
     settings = site.path / SETTINGS_FILE
-    if os.path.isfile(settings) and os.access(settings, os.R_OK):
+    if os.path.isfile(settings) and os.access(settings, os.R_OK) and _is_ours(site.path):
         return site
     from balsam.logins import member_site
 
@@ -205,6 +205,13 @@ def open_site(path: str | os.PathLike[str]) -> Site:
             "it listen (`balsam server --listen HOST:PORT`) and adds them (`balsam server --add-user NAME`)"
         )
     raise SiteError(f"{site.path} is not a Balsam site; make one with `balsam init {site.path}`")
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether a site is this user's. A directory that can only be read may be anybody's, and a launcher would run what
+    it holds; root does as its owner."""
+    owners = {path.stat().st_uid for path in (directory, directory / SETTINGS_FILE)}
+    return os.getuid() == 0 or owners == {os.getuid()}
 
 
 def owner_name(path: Path) -> str:

@@ -42,6 +42,8 @@ _IN_FLIGHT = 2
 _MESSAGE_REPORTS = 2000
 _SYNC_SECONDS = 0.5  # a result that is not acknowledged after so long is synced to the ledger's disk
 _RECONNECT_SECONDS = (0.05, 1.0)
+_FINAL = frozenset({rpc.UNAUTHENTICATED, "PERMISSION_DENIED"})
+"""Reasons of refusals that no waiting mends."""
 _workers = itertools.count()
 
 
@@ -56,6 +58,7 @@ class Worker:
         on_lost: called when the session has ended without our doing: whatever was leased is not ours any more.
         on_session: called with each new session's id, before any work of it comes.
         on_renewed: called in the loop when `trusted_until` has moved.
+        on_refused: called when the job store will not have us any more, with the reason: nothing comes after that.
         ledger: takes results before they are reported, if they must outlive this process.
     """
 
@@ -68,6 +71,7 @@ class Worker:
         on_lost: Callable[[], None],
         on_session: Callable[[str], None] = lambda session_id: None,
         on_renewed: Callable[[], None] = lambda: None,
+        on_refused: Callable[[BalsamError], None] = lambda problem: None,
         states: Iterable[int] = (),
         ledger: Ledger | None = None,
     ) -> None:
@@ -84,6 +88,8 @@ class Worker:
         self._on_lost = on_lost
         self._on_session = on_session
         self._on_renewed = on_renewed
+        self._on_refused = on_refused
+        self._is_refused = False
         self._ledger = ledger
         self._late: list[lease_pb2.Report] = []
         self._ledger_timer: asyncio.TimerHandle | None = None
@@ -166,14 +172,14 @@ class Worker:
         """
         self._nudge(True)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.settle(), patience)
+            await asyncio.wait_for(self.settle(), 0.0 if self._is_refused else patience)
         self._closing = True
         if self._renewal:
             self._renewal.stop()
         for task in [self._task, *self._background]:
             if task:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
+                with contextlib.suppress(asyncio.CancelledError, BalsamError):
                     await task
         if self._ledger_timer:
             self._ledger_timer.cancel()
@@ -252,6 +258,8 @@ class Worker:
         except (Unavailable, ResourceExhausted):
             raise
         except BalsamError as error:
+            if error.reason == rpc.UNAUTHENTICATED:
+                raise  # another one of ours, with a good credential, may report them
             log.error("%d late results are lost: %s", len(late), error)
         finally:
             connection.close()
@@ -318,6 +326,8 @@ class Worker:
                 await self._open_session()
                 return
             except BalsamError as error:
+                if error.reason in _FINAL:
+                    raise
                 log.log(logging.DEBUG if isinstance(error, Unavailable) else logging.ERROR, "no session: %s", error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, _RECONNECT_SECONDS[1])
@@ -325,6 +335,20 @@ class Worker:
     # The stream
 
     async def _run(self) -> None:
+        try:
+            await self._converse_again_and_again()
+        except BalsamError as error:
+            self._is_refused = True
+            log.error("this session cannot go on: %s", error)
+            self._on_refused(error)
+            raise
+
+    async def _converse_again_and_again(self) -> None:
+        """As long as the job store lets us.
+
+        Raises:
+            BalsamError: it does not any more: our credential was revoked, or has expired.
+        """
         delay = _RECONNECT_SECONDS[0]
         while not self._closing:
             channel = rpc.aio_channel(self.site, self._store)
@@ -337,6 +361,8 @@ class Worker:
                 await self._renew_session()
             except grpc.RpcError as error:
                 problem = await self._explained(rpc.unpack_error(error))
+                if problem.reason in _FINAL:
+                    raise problem from None
                 if isinstance(problem, NotFound):
                     await self._renew_session()
                 elif self.attached.is_set():
@@ -581,7 +607,12 @@ class _Renewal(threading.Thread):
     def _call(self, store: str, address: str, seconds: float) -> None:
         if address not in self._connections:
             self._connections[address] = rpc.Connection(self._site, store, retry_seconds=0, address=address)
-        self._connections[address].call(SessionServiceStub, "RenewSession", self._request, timeout=seconds)
+        try:
+            self._connections[address].call(SessionServiceStub, "RenewSession", self._request, timeout=seconds)
+        except BalsamError as error:
+            if error.reason == rpc.UNAUTHENTICATED:  # there may be another credential now, which the next one reads
+                self._connections.pop(address).close()
+            raise
 
     def _trust_from(self, sent: float) -> None:
         self.trusted_until = sent + self._lease_seconds - margin_of(self._lease_seconds)

@@ -9,7 +9,8 @@ import pytest
 from balsam.site import Site
 from tests.cli.conftest import Balsam, Result
 from tests.support import people
-from tests.support.sites import wait_for_states
+from tests.support.processes import running_launcher
+from tests.support.sites import wait_for_states, wait_until
 
 pytestmark = pytest.mark.usefixtures("services")
 
@@ -123,3 +124,16 @@ def test_what_makes_no_user_is_named(balsam: Balsam) -> None:
     assert "name = 'a b': must be of letters" in balsam("server", "--add-user", "a b").err
     assert "--expires -1: must be a number of days" in balsam("server", "--add-user", "a", "--expires", "-1").err
     assert "--expires nan" in balsam("server", "--add-user", "a", "--expires", "nan").err
+
+
+def test_a_job_that_the_launchers_at_work_do_not_take_is_told_so(balsam: Balsam, ann: Balsam, site: Site) -> None:
+    with running_launcher(site, "--persistent"):
+        wait_until(lambda: balsam("server", "--list-connections").out.count("launcher"), what="a launcher", site=site)
+        added = ann("job", "--name", "mine", "--yes", "--", "true")
+        assert "the launcher at work takes the jobs of" in added.err
+        assert "and not those of ann" in added.err
+        (job_id,) = added.ids
+        answers = [run("why", job_id, "--json").json for run in (balsam, ann)]
+    assert [answer["condition"] for answer in answers] == ["other-users"] * 2
+    assert [answer["fix"] for answer in answers] == ["", "balsam launcher"]
+    assert "ann starts a launcher" in answers[0]["advice"]

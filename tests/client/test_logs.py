@@ -70,6 +70,22 @@ def test_a_file_that_others_append_to_is_copied_and_emptied(tmp_path: Path) -> N
     keep_small(site, "nothing.log")
 
 
+@pytest.mark.parametrize("how", ["symlink_to", "hardlink_to"])
+def test_what_a_link_in_the_place_of_a_log_leads_to_is_neither_written_nor_copied_nor_emptied(
+    tmp_path: Path, how: str
+) -> None:
+    """Of a site of a group, its members may write in log/, and the owner's services have the owner's rights."""
+    site = make_test_site(tmp_path, log_max_bytes=10_000)
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"x" * 20_000)
+    for name in ("many.log", "jobstore.out"):
+        getattr(site.log / name, how)(precious)
+    assert "it goes to stderr" in write_many(site).stderr
+    keep_small(site, "jobstore.out")
+    assert precious.read_bytes() == b"x" * 20_000
+    assert {path.name for path in site.log.iterdir()} == {"many.log", "jobstore.out"}
+
+
 def test_a_log_that_cannot_be_opened_goes_to_stderr(tmp_path: Path) -> None:
     site = make_test_site(tmp_path)
     site.log.rmdir()

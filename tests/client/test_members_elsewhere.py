@@ -82,22 +82,26 @@ def test_a_token_that_is_revoked_fails_within_a_second_and_says_what_to_do(site:
     assert balsam(again, "ls").returncode == 0
 
 
-def test_a_launcher_whose_token_is_revoked_says_so_in_its_log(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["revoked", "replaced"])
+def test_a_launcher_whose_token_is_not_good_any_more_stops_its_runs_and_says_why(
+    site: Site, tmp_path: Path, how: str
+) -> None:
     ann = person(site, tmp_path / "ann", invite(site, "ann"))
-    gate = tmp_path / "gate"
-    balsam(ann, "job", "--name", "waits", "--", "bash", "-c", f"while [ ! -e {gate} ]; do sleep 0.05; done")
+    pid_file = tmp_path / "pid"
+    balsam(ann, "job", "--name", "waits", "--", "bash", "-c", f"echo $$ > {pid_file}; exec sleep 600")
     command = [sys.executable, "-m", "balsam_cli", "launcher"]
-    launcher = subprocess.Popen(command, env=ann, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for_states(site, {"waits": "RUNNING"})
-        owner = {**os.environ, "BALSAM_DB_PATH": str(site.path)}
-        assert balsam(owner, "server", "--drop-user", "ann").returncode == 0
-
-        def told() -> bool:
-            return any("credential" in log.read_text() for log in (tmp_path / "ann").rglob("launcher-*.log"))
-
-        wait_until(told, what="the log of the launcher says so")
-    finally:
-        gate.touch()
-        launcher.terminate()
-        launcher.wait()
+    with subprocess.Popen(command, env=ann, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as launcher:
+        try:
+            wait_for_states(site, {"waits": "RUNNING"})
+            if how == "revoked":
+                owner = {**os.environ, "BALSAM_DB_PATH": str(site.path)}
+                assert balsam(owner, "server", "--drop-user", "ann").returncode == 0
+            else:
+                invite(site, "ann")
+            _, said = launcher.communicate(timeout=60)
+        finally:
+            launcher.kill()
+    assert launcher.returncode == 1
+    (line,) = said.splitlines()
+    assert line.startswith("balsam launcher: its runs were stopped: the job store does not accept the credential")
+    assert not os.path.exists(f"/proc/{pid_file.read_text().strip()}")

@@ -15,6 +15,7 @@ import pytest
 
 from balsam.client import Client
 from balsam.site import Site
+from tests.support import people, rpc_client
 from tests.support.components import missing
 from tests.support.processes import services
 from tests.support.sites import wait_for_states
@@ -112,6 +113,61 @@ def test_somebody_else_logs_in_by_the_directory_and_runs_a_launcher(site: Site, 
         assert done.returncode == 1
         assert said in done.stderr
     assert as_another(home, site, "log").returncode == 0
+
+
+def test_scripts_and_staging_of_somebody_else_are_done_in_their_account(site: Site, home: Path) -> None:
+    def balsam(*argv: str, stdin: str = "") -> str:
+        done = as_another(home, site, *argv, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    balsam("login", str(site.path), stdin=member(site, "bob"))
+    secret, taken = home / "secret", home / "taken"
+    secret.write_text("his")
+    os.chown(secret, NOBODY, NOBODY)
+    secret.chmod(0o600)
+    balsam("app", "--name", "app", "--executable", "sh -c 'id -u'", "--preprocess", "id -u", "--postprocess", "id -u")
+    parent = balsam("job", "--name", "parent", "--", "sh", "-c", "id -u > made").strip()
+    words = ["--app", "app", "--parents", parent, "--url-in", str(secret), "--url-out", str(taken)]
+    child = balsam("job", "--name", "child", *words, "--stage-out-files", "*.log").strip()
+    staged = balsam("job", "--name", "staged", "--url-in", str(secret), "--", "true").strip()
+
+    why = json.loads(balsam("why", staged, "--json"))
+    assert (why["condition"], why["fix"]) == ("steps-wait-for-launcher", "balsam launcher")
+    assert "in the account of bob" in why["why"]
+    balsam("launcher")
+    assert {one["name"]: one["state"] for one in json.loads(balsam("ls", "--json"))} == dict.fromkeys(
+        ("parent", "child", "staged"), "JOB_FINISHED"
+    )
+    (found,) = Client(site).BalsamJob.objects.filter(job_id=child)
+    for name in ("preprocess.log", "postprocess.log", "child.out", "made"):
+        assert found.read_file_in_workdir(name).strip() == str(NOBODY), name
+    directory = Path(found.working_directory)
+    files = [*directory.iterdir(), *taken.iterdir()]
+    assert {path.lstat().st_uid for path in files} == {NOBODY}
+    assert {path.name for path in files} >= {"secret", "made", "preprocess.log"}
+
+
+def test_a_site_that_somebody_else_has_put_above_is_not_taken_for_one_s_own(home: Path) -> None:
+    """Its jobs and templates would run in the account of who works below it."""
+    with tempfile.TemporaryDirectory(prefix="balsam-") as directory:
+        os.chmod(directory, 0o755)
+        site = make_listening_site(Path(directory), listen="")
+        for path in (site.path, *site.path.rglob("*")):
+            path.chmod(0o755)
+        for command in (["which"], ["launcher"]):
+            done = as_another(home, site, *command)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "belongs to root" in done.stderr
+
+
+def member(site: Site, name: str) -> str:
+    """An invitation for a new member."""
+    owner = rpc_client.Client(site)
+    try:
+        return invitation(site, people.add_user(owner, name))
+    finally:
+        owner.close()
 
 
 def test_a_site_that_does_not_listen_is_its_owners_alone(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -22,13 +23,15 @@ from balsam import certificates, logins
 from balsam import client as clients
 from balsam.client import Client
 from balsam.errors import BalsamError, NotAllowed, Unavailable
+from balsam.health import MOST_WATCHES_OF_HOST
 from balsam.logging_in import log_in
+from balsam.query import EVERYTHING
 from balsam.rpc import BAD_CERTIFICATE, CHANNEL_OPTIONS, UNREACHABLE
 from balsam.serving import user_name
 from balsam.site import Site, open_site, read_owner_token
 from tests.support.processes import Services, services
 from tests.support.rpc_client import METHODS
-from tests.support.sites import wait_for_states
+from tests.support.sites import wait_for_states, wait_until
 from tests.support.tls import (
     free_port,
     handshake,
@@ -106,6 +109,32 @@ def test_health_says_that_it_serves_and_no_more(shared: Site) -> None:
         assert answer == health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
         with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
             stub.Check(health_pb2.HealthCheckRequest(service="balsam.v1.JobService"), timeout=20)
+
+
+def test_a_stranger_holds_a_bounded_number_of_health_streams(shared: Site) -> None:
+    with contextlib.ExitStack() as open_streams:
+        streams = []
+        for _ in range(MOST_WATCHES_OF_HOST):
+            channel = open_streams.enter_context(secure_channel(shared))  # another connection changes nothing
+            streams.append(health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60))
+            assert next(streams[-1]).status == health_pb2.HealthCheckResponse.SERVING
+        stub = health_pb2_grpc.HealthStub(channel)
+        with pytest.raises(grpc.RpcError, match="too many watch the health"):
+            next(stub.Watch(health_pb2.HealthCheckRequest(), timeout=20))
+        with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
+            next(stub.Watch(health_pb2.HealthCheckRequest(service="x" * 1000), timeout=20))
+        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status == health_pb2.HealthCheckResponse.SERVING
+        assert Client(shared).jobs.count(EVERYTHING) >= 0  # who has a token is not kept out
+        streams[0].cancel()
+
+        def is_let_in() -> bool:
+            with contextlib.suppress(grpc.RpcError):
+                return bool(next(stub.Watch(health_pb2.HealthCheckRequest(), timeout=20)))
+            return False
+
+        wait_until(is_let_in, what="there is room for one")
+        for stream in streams:
+            stream.cancel()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -155,7 +155,7 @@ def test_a_session_that_is_nonsense_gives_back_its_jobs(bench: Bench) -> None:
     bench.do(lambda tx: setting_aside.look_over_small(tx, bench.set_aside))
     look_over(bench)
     assert bench.row(job_id).session is None
-    assert list(set_aside(bench).values()) == ["kind = 9 is neither a scheduler nor a launcher"]
+    assert list(set_aside(bench).values()) == ["kind = 9 is no kind of session"]
     assert [grant.name for grant in bench.launcher(nodes=1, jobs=1, largest=1).grants] == ["a"]
 
 

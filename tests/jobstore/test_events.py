@@ -15,11 +15,12 @@ from balsam.errors import ValidationError
 from balsam.serving import CALLER, Caller
 from balsam.states import Actor, State
 from balsam.v1 import event_service_pb2
-from balsam_jobstore import creation
+from balsam_jobstore import creation, jobs
 from balsam_jobstore.events import EventFilter, read_events
 from balsam_jobstore.history import EventRecord
 from balsam_jobstore.server.events import EventService
-from tests.support.store import Bench, job
+from balsam_jobstore.tx import Tx
+from tests.support.store import Bench, job, one
 
 S = State
 pb = event_service_pb2
@@ -226,3 +227,36 @@ def test_a_negative_start_is_refused(small_ring: Bench) -> None:
     subscriber.caught_up()
     with pytest.raises(ValidationError, match="after_sequence = -1"):
         small_ring.run(subscriber._task)
+
+
+def test_a_message_holds_as_many_events_as_fit(bench: Bench) -> None:
+    """What people say of a kill may be long: of many it would be more than a message may have, for every subscriber."""
+    names = [bench.add() for _ in range(700)]
+    before = bench.store.hub.sequence
+
+    def kill(tx: Tx) -> None:
+        rows = [one(tx, job_id) for job_id in names]
+        jobs.kill(tx, rows, recursive=False, actor=Actor.USER, message="é" * 8000)
+
+    bench.do(kill)
+
+    async def watch(after: int) -> list[int]:
+        sizes, told = [], 0
+        async for response in EventService(bench.store).WatchEvents(pb.WatchEventsRequest(after_sequence=after), None):
+            sizes.append(response.ByteSize())
+            told += len(response.events)
+            if response.sequence == bench.store.hub.sequence:
+                break
+        assert told == bench.store.hub.sequence - after
+        return sizes
+
+    async def page() -> int:
+        answer = await EventService(bench.store).ListEvents(
+            pb.ListEventsRequest(after_sequence=before, page_size=10_000), None
+        )
+        assert answer.more
+        return answer.ByteSize()
+
+    for after in (0, before):
+        assert max(bench.run(watch(after))) < 9_000_000
+    assert bench.run(page()) < 9_000_000

@@ -43,7 +43,10 @@ async def started(database: Database) -> AsyncIterator[Store]:
     """A job store that runs, without its server; the calls are mine."""
     CALLER.set(Caller(user="me", role="owner"))
     site = SimpleNamespace(
-        settings=SimpleNamespace(lease_seconds=60.0), data="/data", set_aside=Path("/nowhere"), address=str
+        settings=SimpleNamespace(lease_seconds=60.0, audit_days=0),
+        data="/data",
+        set_aside=Path("/nowhere"),
+        address=str,
     )
     store = Store(cast(Site, site), database, RunTokens(b"key"), Users("me"))
     await store.start()

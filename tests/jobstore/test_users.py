@@ -13,7 +13,7 @@ import pytest
 
 from balsam.serving import Caller
 from balsam.site import Site
-from balsam.states import Actor
+from balsam.states import Actor, State
 from balsam.v1 import (
     event_service_pb2,
     job_pb2,
@@ -23,15 +23,18 @@ from balsam.v1 import (
     user_pb2,
     user_service_pb2,
 )
-from balsam_jobstore import creation
+from balsam_jobstore import auditing, creation
 from balsam_jobstore.access import MEMBER, OWNER
+from balsam_jobstore.auditing import AuditAge
 from balsam_jobstore.rights import Rights
+from balsam_jobstore.sessions import STEP_WORKER
+from balsam_scheduler.rules import SLOW_STATES
 from tests.support import people
 from tests.support.hands import Hands, Rules
 from tests.support.processes import Services, services
 from tests.support.rpc_client import Client, Refusal
 from tests.support.sites import make_test_site, wait_until
-from tests.support.store import Bench, job
+from tests.support.store import Bench, Worker, job
 
 pb = user_service_pb2
 A_SECOND = 1.0
@@ -221,7 +224,7 @@ def add(site: Site, token: str, name: str, **fields: Any) -> str:
     return new.job_id
 
 
-def test_launchers_take_the_jobs_of_their_user_and_of_whom_that_user_lists(
+def test_launchers_take_the_jobs_of_their_user_and_of_whom_the_owner_lists(
     any_services: Services, owner: Client
 ) -> None:
     site = any_services.site
@@ -230,11 +233,10 @@ def test_launchers_take_the_jobs_of_their_user_and_of_whom_that_user_lists(
     add(site, owner.token, "the owner's", priority=9)
     for name, token in tokens.items():
         add(site, token, f"{name}'s", priority=5 if name == "bob" else 0)
-    ann = Hands(site, token=tokens["ann"], trusted_users=["bob"])
-    assert [ann.take().job.name, ann.take().job.name] == ["bob's", "ann's"]
-    mine = Hands(site)
-    grant = mine.take()
-    assert grant.job.name == "the owner's"
+    ann = Hands(site, token=tokens["ann"])
+    assert ann.take().job.name == "ann's"
+    mine = Hands(site, trusted_users=["bob"])
+    assert [mine.take().job.name, mine.take().job.name] == ["the owner's", "bob's"]
     add(site, owner.token, "more")
     assert mine.take().job.name == "more"  # and not cid's, which nobody takes
     cid = Hands(site, token=tokens["cid"])
@@ -242,6 +244,28 @@ def test_launchers_take_the_jobs_of_their_user_and_of_whom_that_user_lists(
     for hands in (ann, mine, cid):
         hands.close()
     rules.close()
+
+
+def test_a_member_runs_the_jobs_of_others_only_where_the_owner_allows_it(tmp_path: Path) -> None:
+    """The token of a run adds jobs for its job's user: with one of the owner's, a member would have their account."""
+    site = make_test_site(tmp_path, shared_owners="bob")
+    with services(site, "jobstore"):
+        client = Client(site)
+        ann, bob, cid = (people.add_user(client, name) for name in ("ann", "bob", "cid"))
+        rules = Rules(site)
+        for token, name in ((client.token, "the owner's"), (bob, "bob's"), (cid, "cid's")):
+            add(site, token, name)
+        me = client.call("SiteService/GetSite", site_service_pb2.GetSiteRequest()).user
+        for name in ("cid", me):
+            with pytest.raises(Refusal) as caught:
+                Hands(site, token=ann, trusted_users=["bob", name])
+            assert (caught.value.code, caught.value.field) == ("PERMISSION_DENIED", "trusted_users")
+            assert f"may not run the jobs of {name}" in caught.value.details
+        hands = Hands(site, token=ann, trusted_users=["bob", "ann"])
+        assert hands.take().job.name == "bob's"
+        hands.close()
+        rules.close()
+        client.close()
 
 
 def test_the_owner_lists_users_in_a_setting(tmp_path: Path) -> None:
@@ -309,3 +333,66 @@ def test_a_bound_job_is_taken_by_a_launcher_of_its_user_and_launch_only(bench: B
     mine = bench.launcher(owner_key=2, jobs=5)
     assert others.names == mine.names == []
     assert bench.launcher(owner_key=2, launch=launch, jobs=5).names == ["bound"]
+
+
+# Scripts and staging of users' jobs
+
+
+def step_worker(bench: Bench, key: int) -> Worker:
+    worker = bench.worker(STEP_WORKER, states=SLOW_STATES, owner_key=key)
+    worker.give(nodes=1e9, jobs=9)
+    return worker
+
+
+def test_scripts_and_staging_go_to_the_step_workers_of_the_job_s_user(bench: Bench) -> None:
+    bench.add_app("app", preprocess="pre")
+    hers, his = step_worker(bench, 2), step_worker(bench, 3)
+    for key in (1, 2, 3):
+        create_for(bench, key, f"of {key}", application="app", stage_in_url="/tmp/x")
+    scheduler = bench.schedule(jobs=9)
+    assert (scheduler.names, hers.names, his.names) == (["of 1"], ["of 2"], ["of 3"])
+    launcher = bench.launcher(owner_key=2, jobs=9)
+    assert hers.report(hers.grant("of 2"), State.STAGED_IN, release=True)
+    assert hers.report(hers.grant("of 2"), State.PREPROCESSED, release=True)
+    assert launcher.names == ["of 2"]
+    events = bench.events_of(launcher.grants[0].job_id)
+    assert [event.actor for event in events[-2:]] == [Actor.SCHEDULER] * 2
+    bench.end(hers)
+    bench.end(his)
+    assert bench.state(his.grants[0].job_id) is State.READY  # it waits for his next launcher
+
+
+def test_a_step_worker_gets_nothing_while_nobody_says_what_is_to_be_done(plain_bench: Bench) -> None:
+    """Without rules nothing moves by itself: a job that needs no script stands where others need one."""
+    bench = plain_bench
+    scheduler, hers = bench.schedule(), step_worker(bench, 2)
+    create_for(bench, 2, "a")
+    launcher = bench.launcher(owner_key=2, jobs=9)
+    bench.end(scheduler)
+    launcher.finish(launcher.grant("a"), State.RUN_DONE)
+    assert bench.state(launcher.grants[0].job_id) is State.RUN_DONE
+    bench.schedule()
+    assert bench.state(launcher.grants[0].job_id) is State.JOB_FINISHED
+    assert hers.names == []
+
+
+def test_what_the_audit_trail_has_kept_long_enough_is_dropped(bench: Bench) -> None:
+    def note(*days: int) -> None:
+        rows = [(day * DAY_US, 1, None, "x", "", 1, str(day)) for day in days]
+        bench.do(lambda tx: tx.sql.insert("audit", AUDIT, rows))
+
+    def kept() -> list[str]:
+        return [detail for (detail,) in bench.sql("SELECT detail FROM audit ORDER BY key")]
+
+    note(1, 2, 3, 4)
+    assert bench.do(lambda tx: auditing.drop_before(tx, 3 * DAY_US)) == 2
+    assert bench.do(lambda tx: auditing.drop_before(tx, 3 * DAY_US)) == 0
+    assert kept() == ["3", "4"]
+    bench.run(AuditAge(bench.writer.do, days=0).drop_old())
+    assert kept() == ["3", "4"]
+    bench.run(AuditAge(bench.writer.do, days=365).drop_old())  # 1970 is longer ago
+    assert kept() == []
+
+
+AUDIT = ("time_us", "user_key", "run_id", "action", "objects", "count", "detail")
+DAY_US = 86_400_000_000

@@ -19,6 +19,7 @@ from balsam_jobstore.postgres import Cluster
 from tests.cli.conftest import Balsam
 from tests.cli.conftest import balsam as balsam
 from tests.cli.conftest import balsam_process as balsam_process
+from tests.support import people
 from tests.support.dumps import dump_of_site
 from tests.support.processes import launcher, services
 from tests.support.rpc_client import METHODS, Client, Refusal, empty
@@ -86,13 +87,15 @@ def test_a_secret_is_found_nowhere(
     argv = Argv()
     with argv.watched(), services(site):
         _work(site, tmp_path)
+        members = _work_of_a_member(site, tmp_path, balsam_process)
         shown = _shown(site, balsam, balsam_process)
         errors = _errors(site)
         assert balsam("export", str(tmp_path / "export.jsonl"), "--yes").status == 0
         rows = _rows(site)
-    tokens = {(tmp_path / "tokens" / name).read_text().strip() for name in ("run", "script")}
-    tokens.add(site.owner_token_file.read_text().strip())
-    assert len(tokens) == 3
+    names = ("run", "script", "her run", "her script")
+    tokens = {(tmp_path / "tokens" / name).read_text().strip() for name in names}
+    tokens |= {site.owner_token_file.read_text().strip(), members}
+    assert len(tokens) == 6
     assert all(len(token) > 20 for token in tokens)
     logs = {str(file): file.read_bytes() for file in site.path.rglob("*") if _is_public(site, file)}
     export = (tmp_path / "export.jsonl").read_bytes()
@@ -133,9 +136,27 @@ def _work(site: Site, directory: Path) -> None:
     jobs.close()
 
 
+def _work_of_a_member(site: Site, directory: Path, balsam_process: Balsam) -> str:
+    """The same of a user who was added with `balsam server`, whose launcher does her scripts; gives her token."""
+    added = balsam_process("server", "--add-user", "ann", "--json")
+    assert added.status == 0, added.err
+    token = str(added.json["token"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BALSAM_TOKEN_FILE", people.token_file(directory, token))
+        jobs = Jobs(site)
+        app = jobs.add_app("hers", preprocess=_keep(directory, "her script"))
+        job_id = jobs.add("hers", application=app, environ_vars=ENVIRON)
+        jobs.add("her run", args=_keep(directory, "her run"), environ_vars=ENVIRON)
+        launcher(site)
+        jobs.wait(job_id, State.JOB_FINISHED)
+        assert balsam_process("why", job_id, BALSAM_TOKEN_FILE=people.token_file(directory, token)).status == 0
+        jobs.close()
+    return token
+
+
 def _keep(directory: Path, name: str) -> str:
     """A command that keeps the credential that it was given, and lasts long enough to be looked at."""
-    script = f"echo $BALSAM_JOB_TOKEN > {directory}/tokens/{name}; sleep 0.3; : the-canary-s-cage"
+    script = f"echo $BALSAM_JOB_TOKEN > '{directory}/tokens/{name}'; sleep 0.3; : the-canary-s-cage"
     return f"sh -c {shlex.quote(script)}"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import resource
 import subprocess
 import sys
 import uuid
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
@@ -23,7 +25,7 @@ from google.protobuf.message_factory import GetMessageClass
 from balsam import request_limits
 from balsam.errors import ResourceExhausted
 from balsam.fields import APPLICATION_FIELDS, JOB_FIELDS, LAUNCH_FIELDS, MAX_PARENTS, Phase
-from balsam.rpc import MAX_MESSAGE_BYTES, shortened
+from balsam.rpc import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES, shortened
 from balsam.serving import Caller
 from balsam.shares import SHARES, Share, Shares
 from balsam.site import Site
@@ -300,3 +302,29 @@ def _job_store_that_gives(site: Site, streams: int) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def test_who_has_no_token_makes_a_service_read_no_message(tmp_path: Path) -> None:
+    """Each may have megabytes, and any number of them may come at once."""
+    site = make_test_site(tmp_path)
+    with services(site, "jobstore") as running, contextlib.ExitStack() as stack:
+        process = psutil.Process(running.pid("jobstore"))
+        before = process.memory_info().rss
+        calls = []
+        for _ in range(10):
+            options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+            channel = stack.enter_context(grpc.insecure_channel(site.address("jobstore"), options=options))
+            call = channel.unary_unary("/balsam.v1.JobService/ListJobs")
+            calls += [call.future(bytes(15_000_000), timeout=60) for _ in range(2)]
+        codes = {getattr(call.exception(), "code")() for call in calls}  # noqa: B009
+        assert codes == {grpc.StatusCode.UNAUTHENTICATED}
+        assert process.memory_info().rss - before < 100_000_000
+
+
+def test_a_job_store_takes_as_many_connections_as_it_may(tmp_path: Path) -> None:
+    site = make_test_site(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with services(site, "jobstore") as running:
+        now, _ = psutil.Process(running.pid("jobstore")).rlimit(psutil.RLIMIT_NOFILE)
+    assert now >= min(hard, 65_536) if hard != resource.RLIM_INFINITY else now >= 65_536
+    assert now >= soft

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -230,7 +231,7 @@ def test_output_goes_to_plain_files_only(tmp_path: Path, what: str) -> None:
 
 
 SCHEDULER = """
-import os, sys, threading
+import os, sys, threading, time
 from pathlib import Path
 from balsam_scheduler.guarding import Guard
 from balsam_scheduler.limits import Limit
@@ -238,6 +239,8 @@ from balsam_scheduler.programs import Call, Runner, open_output
 
 directory = Path(sys.argv[1])
 guard = Guard(directory / "guard.lock")
+if len(sys.argv) > 4:
+    guard.trust(time.monotonic() + float(sys.argv[4]))
 text = sys.argv[2]
 mark = {"BALSAM_JOB_ID": sys.argv[3], "BALSAM_ATTEMPT": "1"}
 call = Call(["sh", "-c", text], directory, {**os.environ, **mark}, open_output(directory / "out"),
@@ -248,8 +251,8 @@ guard.close()
 
 
 @contextlib.contextmanager
-def scheduler(directory: Path, text: str, job_id: str = JOB_ID) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-c", SCHEDULER, str(directory), text, job_id]) as process:
+def scheduler(directory: Path, text: str, job_id: str = JOB_ID, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", SCHEDULER, str(directory), text, job_id, *more]) as process:
         try:
             yield process
         finally:
@@ -288,6 +291,17 @@ def test_the_guard_ends_with_the_scheduler(tmp_path: Path) -> None:
     while not all(gone(child.pid) for child in children):
         assert time.monotonic() < gone_by
         time.sleep(0.02)
+
+
+def test_who_is_not_trusted_any_more_is_killed_with_all_programs_though_it_was_stopped(tmp_path: Path) -> None:
+    with scheduler(tmp_path, "echo $$ > leader; sleep 60", str(uuid.uuid4()), "2.0") as process:
+        leader = int(wait_for(tmp_path / "leader"))
+        os.kill(process.pid, signal.SIGSTOP)
+        assert process.wait(20) == -signal.SIGKILL
+        gone_by = time.monotonic() + 10
+        while not gone(leader):
+            assert time.monotonic() < gone_by
+            time.sleep(0.02)
 
 
 def test_who_waits_himself_hears_of_the_end(tmp_path: Path, limit: Limit) -> None:

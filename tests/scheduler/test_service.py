@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from balsam.rpc import Connection
-from balsam.site import Site
+from balsam.site import Site, write_secret
 from balsam.states import State
 from balsam.v1 import scheduler_service_pb2
 from balsam.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
@@ -345,3 +345,13 @@ def test_nothing_is_left_after_a_drain(site: Site, services: Services, jobs: Job
         {site.data / "test", *directories}
         | {directory / name for directory in directories for name in ("hostname", "preprocess.log")}
     )
+
+
+def test_a_scheduler_whose_token_is_not_good_any_more_says_so_and_ends(site: Site, services: Services) -> None:
+    write_secret(site.owner_token_file, f"owner.{'x' * 43}")
+    services.kill("jobstore")
+    services.start("jobstore")
+    scheduler = services.given_up("scheduler")
+    assert scheduler.wait(60) == 1
+    (line,) = (site.log / "scheduler.console").read_text().splitlines()
+    assert line.startswith("balsam scheduler: the job store does not accept the credential")

@@ -60,6 +60,10 @@ class Services:
         for name in names:
             self._end(name, signal.SIGKILL)
 
+    def given_up(self, name: str) -> subprocess.Popen[bytes]:
+        """A service that is to end by itself: its process, which is not looked after any more."""
+        return self._processes.pop(name)
+
     def close(self) -> None:
         """Stops what still runs, last started first."""
         self.stop(*reversed(self._processes))

@@ -17,12 +17,15 @@ def command(launches: tuple[int, ...], force: bool, as_json: bool) -> int:
 
     The launcher of one that runs is asked to stop first: its runs end as RUN_TIMEOUT
     and are run again by another launcher. If it does not, the batch system ends it.
+    A launch of another user ends when its launcher hears of it; only its user can end
+    its batch job.
     """
     from balsam.errors import BalsamError
     from balsam.site import find_site
     from balsam_cli import access, outcome, output
     from balsam_cli.launches import logged
-    from balsam_scheduler.batch.cancelling import cancel
+    from balsam_cli.terminal import note
+    from balsam_scheduler.batch.cancelling import DONE, cancel
 
     site = find_site()
     store = access.open_store(site)
@@ -30,8 +33,10 @@ def command(launches: tuple[int, ...], force: bool, as_json: bool) -> int:
     for launch_id in launches:
         try:
             with logged(site):
-                cancel(site, store, launch_id, force=force)
+                launch = cancel(site, store, launch_id, force=force)
             result.done += 1
+            if launch.message != DONE:
+                note(f"note: launch {launch_id} is {launch.message}")
         except BalsamError as error:
             result.skip(str(launch_id), error)
     return result.report(output.printer(as_json), "cancelled", "launch")

@@ -64,6 +64,7 @@ def _show(site: Site, request: LaunchRequest, as_json: bool) -> int:
 
 def _submit(site: Site, request: LaunchRequest, as_json: bool) -> int:
     from balsam_cli import access, launches, output
+    from balsam_cli.reach import unreachable
     from balsam_cli.terminal import note
     from balsam_scheduler.batch.submitting import submit
 
@@ -71,6 +72,6 @@ def _submit(site: Site, request: LaunchRequest, as_json: bool) -> int:
     with launches.logged(site):
         launch = submit(site, store, request)
     output.printer(as_json).one(launches.as_record(launch), output.Lines([launches.line(launch)]))
-    if text := launches.warning(launch):
-        note(text)
+    if text := unreachable(site, launch.batch_system):
+        note(f"note: {text}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from balsam.errors import BalsamError, SiteError
 from balsam.fields import LAUNCH_FIELDS, LAUNCH_OVER, MAX_INT
 from balsam.query import AllOf, Node, NotOf, Test
 from balsam.rpc import Connection
-from balsam.site import Site
+from balsam.site import ENV_JOB_TOKEN, ENV_TOKEN_FILE, SETTINGS_FILE, Site, owner_name
 from balsam.v1 import session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from balsam_cli.takers import NodeKind, Taker
@@ -28,6 +29,8 @@ class Sessions:
 
     launchers: list[session_pb2.Session] = field(default_factory=list)
     schedulers: list[session_pb2.Session] = field(default_factory=list)
+    step_workers: list[session_pb2.Session] = field(default_factory=list)
+    """What launchers have beside themselves for scripts and staging, where the scheduler does not do these."""
     credits: Mapping[str, Credit] = field(default_factory=dict)
     """Session id -> what it could take on; of some it is not known."""
     holder: session_pb2.Session | None = None
@@ -41,9 +44,36 @@ def sessions(store: Client, job_id: str = "") -> Sessions:
     return Sessions(
         [one for one in answer.sessions if one.kind == session_pb2.Session.LAUNCHER],
         [one for one in answer.sessions if one.kind == session_pb2.Session.SCHEDULER],
+        [one for one in answer.sessions if one.kind == session_pb2.Session.STEP_WORKER],
         _credits(store.site, answer),
         next((one for one in answer.sessions if one.session_id == answer.holder), None),
     )
+
+
+def users_of(session: session_pb2.Session) -> frozenset[str]:
+    """The users whose jobs a session takes."""
+    return frozenset((session.user, *session.trusted_users))
+
+
+def users_of_launcher(site: Site, user: str) -> frozenset[str]:
+    """The users whose jobs a launcher takes that a user starts, without more; none: nobody knows."""
+    settings = site.path / SETTINGS_FILE
+    try:
+        is_owners = site.is_own and owner_name(settings) == user
+        return frozenset((user, *(site.settings.trusted_owners.split() if is_owners else ()))) - {""}
+    except (OSError, SiteError):
+        return frozenset()
+
+
+def me(store: Client) -> str:
+    """The name of who asks, as the site has it."""
+    site = store.site
+    if site.is_own and not (os.environ.get(ENV_TOKEN_FILE) or os.environ.get(ENV_JOB_TOKEN)):
+        return owner_name(site.path / SETTINGS_FILE)
+    from balsam.v1.site_service_pb2 import GetSiteRequest
+    from balsam.v1.site_service_pb2_grpc import SiteServiceStub
+
+    return str(store.call(SiteServiceStub, "GetSite", GetSiteRequest()).user)
 
 
 def _credits(site: Site, answer: session_service_pb2.ListSessionsResponse) -> Mapping[str, Credit]:
@@ -98,14 +128,19 @@ def taker_at_work(
         kinds=()
         if credit is None
         else tuple(NodeKind(kind.count, kind.cores, kind.gpus) for kind in credit.node_kinds),
+        users=users_of(session),
     )
 
 
 def takers_to_come(store: Client, at_work: Sequence[Taker], site: NodeKind | None) -> list[Taker]:
     """Launches that may still run something, but those whose launcher is at work."""
     running = {taker.launch for taker in at_work}
-    others = (values for values in open_launches(store) if values["launch_id"] not in running)
-    return [taker_to_come(values, site) for values in others if not waits_in_vain(values)]
+    to_come = [values for values in open_launches(store) if values["launch_id"] not in running]
+    return [
+        taker_to_come(values, site, users_of_launcher(store.site, values["owner"]))
+        for values in to_come
+        if not waits_in_vain(values)
+    ]
 
 
 def waits_in_vain(launch: Mapping[str, Any]) -> bool:
@@ -127,12 +162,13 @@ def _launches(store: Client, where: Node) -> Iterator[dict[str, Any]]:
     return ({**defaults, **values} for page in store.launches.pages(AllOf((where,))) for values in page)
 
 
-def taker_to_come(launch: Mapping[str, Any], site: NodeKind | None) -> Taker:
+def taker_to_come(launch: Mapping[str, Any], site: NodeKind | None, users: frozenset[str] = frozenset()) -> Taker:
     """What the launcher of a launch will be able to run, by all of its fields.
 
     Args:
         launch: the fields.
         site: what a node of the site has; None: nobody knows.
+        users: the users whose jobs it will take; none: nobody knows.
     """
     return Taker(
         launch["nodes"],
@@ -143,6 +179,7 @@ def taker_to_come(launch: Mapping[str, Any], site: NodeKind | None) -> Taker:
         minutes=launch["wall_minutes"],
         label=f"launch {launch['launch_id']}",
         kinds=(NodeKind(launch["nodes"], site.cores, site.gpus),) if site else (),
+        users=users,
     )
 
 

@@ -20,6 +20,7 @@ LINKS: tuple[Link, ...] = (
     steps.scheduler_is_away,
     steps.in_step,
     steps.waits_for_a_worker,
+    steps.waits_for_a_launcher,
     steps.waits_for_parents,
     steps.moves_on,
     launchers.held,

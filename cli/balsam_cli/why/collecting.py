@@ -13,6 +13,7 @@ from typing import Any
 
 from balsam import locks
 from balsam.client import Client
+from balsam.endpoints import as_seen_here
 from balsam.errors import BalsamError, SiteError
 from balsam.fields import JOB_FIELDS
 from balsam.query import AllOf, AnyOf, Key, Node, NotOf, Test
@@ -49,13 +50,16 @@ def collect(store: Client, job_id: str) -> Scene:
         history=_history(store, job_id),
         parents=_unfinished_parents(store, job),
         scheduler=_scheduler(store.site, sessions),
+        me=asking.me(store),
+        scheduler_serves=not sessions.schedulers or job["owner"] in asking.users_of(sessions.schedulers[-1]),
+        step_workers=sum(job["owner"] in asking.users_of(one) for one in sessions.step_workers),
     )
     holder = sessions.holder
-    if holder is not None and holder.kind == session_pb2.Session.SCHEDULER:
+    if holder is not None and holder.kind != session_pb2.Session.LAUNCHER:
         pid = _script_of(job_id)
         return replace(scene, in_step=True, script_pid=pid, steps_ahead=_steps_ahead(store, job))
     if holder is not None:
-        return replace(scene, holder=_launcher(store.site, holder, sessions, job_id))
+        return replace(scene, holder=_launcher(store.site, scene.me, holder, sessions, job_id))
     if scene.state in RUNNABLE:
         return _with_launchers(store, scene, sessions)
     return replace(scene, steps_ahead=_steps_ahead(store, job)) if scene.state in _STEPS else scene
@@ -131,7 +135,9 @@ def _steps_ahead(store: Client, job: Mapping[str, Any]) -> int:
 # Launchers and launches
 
 
-def _launcher(site: Site, session: session_pb2.Session, sessions: asking.Sessions, job_id: str = "") -> Launcher:
+def _launcher(
+    site: Site, me: str, session: session_pb2.Session, sessions: asking.Sessions, job_id: str = ""
+) -> Launcher:
     """A launcher at work, with what it said last; with a job, also where it runs that."""
     credit = sessions.credits.get(session.session_id)
     launcher = Launcher(
@@ -148,16 +154,18 @@ def _launcher(site: Site, session: session_pb2.Session, sessions: asking.Session
             closed_nodes=credit.closed_nodes,
             largest=credit.largest if credit.largest else None,
         )
-    return _asked_itself(site, session, launcher, job_id) if job_id or launcher.closed_nodes else launcher
+    return _asked_itself(site, me, session, launcher, job_id) if job_id or launcher.closed_nodes else launcher
 
 
-def _asked_itself(site: Site, session: session_pb2.Session, launcher: Launcher, job_id: str) -> Launcher:
+def _asked_itself(site: Site, me: str, session: session_pb2.Session, launcher: Launcher, job_id: str) -> Launcher:
     """With what a launcher on this host says of itself."""
     from balsam.rpc import Connection
     from balsam.v1.launcher_service_pb2 import GetLauncherStatusRequest
     from balsam.v1.launcher_service_pb2_grpc import LauncherServiceStub
 
-    if session.host != socket.gethostname() or not session.address:
+    # Our token goes there: what the session says of its address may be anybody's word.
+    is_own = session.host == socket.gethostname() and session.user == me
+    if not is_own or session.address != as_seen_here(site).address(f"launcher-{session.pid}"):
         return launcher
     connection = Connection(site, retry_seconds=0, address=session.address)
     try:
@@ -179,25 +187,25 @@ def _with_launchers(store: Client, scene: Scene, sessions: asking.Sessions) -> S
         bring_up_to_date(store)
     node = asking.node_of_settings(store.site)
     at_work = {one.launch for one in sessions.launchers if one.HasField("launch")}
-    launches = [_launch(values, node, at_work) for values in asking.open_launches(store)]
+    launches = [_launch(store.site, values, node, at_work) for values in asking.open_launches(store)]
     bound_only = frozenset(one.launch_id for one in launches if one.taker.bound_only)
     launchers = []
     for session in sessions.launchers:
-        one = _launcher(store.site, session, sessions)
+        one = _launcher(store.site, scene.me, session, sessions)
         launchers.append(replace(one, taker=replace(one.taker, bound_only=one.taker.launch in bound_only)))
     bound_to = next((one for one in launches if one.launch_id == scene.need.launch), None)
     scene = replace(scene, launchers=tuple(launchers), launches=tuple(launches), bound_to=bound_to)
     able = [one.taker for one in launchers if hindrance(scene.need, one.taker) is None]
     if able:
         scene = _ahead(store, scene, able)
-    return replace(scene, policy=_policy(store, scene), place=_place(store.site))
+    return replace(scene, policy=_policy(store, scene), place=_place(store.site, scene.me))
 
 
-def _launch(values: Mapping[str, Any], node: NodeKind | None, at_work: set[int]) -> Launch:
+def _launch(site: Site, values: Mapping[str, Any], node: NodeKind | None, at_work: set[int]) -> Launch:
     system, name = values["batch_system"], values["scheduler_id"]
     return Launch(
         values["launch_id"],
-        asking.taker_to_come(values, node),
+        asking.taker_to_come(values, node, asking.users_of_launcher(site, values["owner"])),
         f"{system} job {name}" if system and name else system,
         values["state"],
         values["message"].partition("\n")[0],
@@ -284,13 +292,13 @@ def _verdict_of_round(store: Client, scene: Scene) -> str:
     return ""
 
 
-def _place(site: Site) -> Place:
+def _place(site: Site, me: str) -> Place:
     """What a launcher here, or one that is submitted, would have."""
     from balsam_launcher.nodes import Wanted, find_nodes
     from balsam_scheduler.batch import systems
     from balsam_scheduler.batch.observing import spare_minutes
 
-    settings = site.settings
+    settings, users = site.settings, asking.users_of_launcher(site, me)
     wanted = Wanted(settings.cores_per_node, settings.gpus_per_node or None)
     try:
         nodes = find_nodes(os.environ, wanted, node_file=settings.node_file)
@@ -303,11 +311,13 @@ def _place(site: Site) -> Place:
         "",
         label="a launcher here",
         kinds=tuple(NodeKind(count, cores, gpus) for (cores, gpus), count in kinds.items()),
+        users=users,
     )
     system = systems.choose(settings.batch_system).name
     return Place(
         here if nodes else None,
         "" if system == "local" else system,
         asking.node_of_settings(site),
+        users,
         spare_minutes(settings.stop_margin_seconds),
     )

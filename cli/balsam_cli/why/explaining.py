@@ -56,11 +56,14 @@ def _told(title: str, verdict: Verdict) -> list[str]:
 
 
 def of_services(site: Site) -> Reason | None:
-    """No job store answers; None: one does. Asks each for its health.
+    """No job store answers; None: one does, or they are called over the network, and the call says it. Asks each for
+    its health.
 
     Raises:
         SiteError: they run on another host.
     """
+    if site.endpoint() is not None:
+        return None
     statuses = [services.probe(site, service) for service in services.started_services(site)]
     stores = [status for status in statuses if status.service is not services.SCHEDULER]
     if any(status.state == "up" for status in stores):

@@ -10,6 +10,7 @@ from balsam_cli.why.starting import largest_place, make_smaller, start
 from balsam_cli.why.verdict import Verdict, command, modify
 
 _CONDITIONS = {
+    "user": "other-users",
     "launch": "bound-jobs-only",
     "workflow": "workflow-filter",
     "mode": "job-mode",
@@ -104,7 +105,9 @@ def nobody(scene: Scene) -> Verdict | None:
         return None
     fix = start(scene)
     advice = "" if fix else "start a launcher where there are such nodes, or submit one"
-    if not fix and (found := largest_place(scene)):
+    if scene.is_others:
+        advice = f"{scene.owner} starts a launcher: those of others do not take their jobs unless told to (--trust)"
+    elif not fix and (found := largest_place(scene)):
         taker, what = found
         return Verdict("never-fits", _never(scene, what), make_smaller(scene, taker, what), details=_hindrances(scene))
     reasons = _reasons(scene)

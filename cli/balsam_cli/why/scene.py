@@ -134,12 +134,14 @@ class Place:
         here: what a launcher that is started on this host could run; None: it is not known.
         batch_system: where launches go; empty: no batch system is here, launches are processes of this host.
         node: what a node of the site has, by the settings; None: they say nothing of it.
+        users: the users whose jobs a launcher takes that is started by who asks; none: nobody knows.
         spare_minutes: of a launch's time so much is not for jobs [min].
     """
 
     here: Taker | None = None
     batch_system: str = ""
     node: NodeKind | None = None
+    users: frozenset[str] = frozenset()
     spare_minutes: int = 2
 
 
@@ -163,6 +165,9 @@ class Scene:
         ahead_at_most: some of these may as well come after it.
         first_ahead: the first of them: its fields `job_id`, `name`, `priority` and `num_nodes`.
         steps_ahead: jobs whose staging or script comes before its own.
+        me: who asks.
+        scheduler_serves: the scheduler does stagings and scripts of the job's owner; else their launchers do.
+        step_workers: how many launchers are at work that do those of the job's owner.
     """
 
     job: Mapping[str, Any]
@@ -181,6 +186,9 @@ class Scene:
     ahead_at_most: bool = False
     first_ahead: Mapping[str, Any] = field(default_factory=dict)
     steps_ahead: int = 0
+    me: str = ""
+    scheduler_serves: bool = True
+    step_workers: int = 0
     policy: Policy | None = None
     place: Place = field(default_factory=Place)
 
@@ -188,6 +196,16 @@ class Scene:
     def state(self) -> State:
         """Where the job stands."""
         return State[self.job["state"]]
+
+    @property
+    def owner(self) -> str:
+        """The user whose job it is."""
+        return str(self.job["owner"])
+
+    @property
+    def is_others(self) -> bool:
+        """A launcher that is started by who asks would not take it: it is somebody else's."""
+        return bool(self.place.users) and self.owner not in self.place.users
 
     @property
     def short_id(self) -> str:

@@ -11,6 +11,8 @@ from balsam_cli.why.verdict import command, modify
 
 def start(scene: Scene) -> str:
     """The command that starts, or submits, a launcher that runs the job; empty: none that could be started would."""
+    if scene.is_others:
+        return ""
     need = replace(scene.need, launch=None)
     place = scene.place
     if scene.policy is not None and scene.policy.allows and not scene.policy.at_work:
@@ -35,7 +37,9 @@ def _many(kind: NodeKind, need: Need) -> NodeKind:
 def largest_place(scene: Scene) -> tuple[Taker, Hindrance] | None:
     """Of all places that are too small for the job the one that it comes nearest to, and what that lacks."""
     need = replace(scene.need, launch=None)
-    places = [replace(launcher.taker, workflow_filter="", bound_only=False) for launcher in scene.launchers]
+    places = [
+        replace(launcher.taker, workflow_filter="", bound_only=False, users=frozenset()) for launcher in scene.launchers
+    ]
     places += [scene.place.here] if scene.place.here is not None else []
     if scene.place.batch_system and scene.place.node is not None:
         places = [Taker(need.nodes, "auto", "", kinds=(_many(scene.place.node, need),))]

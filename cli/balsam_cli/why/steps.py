@@ -39,6 +39,8 @@ def waits_for_a_worker(scene: Scene) -> Verdict | None:
     """It waits for staging or a script, as others do."""
     if scene.state not in _TITLES or scene.scheduler is None or not scene.scheduler.is_full:
         return None
+    if not scene.scheduler_serves:
+        return None
     workers = scene.scheduler.workers
     busy = "its only worker is" if workers == 1 else f"its {workers} workers are all"
     before = f"; {count(scene.steps_ahead, 'job')} came before it" if scene.steps_ahead else ""
@@ -47,6 +49,18 @@ def waits_for_a_worker(scene: Scene) -> Verdict | None:
         f"{_TITLES[scene.state].rstrip(',')} waits for the scheduler: {busy} busy with others{before}",
         advice="wait; or raise script_workers in settings.toml, then `balsam down` and `balsam up`",
     )
+
+
+def waits_for_a_launcher(scene: Scene) -> Verdict | None:
+    """Its staging and scripts are done in the account of its owner, and nobody is at work there."""
+    if scene.state not in _TITLES or scene.scheduler_serves or scene.step_workers:
+        return None
+    title, owner = _TITLES[scene.state].rstrip(","), scene.owner
+    why = f"{title} runs in the account of {owner}, by a launcher of theirs, and none is at work"
+    if owner == scene.me:
+        return Verdict("steps-wait-for-launcher", why, command("launcher"))
+    advice = f"{owner} starts a launcher; or the owner of the site adds {owner} to trusted_owners in settings.toml"
+    return Verdict("steps-wait-for-launcher", why, advice=advice)
 
 
 def waits_for_parents(scene: Scene) -> Verdict | None:
@@ -72,9 +86,10 @@ def moves_on(scene: Scene) -> Verdict | None:
     """The scheduler moves it on by itself."""
     if scene.state not in TRANSITIONABLE:
         return None
-    return Verdict(
-        "moving", f"the scheduler is about to move it on{_since(scene)}", advice="look again; `balsam log` tells more"
-    )
+    is_step = scene.state in _TITLES and not scene.scheduler_serves
+    who = f"a launcher of {scene.owner}" if is_step else "the scheduler"
+    why = f"{who} is about to move it on{_since(scene)}"
+    return Verdict("moving", why, advice="look again; `balsam log` tells more")
 
 
 def _waits_in_pool(scene: Scene) -> bool:

@@ -96,9 +96,9 @@ class Grant(google.protobuf.message.Message):
     token: builtins.str
     """The credential of this run or script, for its environment."""
     script_attempt: builtins.int
-    """Schedulers: which try of this step it is, from 1."""
+    """Schedulers and step workers: which try of this step it is, from 1."""
     launcher_lost: builtins.bool
-    """Schedulers: whether the job left RUNNING because its launcher was lost."""
+    """The same: whether the job left RUNNING because its launcher was lost."""
     @property
     def lease(self) -> global___Lease:
         """What to report with."""

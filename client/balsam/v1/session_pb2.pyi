@@ -22,7 +22,7 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class Session(google.protobuf.message.Message):
-    """A scheduler or a launcher that is at work, as long as it renews."""
+    """A scheduler, a launcher or a step worker that is at work, as long as it renews."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -38,6 +38,10 @@ class Session(google.protobuf.message.Message):
         """A scheduler: registers rules, works on scripts and staging."""
         LAUNCHER: Session._Kind.ValueType  # 2
         """A launcher: runs jobs."""
+        STEP_WORKER: Session._Kind.ValueType  # 3
+        """What a launcher has beside itself: does scripts and staging of the jobs of
+        its user, in that user's account, while a scheduler's rules are in force.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What holds the session."""
@@ -48,6 +52,10 @@ class Session(google.protobuf.message.Message):
     """A scheduler: registers rules, works on scripts and staging."""
     LAUNCHER: Session.Kind.ValueType  # 2
     """A launcher: runs jobs."""
+    STEP_WORKER: Session.Kind.ValueType  # 3
+    """What a launcher has beside itself: does scripts and staging of the jobs of
+    its user, in that user's account, while a scheduler's rules are in force.
+    """
 
     SESSION_ID_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
@@ -93,8 +101,8 @@ class Session(google.protobuf.message.Message):
 
     @property
     def trusted_users(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Launchers: users whose jobs it runs beside those of its own user. Their
-        commands run in its own user's account.
+        """Users whose jobs it works on beside those of its own user. Their commands
+        and scripts run in its own user's account.
         """
 
     def __init__(

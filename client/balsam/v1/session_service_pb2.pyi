@@ -451,7 +451,7 @@ class WorkRequest(google.protobuf.message.Message):
 
         @property
         def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[balsam.v1.job_pb2.Job.State.ValueType]:
-            """Schedulers: the states whose jobs need staging or a script."""
+            """Schedulers and step workers: the states whose jobs need staging or a script."""
 
         def __init__(
             self,

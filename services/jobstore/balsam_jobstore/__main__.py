@@ -142,7 +142,7 @@ async def serve(site: Site, number: int = 1) -> None:
             DatabaseFile(holding.file, site.backups).mark()
         failpoints.hit("jobstore.after-migrate")
         tokens = RunTokens(read_key(site))
-        users = Users(user_name(), site.settings.trusted_owners)
+        users = Users(user_name(), site.settings.trusted_owners, site.settings.shared_owners)
         authorize = authorizer(site, tokens, users)
         store = Store(site, database, tokens, users, siblings)
         port = SecurePort(site, number) if site.settings.listen else None

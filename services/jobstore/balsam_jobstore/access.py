@@ -38,7 +38,7 @@ class Check(enum.Enum):
     APPLICATION = "application"
     LAUNCH = "launch"
     SESSION = "session"
-    """Also what it names: its launch, and whom it trusts."""
+    """Also what it names: its launch, and whose jobs it takes."""
 
 
 @dataclass(frozen=True)

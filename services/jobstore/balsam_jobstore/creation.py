@@ -156,7 +156,6 @@ def create(
             needs = _needs(values, application[1], bool(parents))
             if rights is not None and not rights.is_all:
                 rights.check_parents([parent for parent in parents if isinstance(parent, Row)])
-                rights.check_new(job_label(values.get("name", ""), job.job_id), needs)
                 if launch is not None:
                     rights.check_launch(tx, launch)
         except BalsamError as error:

@@ -15,7 +15,7 @@ from balsam_jobstore import schema
 
 _STATES, _ACTORS = frozenset(int(s) for s in State), frozenset(int(a) for a in Actor)
 _LAST_STATE = max(_STATES)
-_KINDS = (1, 2)
+_KINDS = (1, 2, 3)
 
 
 def problem(table: str, row: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def _of_event(row: Mapping[str, Any]) -> str:
 
 
 def _of_session(row: Mapping[str, Any]) -> str:
-    return "" if row["kind"] in _KINDS else f"kind = {row['kind']} is neither a scheduler nor a launcher"
+    return "" if row["kind"] in _KINDS else f"kind = {row['kind']} is no kind of session"
 
 
 def _of_launch(row: Mapping[str, Any]) -> str:

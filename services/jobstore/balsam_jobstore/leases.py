@@ -13,7 +13,7 @@ from typing import Any
 from balsam.states import RUNNABLE, Actor, State, path_is_allowed
 from balsam_jobstore.rows import COLUMNS, Row
 from balsam_jobstore.rules import Needs
-from balsam_jobstore.sessions import LAUNCHER, Session, is_ours
+from balsam_jobstore.sessions import LAUNCHER, STEP_WORKER, Session, is_ours
 from balsam_jobstore.tx import Tx
 from balsam_jobstore.workflows import workflow_condition
 
@@ -279,20 +279,27 @@ def _due(tx: Tx, stream: Stream) -> list[Row]:
         conditions, parameters = [f"state IN ({states}) AND session IS NULL AND {_of_owners(stream)}"], {}
         text = f"SELECT {COLUMNS} FROM job WHERE {conditions[0]} ORDER BY key LIMIT :limit{lock}"
     found = tx.read(text, limit=limit, **parameters)
+    wanted = [row for row in found if _needs_work(tx, row)] if stream.session.kind == STEP_WORKER else found
     left = stream.nodes_left + _EPSILON
     due: list[Row] = []
-    for row in found:
+    for row in wanted:
         left -= _share(stream, *_shape(row))
         if left < 0:
             break  # nothing smaller goes before it: the nodes that it needs must become free
         due.append(row)
-    stream.dry = len(due) == len(found) < limit
+    stream.dry = len(due) == len(wanted) and len(found) < limit
     if stream.dry and tx.is_one_of_several and _count(tx, conditions, limit, parameters) > len(found):
         stream.dry = False
         tx.outcome.look_again = True
     # Rows that are looked at for nothing cost; so does looking again.
     stream.reach = min(2 * stream.reach, _MOST_GRANTS) if len(due) == limit else max(_LEAST_REACH, 2 * len(due))
     return tx.hold(due)
+
+
+def _needs_work(tx: Tx, row: Row) -> bool:
+    """Whether a job is to be worked on: rules are in force, and none moves it on. The scheduler asks for work when its
+    rules are in force; who works beside it cannot know."""
+    return bool(tx.rules.rules) and tx.rules.next_move(row) is None
 
 
 def _count(tx: Tx, conditions: Sequence[str], limit: int, parameters: dict[str, Any]) -> int:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from balsam.errors import NotAllowed
 from balsam.serving import CALLER, Caller
-from balsam_jobstore import schema, steps_of_users
+from balsam_jobstore import schema
 from balsam_jobstore.access import OWNER, RUN, denied
 from balsam_jobstore.auditing import THE_OWNER, By
 from balsam_jobstore.descent import from_some_of
@@ -112,7 +112,7 @@ class Rights:
     # What jobs name
 
     def check_values(self, tx: Tx, row: Row, values: Mapping[str, Any]) -> None:
-        """Raises NotAllowed if a job may not have new values: for what they name, or for what they need."""
+        """Raises NotAllowed if a job may not have new values, for what they name."""
         if not self._users.any:
             return
         for refusal in self.foreign_applications(tx, [values.get("application", "")], row.owner_key).values():
@@ -121,20 +121,6 @@ class Rights:
             self.check_launch(tx, values["queued_launch"])
         if values.get("parents"):
             self.check_parents(tx.load(tx.keys_of(values["parents"]).values()))
-        if not self._users.is_served(row.owner_key):
-            needs = steps_of_users.needs_after(tx, row, values)
-            steps_of_users.check(row.label, self._users.name(row.owner_key), needs)
-
-    def check_new(self, label: str, needs: int) -> None:
-        """Raises NotAllowed if a job of the caller's user needs what nobody does for them."""
-        if not self._users.is_served(self.user_key):
-            steps_of_users.check(label, self.caller.user, needs)
-
-    def check_child(self, row: Row) -> None:
-        """Raises NotAllowed if a job gets a parent, and that makes it need what nobody does for its user."""
-        if not self._users.is_served(row.owner_key):
-            needs = steps_of_users.with_parents(row.needs)
-            steps_of_users.check(row.label, self._users.name(row.owner_key), needs)
 
     def check_parents(self, parents: Iterable[Row]) -> None:
         """Raises NotAllowed if a job may not be made to wait for these: a run names jobs of its own user only."""
@@ -183,22 +169,24 @@ class Rights:
         if not self.is_all and self._users.key(owner) != self.user_key:
             raise denied(f"{what} belongs to {owner}, not to {self.caller.user}")
 
+    def check_taking(self, names: Iterable[str]) -> None:
+        """Raises NotAllowed if a launcher of the caller may not run the jobs of these users.
+
+        A run has a token by which it acts for its job's user, and whoever runs it has that. So it is not for the
+        launcher's user alone to decide; and a member who got one of the owner's would have the owner's account.
+        """
+        for name in names:
+            if not self.is_all and name != self.caller.user and name not in self._users.shared:
+                raise denied(
+                    f"launchers of {self.caller.user} may not run the jobs of {name}: they could act for {name} in "
+                    "this site; the owner of the site allows it by the setting shared_owners",
+                    field="trusted_users",
+                )
+
     def check_session(self, session: Session) -> None:
         """Raises NotAllowed if a session is somebody else's."""
         if not self.is_all and session.owner_key != self.user_key:
             raise denied(f"the {session.label} is {self._users.name(session.owner_key)}'s, not {self.caller.user}'s")
-
-    def check_served(self, tx: Tx, application: int, name: str, needs: int) -> None:
-        """Raises NotAllowed if an application gets a script, and is used by jobs of users for whom nobody runs it."""
-        if not needs or not self._users.any:
-            return
-        for key in steps_of_users.owners_of_unfinished(tx, application):
-            if not self._users.is_served(key):
-                raise denied(
-                    f"application {name!r} is used by unfinished jobs of {self._users.name(key)}, for whom no scripts "
-                    "are run: register it under another name",
-                    field="preprocess",
-                )
 
 
 def rights_of_caller(users: Users) -> Rights:

@@ -14,7 +14,9 @@ from balsam_jobstore.auditing import THE_OWNER, By
 from balsam_jobstore.rows import OWNER_KEY
 from balsam_jobstore.tx import Tx
 
-SCHEDULER, LAUNCHER = 1, 2
+SCHEDULER, LAUNCHER, STEP_WORKER = 1, 2, 3
+"""Kinds; numbers are those of ``balsam.v1.Session.Kind``."""
+NAMES = {SCHEDULER: "scheduler", LAUNCHER: "launcher", STEP_WORKER: "step worker"}
 GUARD_SECONDS = 3.0
 """A scheduler that died has taken its scripts with it after so long [s]."""
 
@@ -67,7 +69,7 @@ class Session:
     @property
     def actor(self) -> Actor:
         """Who moves jobs under this session."""
-        return Actor.SCHEDULER if self.kind == SCHEDULER else Actor.LAUNCHER
+        return Actor.LAUNCHER if self.kind == LAUNCHER else Actor.SCHEDULER
 
     @functools.cached_property
     def owner_keys(self) -> tuple[int, ...]:
@@ -87,7 +89,7 @@ class Session:
     @property
     def label(self) -> str:
         """How messages name it."""
-        return f"{'scheduler' if self.kind == SCHEDULER else 'launcher'} on {self.host} (pid {self.pid})"
+        return f"{NAMES[self.kind]} on {self.host} (pid {self.pid})"
 
 
 class Sessions:

@@ -21,6 +21,7 @@ from balsam.states import State
 from balsam_jobstore import leases, sessions, setting_aside
 from balsam_jobstore import users as user_rows
 from balsam_jobstore.access import RunTokens
+from balsam_jobstore.auditing import AuditAge
 from balsam_jobstore.checkpoints import Checkpoints
 from balsam_jobstore.database import READERS, Database, as_database_error, translate_error
 from balsam_jobstore.events import EventHub
@@ -381,6 +382,7 @@ class Store:
         Begins when this service can be reached: whoever cannot reach it takes it for dead, and so the leases for good.
         """
         self.sessions.begin()
+        audit_age = AuditAge(lambda command: self.writer.do(command), self.site.settings.audit_days)
         while True:
             pause = min(self.sessions.seconds_to_next(), sessions.GUARD_SECONDS)
             due = time.monotonic() + pause
@@ -400,6 +402,7 @@ class Store:
                 if self.siblings is not None:
                     await self.siblings.take_up_orphans()
                 await self.requests.drop_old()
+                await audit_age.drop_old()
             except BalsamError as error:
                 log.warning("could not tidy up: %s", error)
 

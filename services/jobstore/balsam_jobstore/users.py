@@ -56,10 +56,12 @@ class Users:
     Args:
         owner: name of the site's owner.
         trusted: names of users whose jobs the owner's launchers and scheduler run, separated by blanks.
+        shared: names of users whose jobs launchers of other members may run, separated by blanks.
     """
 
-    def __init__(self, owner: str, trusted: str = "") -> None:
+    def __init__(self, owner: str, trusted: str = "", shared: str = "") -> None:
         self.owner = owner
+        self.shared = frozenset(shared.split()) - {owner}
         self._trusted_names = trusted.split()
         self._by_key: Mapping[int, User] = {}
         self._by_name: Mapping[str, User] = {}
@@ -125,10 +127,6 @@ class Users:
                     f"trusted_users: {name[:80]!r} is no user of this site (users: {known})", field="trusted_users"
                 )
         return sorted({self.key(name) for name in names})
-
-    def is_served(self, key: int) -> bool:
-        """Whether the scheduler, which works in the owner's account, runs the scripts and stagings of this user."""
-        return key == OWNER_KEY or key in self.trusted
 
 
 def _has_lost_token(before: User, now: User | None) -> bool:

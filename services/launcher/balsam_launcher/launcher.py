@@ -165,6 +165,7 @@ class Launcher:
             on_lost=self._on_lost,
             on_session=lambda session_id: log.info("session %s", session_id),
             on_renewed=self._on_renewed,
+            on_refused=lambda problem: self._give_up(f"its runs were stopped: {problem}"),
             ledger=Ledger(site),
         )
         self._trust = TrustWatch(lambda: self.worker.trusted_until, on_end=self._on_untrusted, on_return=self._settle)
@@ -228,6 +229,12 @@ class Launcher:
         for leased in self.pool.queued.values():
             self._agents.order(leased.agent, Order.DROP, leased.run_id)
         self._settle()
+
+    def fail(self, reason: str) -> None:
+        """Drains, and says in the end why: what it still runs can end as it should."""
+        log.error("%s", reason)
+        self.failure = self.failure or reason
+        self.drain()
 
     def stop_job(self, leased: LeasedJob) -> None:
         """Stops one run, which ends as RUN_TIMEOUT."""

@@ -12,6 +12,9 @@ from balsam.processes import process_table, send
 
 _KILL_SECONDS = 2.0
 
+KEPT: set[int] = set()
+"""Children of this process that are no agent's, beside those that are named."""
+
 
 def kill_leftovers(keep: Collection[int]) -> int:
     """Kills every process below this one, collects the exits of those that are its children; returns how many.
@@ -26,7 +29,7 @@ def kill_leftovers(keep: Collection[int]) -> int:
     give_up = time.monotonic() + _KILL_SECONDS
     while time.monotonic() < give_up:
         table = process_table()
-        children = [pid for pid in table.children(os.getpid()) if pid not in keep]
+        children = [pid for pid in table.children(os.getpid()) if pid not in keep and pid not in KEPT]
         if not children:
             break
         alive = [pid for pid in table.descendants(children) if table.alive(pid)]

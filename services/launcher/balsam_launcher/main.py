@@ -19,7 +19,7 @@ from balsam.rpc import Connection
 from balsam.serving import Service, owner_only
 from balsam.site import Site
 from balsam.v1.launcher_service_pb2_grpc import add_LauncherServiceServicer_to_server
-from balsam_launcher import leftover, mpi, of_launch, showing, starting, time_left, traces
+from balsam_launcher import cancelled, leftover, mpi, of_launch, showing, starting, step_keeper, time_left, traces
 from balsam_launcher.launcher import Launcher
 from balsam_launcher.nodes import Node, Wanted, find_nodes, select
 from balsam_launcher.options import LauncherOptions
@@ -126,7 +126,11 @@ async def _serve(
     try:
         await launcher.open()
         await service.start()
-        async with _progress(launcher):
+        async with (
+            _progress(launcher),
+            step_keeper.beside(site, options, on_hopeless=launcher.fail),
+            cancelled.heard_of(site, options.launch, on_cancelled=launcher.stop),
+        ):
             await launcher.done.wait()
     finally:
         end.stopped_by = launcher.stopping

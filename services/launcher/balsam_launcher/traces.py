@@ -18,13 +18,19 @@ KEPT_LOGS = 20
 """Logs of launchers that have ended, the newest, which are kept on each host."""
 
 _SERVES = re.compile(r"(launcher-(\d+))\.(?:json|sock)$")
-_LOG = re.compile(r"launcher-(\d+)(?:@(?P<host>[^/]+?))?\.log(?:\.\d+)?$")
+_LOG = re.compile(r"launcher-(\d+)(?:-steps)?(?:@(?P<host>[^/]+?))?\.log(?:\.\d+)?$")
 
 
 def log_name(site: Site) -> str:
     """The name of this launcher's log, without its suffix; on another host than the services' it tells which."""
     host = socket.gethostname()
     return f"launcher-{os.getpid()}" + ("" if host == _services_host(site) else f"@{host}")
+
+
+def steps_log_name(site: Site) -> str:
+    """The name of the log of what does scripts and staging beside this launcher, without its suffix."""
+    name, at, host = log_name(site).partition("@")
+    return f"{name}-steps{at}{host}"
 
 
 def tidy(site: Site) -> None:

@@ -21,12 +21,13 @@ class Guard:
     """A process that ends the scheduler's programs when the scheduler is killed; see `balsam_scheduler.guard`.
 
     Args:
-        lock: a file that the guard holds locked as long as it lives.
+        lock: a file that the guard holds locked as long as it lives; None: nobody waits for its end.
     """
 
-    def __init__(self, lock: Path) -> None:
+    def __init__(self, lock: Path | None = None) -> None:
+        lock_file = [os.fspath(lock)] if lock is not None else []
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "balsam_scheduler.guard", os.fspath(lock)],
+            [sys.executable, "-P", "-m", "balsam_scheduler.guard", str(os.getpid()), *lock_file],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -52,6 +53,10 @@ class Guard:
     def remove(self, tree: Tree) -> None:
         """Says that nothing is left of it."""
         self._say(f"- {tree.pid} {tree.job_id} {tree.attempt}\n")
+
+    def trust(self, until: float) -> None:
+        """Says how long this process may work, by the monotonic clock; then, unless it has said more, it is killed."""
+        self._say(f"! {until}\n")
 
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None

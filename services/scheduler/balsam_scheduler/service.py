@@ -98,6 +98,7 @@ class Scheduler:
         self._dispatcher.connect(self._worker)
         self._rules = 0
         self._registration: asyncio.Task[None] | None = None
+        self._refusal: BalsamError | None = None
 
     @property
     def _session_id(self) -> str:
@@ -115,6 +116,8 @@ class Scheduler:
         beside = [asyncio.create_task(self._recover_ledgers()), asyncio.create_task(self._launches.run())]
         try:
             await self._until_stopped(self._work())
+            if self._refusal is not None:
+                raise self._refusal
         finally:
             for task in beside:
                 task.cancel()
@@ -199,6 +202,10 @@ class Scheduler:
             except NotFound:
                 return  # the session has ended; the next one registers them
             except BalsamError as error:
+                if error.reason == rpc.UNAUTHENTICATED:
+                    self._refusal = error
+                    self._service.stopping.set()
+                    return
                 log.error("the job store does not take the rules: %s", error)
                 delay = _REFUSED_SECONDS
             await asyncio.sleep(delay)

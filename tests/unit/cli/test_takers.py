@@ -10,6 +10,8 @@ SERIAL = Need("scan", nodes=1, serial=True)
 BOUND = Need("scan", nodes=1, serial=True, launch=7)
 MPI = Need("scan", nodes=2, serial=False)
 LONG = Need("scan", nodes=1, serial=True, minutes=90)
+BOBS = Need("scan", nodes=1, serial=True, owner="bob")
+OF_ANN = frozenset({"ann"})
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,9 @@ LONG = Need("scan", nodes=1, serial=True, minutes=90)
         (BOUND, Taker(1, "auto", "", launch=7, bound_only=True), ""),
         (LONG, Taker(1, "auto", "", launch=7, minutes=90), ""),
         (LONG, Taker(1, "auto", "", launch=7, minutes=89), "has 89 of the 90 minutes"),
+        (BOBS, Taker(1, "auto", "", users=OF_ANN), "takes the jobs of ann, and not those of bob"),
+        (BOBS, Taker(1, "auto", "", users=OF_ANN | {"bob"}), ""),
+        (BOBS, Taker(1, "auto", ""), ""),
     ],
 )
 def test_why_a_launcher_never_runs_a_job(need: Need, taker: Taker, reason: str) -> None:

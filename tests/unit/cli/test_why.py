@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import socket
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from balsam.errors import Unavailable
 from balsam.fields import JOB_FIELDS
+from balsam.site import Site
 from balsam.states import State
+from balsam.v1 import session_pb2
 from balsam_cli.takers import NodeKind, Taker, need_of
+from balsam_cli.why import collecting
 from balsam_cli.why.chain import judge
 from balsam_cli.why.scene import Launch, Launcher, Moment, Place, Policy, Relative, Scene, Scheduler
 from balsam_cli.why.verdict import Verdict
@@ -47,7 +52,7 @@ def runnable(fields: dict[str, Any] | None = None, **more: Any) -> Scene:
 
 
 def launcher(nodes: int = 1, mode: str = "auto", workflow: str = "", **more: Any) -> Launcher:
-    taken = {name: more.pop(name) for name in ("launch", "bound_only", "minutes", "kinds") if name in more}
+    taken = {name: more.pop(name) for name in ("launch", "bound_only", "minutes", "kinds", "users") if name in more}
     known = {"free_nodes": float(nodes), "free_jobs": 100, "largest": nodes} | more
     return Launcher(f"launcher h:{nodes}", Taker(nodes, mode, workflow, **taken), **known)
 
@@ -154,6 +159,26 @@ def test_a_script_waits_for_a_worker(in_step: bool) -> None:
     check(
         found, "steps-full", "", "post-processing script waits", "its 2 workers", "3 jobs came before", "script_workers"
     )
+
+
+def test_a_script_of_a_member_waits_for_their_launcher() -> None:
+    his = {"fields": {"owner": "bob"}, "scheduler_serves": False, "scheduler": BUSY}
+    waits = scene(S.STAGED_IN, me="ann", **his)
+    check(waits, "steps-wait-for-launcher", "", "in the account of bob", "bob starts a launcher")
+    check(replace(waits, me="bob"), "steps-wait-for-launcher", "balsam launcher")
+    check(replace(waits, step_workers=1), "moving", "", "a launcher of bob is about to")
+    check(replace(waits, scheduler_serves=True), "steps-full")
+
+
+def test_a_job_of_somebody_else_is_not_for_one_s_own_launchers() -> None:
+    place = replace(HERE, users=frozenset({"ann"}))
+    his = runnable({"owner": "bob"}, place=place, me="ann")
+    check(his, "no-launcher", "", "no launcher is at work", "bob starts a launcher")
+    taken = launcher(users=frozenset({"ann"}))
+    said = ("takes the jobs of ann, and not those of bob", "(--trust)")
+    check(replace(his, launchers=(taken,)), "other-users", "", *said)
+    check(replace(his, launchers=(taken, launcher(users=frozenset({"ann", "bob"})))), "starting")
+    check(runnable({"owner": "ann"}, place=place, me="ann"), "no-launcher", "balsam launcher")
 
 
 def test_it_waits_for_parents() -> None:
@@ -366,3 +391,27 @@ def test_time_outs_in_a_row_are_noted() -> None:
 def test_there_is_a_reason_in_every_state(state: State, busy: Scheduler | None) -> None:
     for place in (HERE, CLUSTER, Place()):
         assert judge(scene(state, scheduler=busy, place=place)).why
+
+
+def test_only_one_s_own_launchers_are_asked_and_where_they_must_be(site: Site) -> None:
+    """Whoever is asked gets the token of who asks, and anybody who may open a session says what address they like."""
+    asked: list[str] = []
+
+    def ask(**fields: Any) -> None:
+        session = session_pb2.Session(**({"host": socket.gethostname(), "pid": 7, "user": "ann"} | fields))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("balsam.rpc.Connection.__init__", lambda *_, address, **__: asked.append(address))
+            patch.setattr("balsam.rpc.Connection.close", lambda _: None)
+            patch.setattr("balsam.rpc.Connection.call", refuse)
+            collecting._asked_itself(site, "ann", session, launcher(), JOB_ID)
+
+    ask(address="unix:/tmp/theirs.sock")
+    ask(address=site.address("launcher-7"), user="bob")
+    ask(address=site.address("launcher-7"), host="elsewhere")
+    assert asked == []
+    ask(address=site.address("launcher-7"))
+    assert asked == [site.address("launcher-7")]
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise Unavailable("nobody is there")

@@ -23,6 +23,7 @@ def leave(site: Site, host: str, *pids: int) -> None:
         (site.run / f"launcher-{pid}.json").write_text(json.dumps({"pid": pid, "host": host}))
         (site.run / f"launcher-{pid}.sock").touch()
         (site.log / f"launcher-{pid}{suffix}.log").touch()
+        (site.log / f"launcher-{pid}-steps{suffix}.log").touch()
 
 
 def names(site: Site) -> set[str]:
@@ -43,7 +44,7 @@ def test_each_host_tidies_up_its_own(site: Site, monkeypatch: pytest.MonkeyPatch
     gone = {"login": DEAD, "node1": DEAD + 1}[here]
     suffix = "" if here == "login" else "@node1"
     assert before - names(site) == {f"launcher-{gone}.{kind}" for kind in ("json", "sock")} | {
-        f"launcher-{gone}{suffix}.log"
+        f"launcher-{gone}{part}{suffix}.log" for part in ("", "-steps")
     }
 
 

@@ -21,6 +21,10 @@ pb = event_service_pb2
 
 MAX_JOB_IDS = 100_000
 _BATCH = 2000
+_MOST_BYTES = 8 << 20
+"""Of the events in one message, at most: gRPC sends none of more than twice that."""
+_EVENT_BYTES = 500
+"""Of an event without what is said for people, at most."""
 _SHARED = 500
 
 
@@ -39,8 +43,9 @@ class EventService(EventServiceServicer):
         size = reading.page_size(request.page_size)
         after = request.after_sequence
         found = await self._store.read(lambda connection: read_events(connection, wanted, after, size + 1))
-        events = [convert.event_message(event, self._store.users.name) for event in found[:size]]
-        return pb.ListEventsResponse(events=events, more=len(found) > size)
+        told = _of_size(found[:size])
+        events = [convert.event_message(event, self._store.users.name) for event in told]
+        return pb.ListEventsResponse(events=events, more=len(found) > len(told))
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
         """Events as they are committed."""
@@ -64,8 +69,10 @@ class EventService(EventServiceServicer):
                     found = await self._store.read(
                         lambda connection, start=start: read_events(connection, wanted, start, _BATCH)  # type: ignore[misc]
                     )
-                    position = found[-1].sequence if len(found) == _BATCH else max(upto, position)
-                    message = self._message([event for event in found if event.sequence <= position], position)
+                    events = _of_size(found)
+                    is_cut = len(found) == _BATCH or len(events) < len(found)
+                    position = events[-1].sequence if is_cut else max(upto, position)
+                    message = self._message([event for event in events if event.sequence <= position], position)
                 if message is not None:
                     yield message
                 await hub.wait_beyond(position)
@@ -87,8 +94,10 @@ class EventService(EventServiceServicer):
         fresh = hub.after(position, _BATCH)
         if fresh is None:
             return None
-        upto = fresh[-1].sequence if len(fresh) == _BATCH else max(position, hub.sequence)
-        made = self._message([event for event in fresh if wanted.matches(event)], upto), upto
+        told = _of_size(fresh)
+        is_cut = len(fresh) == _BATCH or len(told) < len(fresh)
+        upto = told[-1].sequence if is_cut else max(position, hub.sequence)
+        made = self._message([event for event in told if wanted.matches(event)], upto), upto
         if len(fresh) <= _SHARED:  # one that lags far behind is alone with that
             self._made[wanted, position] = made
         return made
@@ -114,3 +123,15 @@ class EventService(EventServiceServicer):
             frozenset(int(convert.state(state)) for state in message.states),
             caller.user_key if caller.role == RUN and self._store.users.any else None,
         )
+
+
+def _of_size(events: Sequence[EventRecord]) -> Sequence[EventRecord]:
+    """The first of these, as many as a message holds, and one at least: what is said of each may be long."""
+    if len(events) * (_EVENT_BYTES + 4 * convert.MAX_MESSAGE) <= _MOST_BYTES:
+        return events
+    size = 0
+    for number, event in enumerate(events):
+        size += _EVENT_BYTES + len(event.message.encode(errors="replace"))
+        if size > _MOST_BYTES and number:
+            return events[:number]
+    return events

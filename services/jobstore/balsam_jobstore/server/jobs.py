@@ -313,7 +313,6 @@ class JobService(JobServiceServicer):
                 rights.check(tx, child)
                 if verb is edges.add:
                     rights.check_parents([parent])
-                    rights.check_child(child)
                 verb(tx, parent, child)
                 tx.note("ChangeDependencies", [child_id], f"{'added' if verb is edges.add else 'removed'} a parent")
                 return pb.ChangeDependenciesResponse(added=int(verb is edges.add), removed=int(verb is edges.remove))

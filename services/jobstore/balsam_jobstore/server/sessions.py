@@ -8,7 +8,7 @@ import json
 import math
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from balsam import failpoints, stores
@@ -41,6 +41,9 @@ _MOST_QUICK_APPLICATIONS = 1000
 _MOST_OF_A_KIND = 1_000_000
 _MOST_LAUNCHES = 1_000
 _MOST_PASSAGES = 100
+_MOST_BYTES = 8 << 20
+_MOST_LARGE_GRANTS = 6
+"""So many grants fit into a message, however large their jobs are: some 1.3 MB each."""
 _WORKDIR = leases.DETAIL_COLUMNS.index("workdir")
 _FLAGS = frozenset({"post_error_handler", "post_timeout_handler"})
 
@@ -59,8 +62,8 @@ class SessionService(SessionServiceServicer):
         call = Call(self._store, request, pb.OpenSessionResponse)
         given = request.session
         users, rights = self._store.users, rights_of_caller(self._store.users)
-        if given.kind not in (sessions.SCHEDULER, sessions.LAUNCHER):
-            raise ValidationError(f"kind = {given.kind}: must be SCHEDULER or LAUNCHER", field="kind")
+        if given.kind not in sessions.NAMES:
+            raise ValidationError(f"kind = {given.kind}: must be SCHEDULER, LAUNCHER or STEP_WORKER", field="kind")
         if given.kind == sessions.LAUNCHER and given.job_mode not in JOB_MODES:
             raise ValidationError(
                 f"job_mode = {given.job_mode!r}: must be one of {', '.join(JOB_MODES)}", field="job_mode"
@@ -87,6 +90,7 @@ class SessionService(SessionServiceServicer):
             owner_key=rights.user_key,
             trusted=_trusted(given, users, rights.user_key),
         )
+        rights.check_taking(given.trusted_users)
 
         def command(tx: Tx) -> pb.OpenSessionResponse:
             if session.launch is not None:
@@ -302,7 +306,8 @@ class _Line:
                     return  # what it holds comes anew when it attaches again
                 _merge(response, delivery)
             await self._add_programs(response)
-            yield response
+            for part in parts_of(response):
+                yield part
             if ended:
                 raise ended
             if closed:
@@ -389,6 +394,27 @@ def _merge(response: pb.WorkResponse, delivery: Delivery) -> None:
         response.ack.number = delivery.acknowledged
     for key, fence in delivery.refused:
         response.ack.refused.add(handle=key, token=fence)
+
+
+def parts_of(response: pb.WorkResponse) -> Iterator[pb.WorkResponse]:
+    """A message as several, where it is too large for one: a job may have a megabyte of variables.
+
+    Programs come with the first grants, and what counts these with the last.
+    """
+    if len(response.grants) <= _MOST_LARGE_GRANTS or response.ByteSize() <= _MOST_BYTES:
+        yield response
+        return
+    grants = list(response.grants)
+    first = pb.WorkResponse(attached=response.attached, programs=response.programs)
+    while len(grants) > _MOST_LARGE_GRANTS:
+        first.grants.extend(grants[:_MOST_LARGE_GRANTS])
+        del grants[:_MOST_LARGE_GRANTS]
+        yield first
+        first = pb.WorkResponse()
+    del response.grants[:], response.programs[:]
+    response.attached = False
+    response.grants.extend(grants)
+    yield response
 
 
 def _fit(credit: Credit) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from balsam_jobstore import audit_trail, reading, users
 from balsam_jobstore.audit_trail import Entry
 from balsam_jobstore.server import convert
 from balsam_jobstore.server.calls import Call
-from balsam_jobstore.sessions import SCHEDULER, Session
+from balsam_jobstore.sessions import NAMES, Session
 from balsam_jobstore.store import Store
 from balsam_jobstore.tx import Tx
 from balsam_jobstore.users import User
@@ -99,7 +99,7 @@ def _user(user: User) -> user_pb2.User:
 def _of_session(session: Session, user: str) -> user_pb2.Connection:
     return user_pb2.Connection(
         user=user,
-        through="scheduler" if session.kind == SCHEDULER else "launcher",
+        through=NAMES[session.kind],
         peer=f"{session.host} (pid {session.pid})",
         create_time=convert.timestamp(session.create_us),
     )

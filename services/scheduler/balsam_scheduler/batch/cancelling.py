@@ -9,7 +9,7 @@ from collections.abc import Callable
 from balsam.client import Client
 from balsam.errors import BalsamError, NotAllowed
 from balsam.site import Site
-from balsam_scheduler.batch import calls, naming, records
+from balsam_scheduler.batch import calls, naming, ownership, records
 from balsam_scheduler.batch.answers import Answer, CannotTell, Known, System
 from balsam_scheduler.batch.records import LaunchRecord
 from balsam_scheduler.batch.systems import named
@@ -19,6 +19,8 @@ log = logging.getLogger("balsam.batch")
 _STOP_SECONDS = 10.0
 """What a launcher needs beside the grace of its runs."""
 _POLL_SECONDS = 0.5
+DONE = "cancelled with `balsam cancel`"
+"""What is recorded of a launch that the batch system does not have any more."""
 
 
 def cancel(
@@ -29,10 +31,13 @@ def cancel(
     sleep: Callable[[float], None] = time.sleep,
     *,
     force: bool = False,
-    message: str = "cancelled with `balsam cancel`",
+    message: str = DONE,
     ask_launcher: bool = True,
 ) -> LaunchRecord:
     """Cancels a launch in the batch system, and records that; gives it as it is then.
+
+    Another user's launch is only recorded as cancelled: its launcher hears of that, and the batch system would not do
+    it for us, or might do it to another job.
 
     Args:
         site: the site.
@@ -53,8 +58,11 @@ def cancel(
     if launch.is_over:
         raise NotAllowed(f"launch {launch_id} is over: it is {launch.state}")
     grace = site.settings.kill_grace_seconds + _STOP_SECONDS if ask_launcher else None
+    user = ownership.user_of(client)
     try:
-        if launch.batch_system:
+        if launch.owner != user:
+            message = ownership.left_to_owner(launch, user)
+        elif launch.batch_system:
             _end(launch, named(launch.batch_system), run, sleep, grace)
     except BalsamError as error:
         why = str(error)

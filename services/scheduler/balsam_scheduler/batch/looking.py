@@ -13,9 +13,9 @@ from typing import Any
 
 from balsam.client import Client
 from balsam.commands import read_tail
-from balsam.errors import BalsamError, Conflict, NotAllowed, NotFound
+from balsam.errors import BalsamError, Conflict, NotFound
 from balsam.site import Site
-from balsam_scheduler.batch import calls, naming, records
+from balsam_scheduler.batch import calls, naming, ownership, records
 from balsam_scheduler.batch.answers import Answer, CannotTell, Gone, Known, System
 from balsam_scheduler.batch.records import LaunchRecord
 from balsam_scheduler.batch.systems import in_vain, named
@@ -30,7 +30,7 @@ TWICE_SECONDS = 10.0
 
 
 def refresh(site: Site, client: Client, run: calls.Run = calls.run) -> list[LaunchRecord]:
-    """Asks the batch system about the launches that are not over, and records what has changed.
+    """Asks the batch system about the user's launches that are not over, and records what has changed.
 
     Asks nobody where there are none. What cannot be told is UNKNOWN, never over.
 
@@ -46,7 +46,7 @@ def refresh(site: Site, client: Client, run: calls.Run = calls.run) -> list[Laun
         BalsamError: the job store is away, or refuses.
     """
     by_system: dict[str, list[LaunchRecord]] = defaultdict(list)
-    for launch in records.open_launches(client):
+    for launch in ownership.own(client, records.open_launches(client)):
         by_system[launch.batch_system].append(launch)
     answers: dict[int, Answer] = {}
     for name, launches in by_system.items():
@@ -79,8 +79,8 @@ def _take(
         after = records.change(client, launch, decide, tries=1)
     except Conflict:
         return records.get(client, launch.launch_id)
-    except (NotFound, NotAllowed):
-        return launch  # deleted meanwhile, or another user's, who looks after it
+    except NotFound:
+        return launch  # deleted meanwhile
     if after.state != launch.state:
         log.info("launch %d: %s, was %s; %s", launch.launch_id, after.state, launch.state, after.message or "-")
     elif after.message != launch.message and in_vain(after.batch_system, after.message):
