@@ -75,6 +75,8 @@ class Launcher:
         self.directory = directory
         self.notices: list[tuple[Any, ...]] = []
         self.lost: list[tuple[int, str, bool]] = []
+        self.answers: list[tuple[int, int]] = []
+        self.down: list[tuple[int, str]] = []
         self.cable = Cable()
         self._ids = itertools.count(1)
         self.ensemble = Ensemble(
@@ -86,6 +88,8 @@ class Launcher:
             on_notices=self.notices.extend,
             on_change=lambda node: None,
             on_lost=lambda node, reason, blamed: self.lost.append((node, reason, blamed)),
+            on_alive=lambda node, question: self.answers.append((node, question)),
+            on_down=lambda node, reason: self.down.append((node, reason)),
             on_hopeless=pytest.fail,
         )
         self.ensemble.lease(3.0)
@@ -211,6 +215,7 @@ def test_when_trust_ends_the_runs_end_though_nobody_says_so(tmp_path: Path) -> N
         node, reason, blamed = one.lost[0]
         assert (node, blamed) == (0, True)
         assert "here was lost" in reason
+        assert one.down == [(0, reason)]  # and what others have started there
 
     drive(tmp_path, story)
 
@@ -222,8 +227,33 @@ def test_when_the_agent_dies_its_runs_are_lost_and_another_serves(tmp_path: Path
         os.kill(processes_of_members()["balsam_launcher.agent"], signal.SIGKILL)
         await one.until(lambda: one.lost)
         assert one.lost == [(0, "the node agent on here was lost", True)]
+        assert one.down == []
         run = one.run("true")
         await one.until(lambda: one.ended()[run] == 1)
+
+    drive(tmp_path, story)
+
+
+def test_a_question_is_answered_once_the_node_is_back_in_reach(tmp_path: Path) -> None:
+    async def story(one: Launcher) -> None:
+        one.agent.ask(1)
+        await one.until(lambda: one.answers)
+        one.cable.pull()
+        await one.until(lambda: not one.agent.serves)
+        one.agent.ask(2)
+        await one.until(lambda: len(one.answers) > 1)
+        assert one.answers == [(0, 1), (0, 2)]
+
+    drive(tmp_path, story)
+
+
+def test_a_node_whose_clock_begins_anew_was_started_anew(tmp_path: Path) -> None:
+    async def story(one: Launcher) -> None:
+        await one.until(lambda: one.agent._last_ahead is not None)
+        one.agent._last_ahead += 3600.0  # as if the node had been up for an hour more
+        await one.until(lambda: one.down)
+        assert one.down == [(0, "the node here was started anew")]
+        assert one.lost == []
 
     drive(tmp_path, story)
 
@@ -280,6 +310,8 @@ def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent(tmp_path: 
             on_notices=lambda notices: None,
             on_change=lambda node: None,
             on_lost=lambda node, reason, blamed: None,
+            on_alive=lambda node, question: None,
+            on_down=lambda node, reason: None,
             on_hopeless=pytest.fail,
         )
         await ensemble.start()

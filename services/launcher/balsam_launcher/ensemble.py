@@ -46,6 +46,8 @@ class Ensemble:
         on_change: called with the number of a node whose agent has come within reach, or gone out of it.
         on_lost: called with the number of a node, why, and whether that is the node's own doing, when the runs that its
             agent had are certainly gone.
+        on_alive: called with the number of a node, and that of the last question (`RemoteAgent.ask`) that it answered.
+        on_down: called with the number of a node and why, when the whole node was lost.
         on_hopeless: called with the reason when no agent can be started at all.
     """
 
@@ -60,6 +62,8 @@ class Ensemble:
         on_notices: Callable[[list[tuple[Any, ...]]], None],
         on_change: Callable[[int], None],
         on_lost: Callable[[int, str, bool], None],
+        on_alive: Callable[[int, int], None],
+        on_down: Callable[[int, str], None],
         on_hopeless: Callable[[str], None],
     ) -> None:
         self._environ = dict(environ)
@@ -79,6 +83,8 @@ class Ensemble:
                 on_notices=on_notices,
                 on_change=lambda agent: on_change(agent.node),
                 on_lost=self._agent_lost,
+                on_alive=lambda agent, question: on_alive(agent.node, question),
+                on_down=lambda agent, reason: on_down(agent.node, reason),
             )
             for number, name in enumerate(names)
         ]

@@ -251,7 +251,7 @@ class Member:
             orders: list[tuple[Any, ...]] = []
             try:
                 for message in self._line.feed(data):
-                    if message[0] in (Order.TRUST, Order.LEAVE, Order.KILL):
+                    if message[0] in (Order.TRUST, Order.LEAVE, Order.KILL, Order.PING):
                         self._obey(*message)
                     elif message[0] != Order.START or self._line.known >= self._starts_from:
                         orders.append(message)
@@ -265,8 +265,15 @@ class Member:
             self._keeper.trust(*rest)
         elif order == Order.KILL:
             self._keeper.kill()
+        elif order == Order.PING:
+            self._pass([(Notice.ALIVE, *rest)])
         else:
             self._leaving.set()
+
+    def _pass(self, notices: list[tuple[Any, ...]]) -> None:
+        """Tells what would be out of date on another connection."""
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(self._line.passing(notices))
 
     async def _beat(self, writer: asyncio.StreamWriter, seconds: float) -> None:
         while not writer.is_closing():
