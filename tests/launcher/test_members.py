@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from balsam.processes import process_table
+from balsam_launcher import starters
 from balsam_launcher.ensemble import Ensemble
 from balsam_launcher.frames import Notice, Order, Start
 
@@ -90,6 +91,7 @@ class Launcher:
             on_lost=lambda node, reason, blamed: self.lost.append((node, reason, blamed)),
             on_alive=lambda node, question: self.answers.append((node, question)),
             on_down=lambda node, reason: self.down.append((node, reason)),
+            on_vain=lambda node, reason, for_good: pytest.fail(reason),
             on_hopeless=pytest.fail,
         )
         self.ensemble.lease(3.0)
@@ -289,8 +291,11 @@ def test_of_two_agents_on_a_node_the_one_that_came_first_leaves(tmp_path: Path) 
     drive(tmp_path, story)
 
 
-def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent(tmp_path: Path) -> None:
+def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent_and_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run command starts nobody if it cannot start all: then fewer are tried at once."""
+    monkeypatch.setattr(starters, "_VAIN_SECONDS", 1.0)
     script = tmp_path / "run-command"
     script.write_text(
         f"""#!/bin/sh
@@ -299,6 +304,8 @@ def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent(tmp_path: 
         """
     )
     script.chmod(0o755)
+
+    told: list[tuple[int, str, bool]] = []
 
     async def story() -> None:
         ensemble = Ensemble(
@@ -312,6 +319,7 @@ def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent(tmp_path: 
             on_lost=lambda node, reason, blamed: None,
             on_alive=lambda node, question: None,
             on_down=lambda node, reason: None,
+            on_vain=lambda *news: told.append(news),
             on_hopeless=pytest.fail,
         )
         await ensemble.start()
@@ -319,7 +327,54 @@ def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent(tmp_path: 
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while [agent.serves for agent in ensemble.agents] != [True, False, True]:
                     await asyncio.sleep(0.05)
+                while not any(for_good for _, _, for_good in told):
+                    await asyncio.sleep(0.05)
         finally:
             await ensemble.close()
 
     asyncio.run(story())
+    assert set(told) == {(1, "cannot reach bad", False), (1, "cannot reach bad", True)}
+
+
+def test_a_run_command_that_goes_on_without_a_node_and_says_so_is_not_waited_for(tmp_path: Path) -> None:
+    """As srun does where a program is missing on one of its nodes."""
+    script = tmp_path / "run-command"
+    script.write_text(
+        f"""#!/bin/sh
+        case $* in
+            bad) echo "srun: error: bad: task 0: Exited with exit code 2" >&2; exit 2;;
+            *bad*) echo "srun: error: bad: task 1: Exited with exit code 2" >&2;;
+        esac
+        SLURM_PROCID=0 exec {sys.executable} -P -m balsam_launcher.member
+        """
+    )
+    script.chmod(0o755)
+    told: list[tuple[int, str, bool]] = []
+
+    async def story() -> None:
+        ensemble = Ensemble(
+            ["good", "bad"],
+            lambda names: [str(script), *names],
+            dict(os.environ),
+            "127.0.0.1",
+            tmp_path / "log",
+            on_notices=lambda notices: None,
+            on_change=lambda node: None,
+            on_lost=lambda node, reason, blamed: None,
+            on_alive=lambda node, question: None,
+            on_down=lambda node, reason: None,
+            on_vain=lambda *news: told.append(news),
+            on_hopeless=pytest.fail,
+        )
+        await ensemble.start()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while len(told) < 2:
+                    await asyncio.sleep(0.05)
+            assert [agent.serves for agent in ensemble.agents] == [True, False]
+        finally:
+            await ensemble.close()
+
+    asyncio.run(story())
+    assert told[0] == (1, "Exited with exit code 2", False)
+    assert told[1] == (1, "srun: error: bad: task 0: Exited with exit code 2", False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -176,3 +178,43 @@ def test_an_mpi_run_that_loses_a_node_runs_again_elsewhere_however_its_run_comma
         assert lost not in where(2)
         jobs.close()
         slurm.command("scancel", batch_job)
+
+
+def test_a_node_on_which_no_agent_starts_gets_no_mpi_jobs_either(
+    slurm: Slurm, site: Site, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    on_node3 = 'if [ "$SLURMD_NODENAME" = node3 ]; then exit 2; fi; exec "$@"'
+    srun.write_text(
+        f"""#!/bin/bash
+        words=()
+        for word; do
+            [ "$word" = "{sys.executable}" ] && words+=(sh -c '{on_node3}' sh)
+            words+=("$word")
+        done
+        exec {shutil.which("srun")} "${{words[@]}}"
+        """
+    )
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+    gate, script = tmp_path / "gate", tmp_path / "wait.sh"
+    script.write_text(f"while [ ! -e {gate} ]; do sleep 0.05; done")
+    jobs.add("wait", args=f"bash {script}")
+    batch_job = submit(slurm, site, 3)
+
+    def logged() -> bool:
+        said = "node3 gets nothing for now: no node agent can be started there: "
+        return any(said in log.read_text() for log in site.log.glob("launcher-*.log"))
+
+    def output(job_id: str) -> str:
+        job = jobs.get(job_id)
+        return (Path(job.working_directory) / f"{job.name}.out").read_text()
+
+    wait_until(logged, timeout=60, what="the node is closed", site=site)
+    ids = [jobs.add(f"mpi{number}", args="printenv BALSAM_NODES", ranks_per_node=2) for number in range(3)]
+    for job_id in ids:
+        jobs.wait(job_id, State.JOB_FINISHED, timeout=60)
+    assert "node3" not in "".join(output(job_id) for job_id in ids)
+    gate.touch()
+    assert wait_until_over(slurm, site, batch_job) == "COMPLETED", log_tails(site)

@@ -144,6 +144,7 @@ class Launcher:
                 on_lost=self._on_agent_lost,
                 on_alive=self._on_alive,
                 on_down=self._on_node_down,
+                on_vain=self._on_no_agent,
                 on_hopeless=self._give_up,
             )
         )
@@ -658,6 +659,19 @@ class Launcher:
         self._close_node(node)
         if len(self.set_aside) == len(self.nodes):
             self._give_up(f"every node was set aside; the last: {reason}")
+
+    def _on_no_agent(self, node: int, reason: str, for_good: bool) -> None:
+        """No agent could be started on a node, though others serve: what is wrong there, MPI runs would meet too."""
+        if node in self.set_aside:
+            return
+        reason = f"no node agent can be started there: {reason}"
+        if for_good:
+            self._on_set_aside(node, reason)
+            self._mpi_ends.node_lost(node, f"the node {self.nodes[node].name} was set aside: {reason}")
+        else:
+            log.warning("%s gets nothing for now: %s", self.nodes[node].name, reason)
+            self._close_node(node)
+        self._settle()
 
     def _on_agent_lost(self, agent: int, reason: str, blamed: bool = True) -> None:
         if blamed and agent != HEAD:
