@@ -100,9 +100,13 @@ def find(
             if seconds is None:
                 return TimeLeft(None, " ".join(words), unknown=True)
             return TimeLeft(None if seconds == float("inf") else seconds, " ".join(words))
+    if any(name in environ for name in _COBALT):  # which has no command that tells
+        end = environ.get("COBALT_ENDTIME")
+        return TimeLeft(None, "COBALT_ENDTIME" if end is None else f"COBALT_ENDTIME={end[:40]}", unknown=True)
     return NO_LIMIT
 
 
+_COBALT = ("COBALT_ENDTIME", "COBALT_JOBID", "COBALT_NODEFILE", "COBALT_PARTNAME")
 _QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[str], float | None]], ...] = (
     ("SLURM_JOB_ID", ("squeue", "--noheader", "--jobs=ID", "--Format=TimeLeft"), slurm_clock),
     ("PBS_JOBID", ("qstat", "-f", "ID"), pbs_status),

@@ -97,6 +97,19 @@ def test_one_that_does_not_answer_leaves_it_unknown() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("environ", "shown"),
+    [
+        ({"COBALT_JOBID": "7", "COBALT_ENDTIME": "abc"}, "not known: `COBALT_ENDTIME=abc` does not say; give"),
+        ({"COBALT_PARTNAME": "4-6"}, "not known: `COBALT_ENDTIME` does not say; give"),
+    ],
+)
+def test_where_cobalt_says_no_time_it_is_not_known(environ: dict[str, str], shown: str) -> None:
+    left = find(environ, ask=Asked())
+    assert left.unknown
+    assert describe(left, 60.0).startswith(shown)
+
+
 def test_torque_says_how_long_the_whole_is() -> None:
     assert find({"PBS_JOBID": "3", "PBS_WALLTIME": "600"}, ask=Asked("")) == TimeLeft(600.0, "PBS_WALLTIME")
 
