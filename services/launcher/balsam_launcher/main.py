@@ -19,15 +19,13 @@ from balsam.rpc import Connection
 from balsam.serving import Service, owner_only
 from balsam.site import Site
 from balsam.v1.launcher_service_pb2_grpc import add_LauncherServiceServicer_to_server
-from balsam_launcher import leftover, mpi, of_launch, showing, starting, time_left, traces
+from balsam_launcher import early, leftover, mpi, of_launch, showing, starting, time_left, traces
 from balsam_launcher.launcher import Launcher
 from balsam_launcher.nodes import Node, Wanted, find_nodes, select
 from balsam_launcher.options import LauncherOptions
 from balsam_launcher.server import LauncherService
 
 log = logging.getLogger("balsam.launcher")
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def run(site: Site, options: LauncherOptions) -> int:
@@ -59,6 +57,7 @@ def _run(site: Site, options: LauncherOptions) -> None:
     starts = starting.starter(nodes, command, os.environ, site.settings.launcher_address, options.job_mode)
     collect_rarely()
     asyncio.run(_serve(site, options, nodes, command, starts))
+    early.ignore_signals()
 
 
 def _report_for_the_dead(site: Site) -> None:
@@ -116,7 +115,7 @@ async def _serve(
     name = f"launcher-{os.getpid()}"
     launcher = Launcher(site, options, nodes, command, starts, address=site.address(name))
     loop = asyncio.get_running_loop()
-    for number in _STOP_SIGNALS:
+    for number in early.STOP_SIGNALS:
         # What was ignored stays so: `nohup`, and Ctrl-C for what runs in the background of a script.
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, launcher.stop, number.name)
