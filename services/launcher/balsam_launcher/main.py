@@ -54,10 +54,19 @@ def _run(site: Site, options: LauncherOptions) -> None:
     if left is not None:
         log.log(logging.WARNING if left.unknown else logging.INFO, "time left: %s", time_left.describe(left, margin))
         options = _limited(options, time_left.usable(left, margin))
+    _warn_of_little_time(options, left.source if left is not None else "", margin)
     starts = starting.starter(nodes, command, os.environ, site.settings.launcher_address, options.job_mode)
     collect_rarely()
     asyncio.run(_serve(site, options, nodes, command, starts))
     early.ignore_signals()
+
+
+def _warn_of_little_time(options: LauncherOptions, source: str, margin: float) -> None:
+    minutes = options.time_limit_minutes
+    line = time_left.too_short(None if minutes is None else minutes * 60, source, margin)
+    if line:
+        log.warning("%s", line)
+        print(f"balsam launcher: {line}", file=sys.stderr)
 
 
 def _report_for_the_dead(site: Site) -> None:
