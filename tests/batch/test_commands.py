@@ -105,6 +105,15 @@ def test_a_dry_run_needs_no_services_and_leaves_nothing(stand_in: StandIn, balsa
 
 
 @LSF
+def test_a_launch_too_short_for_any_job_is_warned_about(stand_in: StandIn, balsam: Balsam) -> None:
+    done = balsam("submit-launch", "-n", "1", "-t", "1", "--dry-run")
+    assert done.status == 0
+    assert done.err.startswith("note: --wall-minutes 1: the launcher stops 0 s before the end (stop_margin_seconds), ")
+    assert "give 2 or more\n" in done.err
+    assert "note" not in balsam("submit-launch", "-n", "1", "-t", "2", "--dry-run").err
+
+
+@LSF
 @pytest.mark.parametrize("words", ["-n 1", "-t 5", "-n 0 -t 5", "-n 1 -t 5 --job-mode both"])
 def test_wrong_usage(stand_in: StandIn, balsam: Balsam, words: str) -> None:
     done = balsam("submit-launch", *words.split())

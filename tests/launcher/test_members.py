@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from balsam.processes import process_table
+from balsam_launcher import starters
 from balsam_launcher.ensemble import Ensemble
 from balsam_launcher.frames import Notice, Order, Start
 
@@ -75,6 +76,8 @@ class Launcher:
         self.directory = directory
         self.notices: list[tuple[Any, ...]] = []
         self.lost: list[tuple[int, str, bool]] = []
+        self.answers: list[tuple[int, int]] = []
+        self.down: list[tuple[int, str]] = []
         self.cable = Cable()
         self._ids = itertools.count(1)
         self.ensemble = Ensemble(
@@ -86,6 +89,9 @@ class Launcher:
             on_notices=self.notices.extend,
             on_change=lambda node: None,
             on_lost=lambda node, reason, blamed: self.lost.append((node, reason, blamed)),
+            on_alive=lambda node, question: self.answers.append((node, question)),
+            on_down=lambda node, reason: self.down.append((node, reason)),
+            on_vain=lambda node, reason, for_good: pytest.fail(reason),
             on_hopeless=pytest.fail,
         )
         self.ensemble.lease(3.0)
@@ -211,6 +217,7 @@ def test_when_trust_ends_the_runs_end_though_nobody_says_so(tmp_path: Path) -> N
         node, reason, blamed = one.lost[0]
         assert (node, blamed) == (0, True)
         assert "here was lost" in reason
+        assert one.down == [(0, reason)]  # and what others have started there
 
     drive(tmp_path, story)
 
@@ -222,8 +229,33 @@ def test_when_the_agent_dies_its_runs_are_lost_and_another_serves(tmp_path: Path
         os.kill(processes_of_members()["balsam_launcher.agent"], signal.SIGKILL)
         await one.until(lambda: one.lost)
         assert one.lost == [(0, "the node agent on here was lost", True)]
+        assert one.down == []
         run = one.run("true")
         await one.until(lambda: one.ended()[run] == 1)
+
+    drive(tmp_path, story)
+
+
+def test_a_question_is_answered_once_the_node_is_back_in_reach(tmp_path: Path) -> None:
+    async def story(one: Launcher) -> None:
+        one.agent.ask(1)
+        await one.until(lambda: one.answers)
+        one.cable.pull()
+        await one.until(lambda: not one.agent.serves)
+        one.agent.ask(2)
+        await one.until(lambda: len(one.answers) > 1)
+        assert one.answers == [(0, 1), (0, 2)]
+
+    drive(tmp_path, story)
+
+
+def test_a_node_whose_clock_begins_anew_was_started_anew(tmp_path: Path) -> None:
+    async def story(one: Launcher) -> None:
+        await one.until(lambda: one.agent._last_ahead is not None)
+        one.agent._last_ahead += 3600.0  # as if the node had been up for an hour more
+        await one.until(lambda: one.down)
+        assert one.down == [(0, "the node here was started anew")]
+        assert one.lost == []
 
     drive(tmp_path, story)
 
@@ -259,8 +291,11 @@ def test_of_two_agents_on_a_node_the_one_that_came_first_leaves(tmp_path: Path) 
     drive(tmp_path, story)
 
 
-def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent(tmp_path: Path) -> None:
+def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent_and_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run command starts nobody if it cannot start all: then fewer are tried at once."""
+    monkeypatch.setattr(starters, "_VAIN_SECONDS", 1.0)
     script = tmp_path / "run-command"
     script.write_text(
         f"""#!/bin/sh
@@ -269,6 +304,8 @@ def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent(tmp_path: 
         """
     )
     script.chmod(0o755)
+
+    told: list[tuple[int, str, bool]] = []
 
     async def story() -> None:
         ensemble = Ensemble(
@@ -280,6 +317,9 @@ def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent(tmp_path: 
             on_notices=lambda notices: None,
             on_change=lambda node: None,
             on_lost=lambda node, reason, blamed: None,
+            on_alive=lambda node, question: None,
+            on_down=lambda node, reason: None,
+            on_vain=lambda *news: told.append(news),
             on_hopeless=pytest.fail,
         )
         await ensemble.start()
@@ -287,7 +327,54 @@ def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent(tmp_path: 
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while [agent.serves for agent in ensemble.agents] != [True, False, True]:
                     await asyncio.sleep(0.05)
+                while not any(for_good for _, _, for_good in told):
+                    await asyncio.sleep(0.05)
         finally:
             await ensemble.close()
 
     asyncio.run(story())
+    assert set(told) == {(1, "cannot reach bad", False), (1, "cannot reach bad", True)}
+
+
+def test_a_run_command_that_goes_on_without_a_node_and_says_so_is_not_waited_for(tmp_path: Path) -> None:
+    """As srun does where a program is missing on one of its nodes."""
+    script = tmp_path / "run-command"
+    script.write_text(
+        f"""#!/bin/sh
+        case $* in
+            bad) echo "srun: error: bad: task 0: Exited with exit code 2" >&2; exit 2;;
+            *bad*) echo "srun: error: bad: task 1: Exited with exit code 2" >&2;;
+        esac
+        SLURM_PROCID=0 exec {sys.executable} -P -m balsam_launcher.member
+        """
+    )
+    script.chmod(0o755)
+    told: list[tuple[int, str, bool]] = []
+
+    async def story() -> None:
+        ensemble = Ensemble(
+            ["good", "bad"],
+            lambda names: [str(script), *names],
+            dict(os.environ),
+            "127.0.0.1",
+            tmp_path / "log",
+            on_notices=lambda notices: None,
+            on_change=lambda node: None,
+            on_lost=lambda node, reason, blamed: None,
+            on_alive=lambda node, question: None,
+            on_down=lambda node, reason: None,
+            on_vain=lambda *news: told.append(news),
+            on_hopeless=pytest.fail,
+        )
+        await ensemble.start()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while len(told) < 2:
+                    await asyncio.sleep(0.05)
+            assert [agent.serves for agent in ensemble.agents] == [True, False]
+        finally:
+            await ensemble.close()
+
+    asyncio.run(story())
+    assert told[0] == (1, "Exited with exit code 2", False)
+    assert told[1] == (1, "srun: error: bad: task 0: Exited with exit code 2", False)

@@ -395,6 +395,16 @@ def test_jobs_that_do_not_fit_in_the_time_left_are_not_started(site: Site, servi
     assert states(site) == {"short": "JOB_FINISHED", "long": "PREPROCESSED"}
 
 
+def test_so_little_time_that_no_job_is_started_is_said_with_what_would_do(
+    site: Site, services: Services, jobs: Jobs
+) -> None:
+    jobs.add("job", args="true")
+    done = launcher(site, "--time-limit-minutes", "1")
+    assert states(site) == {"job": "PREPROCESSED"}
+    assert "balsam launcher: --time-limit-minutes 1: no job is started but those with" in done.stderr
+    assert "; give 2 or more\n" in done.stderr
+
+
 def test_wall_time_is_an_estimate_and_stops_nothing(
     site: Site, services: Services, jobs: Jobs, witness: Witness
 ) -> None:

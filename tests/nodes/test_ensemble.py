@@ -94,6 +94,42 @@ def test_where_the_run_command_of_the_agents_ends_no_restart_is_used_up(site: Si
             assert jobs.wait(job_id, State.JOB_FINISHED, timeout=60).restarts == 0
 
 
+def mpi_job_beside_agents(jobs: Jobs, directory: Path) -> tuple[str, Path, Path]:
+    """An MPI job that runs on one node until a file is there, when both nodes have their agents: its id, that file,
+    and one that takes its nodes."""
+    for job_id in [jobs.add(f"serial{number}", args="sleep 0.5") for number in range(2)]:
+        jobs.wait(job_id, State.JOB_FINISHED)
+    gate, ran = directory / "gate", directory / "ran"
+    command = script(directory, "wait.sh", f"echo $BALSAM_NODES >> {ran}; while [ ! -e {gate} ]; do sleep 0.05; done")
+    job_id = jobs.add("mpi", args=command, ranks_per_node=2, max_restarts=0)
+    wait_until(lambda: ran.exists() and len(ran.read_text().split()) == 2, what="both ranks run", site=jobs.site)
+    return job_id, gate, ran
+
+
+def test_an_mpi_run_that_ends_well_though_its_node_was_lost_runs_again(site: Site, jobs: Jobs, tmp_path: Path) -> None:
+    """As under srun, which ends with 0 where the ranks that are left end well."""
+    with running_launcher(site, "--persistent") as process:
+        job_id, gate, ran = mpi_job_beside_agents(jobs, tmp_path)
+        lost = ran.read_text().split()[0]
+        os.kill(members(process.pid)["AB".index(lost[-1])], signal.SIGKILL)
+        gate.touch()
+        job = jobs.wait(job_id, State.JOB_FINISHED, timeout=60)
+        assert (job.attempt, job.restarts) == (2, 0)
+        assert lost not in ran.read_text().split()[2:]
+
+
+def test_agents_that_are_replaced_cost_no_mpi_run(site: Site, jobs: Jobs, tmp_path: Path) -> None:
+    with running_launcher(site, "--persistent") as process:
+        job_id, gate, _ = mpi_job_beside_agents(jobs, tmp_path)
+        before = set(members(process.pid).values())
+        table = process_table()
+        for pid in {table.by_pid[table.by_pid[pid].parent].parent for pid in before} | before:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: len(set(members(process.pid).values()) - before) == 2, timeout=60, what="both are replaced")
+        gate.touch()
+        assert jobs.wait(job_id, State.JOB_FINISHED, timeout=60).attempt == 1
+
+
 def test_nothing_of_an_ensemble_outlives_its_launcher(site: Site, jobs: Jobs, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     command = script(tmp_path, "pid.sh", f"echo $$ >> {pids}; exec sleep 1000")
@@ -133,6 +169,8 @@ def test_agents_that_cannot_be_started_are_said_so(site: Site, jobs: Jobs, tmp_p
     text = (site.path / "settings.toml").read_text()
     (site.path / "settings.toml").write_text(text.replace("-launcher fork", "-launcher no-such-launcher"))
     job_id = jobs.add("job", args="true")
-    with pytest.raises(pytest.fail.Exception, match="no node agent can be started on nodeA, nodeB: "):
+    # The reason is what the run command printed, and no line of the log that both write to.
+    said = r"no node agent can be started on nodeA, nodeB: (?!.*balsam\.launcher)"
+    with pytest.raises(pytest.fail.Exception, match=said):
         launcher(site)
     assert State(jobs.get(job_id).state) is State.PREPROCESSED

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -13,6 +15,7 @@ import pytest
 
 from balsam.site import Site
 from balsam.states import State
+from tests.support.mpi import use_open_mpi
 from tests.support.processes import log_tails, services
 from tests.support.scheduling import Jobs
 from tests.support.sites import jobs as all_jobs
@@ -132,3 +135,86 @@ def test_the_jobs_of_a_lost_node_run_elsewhere_and_the_others_go_on(
     assert set(states(site).values()) == {"JOB_FINISHED"}
     assert where(lost) != "node2"
     assert [jobs.get(job_id).attempt for job_id in others] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mpi_command": "mpich"},
+        {"mpi_command": "srun", "mpi_options": "--mpi=pmi2"},
+        {"mpi_program": "mpiexec.openmpi"},
+    ],
+    ids=["mpich", "srun", "openmpi"],
+)
+def test_an_mpi_run_that_loses_a_node_runs_again_elsewhere_however_its_run_command_ends(
+    slurm: Slurm, mpich: str, tmp_path: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "mpi_program" in settings:
+        use_open_mpi(monkeypatch)
+        monkeypatch.setenv("OMPI_MCA_btl", "tcp,self")
+    site = make_test_site(tmp_path, lease_seconds=6.0, launcher_address="127.0.0.1", **settings)
+    begun, gate, script = tmp_path / "begun", tmp_path / "gate", tmp_path / "rank.sh"
+    script.write_text(f"echo $BALSAM_ATTEMPT $SLURMD_NODENAME >> {begun}; while [ ! -e {gate} ]; do sleep 0.05; done")
+    with services(site):
+        jobs = Jobs(site)
+        job_id = jobs.add("pair", args=f"bash {script}", num_nodes=2, ranks_per_node=1, max_restarts=0)
+        batch_job = submit(slurm, site, 3)
+
+        def where(attempt: int) -> set[str]:
+            lines = [line.split() for line in begun.read_text().splitlines()] if begun.exists() else []
+            return {node for number, node in lines if number == str(attempt)}
+
+        wait_until(lambda: len(where(1)) == 2, timeout=60, what="both ranks run", site=site)
+        (lost,) = where(1) - {"node1"}  # which has the launcher
+        slurm.kill_node(lost)
+        gate.touch()  # the rank that is left ends well
+        if settings.get("mpi_command") == "srun":
+            slurm.set_down(lost)  # now srun ends, with 0
+        jobs.wait(job_id, State.JOB_FINISHED, timeout=120)
+        job = jobs.get(job_id)
+        assert (job.attempt, job.restarts) == (2, 0)
+        assert not {"RUN_ERROR", "FAILED"} & set(jobs.history(job_id))
+        assert len(where(2)) == 2
+        assert lost not in where(2)
+        jobs.close()
+        slurm.command("scancel", batch_job)
+
+
+def test_a_node_on_which_no_agent_starts_gets_no_mpi_jobs_either(
+    slurm: Slurm, site: Site, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    on_node3 = 'if [ "$SLURMD_NODENAME" = node3 ]; then exit 2; fi; exec "$@"'
+    srun.write_text(
+        f"""#!/bin/bash
+        words=()
+        for word; do
+            [ "$word" = "{sys.executable}" ] && words+=(sh -c '{on_node3}' sh)
+            words+=("$word")
+        done
+        exec {shutil.which("srun")} "${{words[@]}}"
+        """
+    )
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+    gate, script = tmp_path / "gate", tmp_path / "wait.sh"
+    script.write_text(f"while [ ! -e {gate} ]; do sleep 0.05; done")
+    jobs.add("wait", args=f"bash {script}")
+    batch_job = submit(slurm, site, 3)
+
+    def logged() -> bool:
+        said = "node3 gets nothing for now: no node agent can be started there: "
+        return any(said in log.read_text() for log in site.log.glob("launcher-*.log"))
+
+    def output(job_id: str) -> str:
+        job = jobs.get(job_id)
+        return (Path(job.working_directory) / f"{job.name}.out").read_text()
+
+    wait_until(logged, timeout=60, what="the node is closed", site=site)
+    ids = [jobs.add(f"mpi{number}", args="printenv BALSAM_NODES", ranks_per_node=2) for number in range(3)]
+    for job_id in ids:
+        jobs.wait(job_id, State.JOB_FINISHED, timeout=60)
+    assert "node3" not in "".join(output(job_id) for job_id in ids)
+    gate.touch()
+    assert wait_until_over(slurm, site, batch_job) == "COMPLETED", log_tails(site)

@@ -84,7 +84,10 @@ def command(
     flags = {"--persistent": persistent, "--print-command": print_command}
     words += [flag for flag, given in flags.items() if given]
     words += [f"--trust={user}" for user in trust]
+    from balsam_launcher.early import hold_signals
+
     # The launcher takes the place of this process: signals and the exit status are its own.
+    hold_signals()
     os.execv(sys.executable, [sys.executable, "-m", "balsam_launcher", f"--site={site.path}", *words])
 
 

@@ -40,7 +40,22 @@ def command(dry_run: bool, as_json: bool, **wanted: Any) -> int:
     from balsam_scheduler.batch.submitting import LaunchRequest
 
     site, request = find_site(), LaunchRequest(**wanted)
+    _warn_of_little_time(site, request.wall_minutes)
     return _show(site, request, as_json) if dry_run else _submit(site, request, as_json)
+
+
+def _warn_of_little_time(site: Site, minutes: int) -> None:
+    """Says when hardly any job can start in so short a launch."""
+    from balsam_cli.terminal import note
+    from balsam_scheduler.batch.observing import spare_minutes
+
+    margin = site.settings.stop_margin_seconds
+    least = spare_minutes(margin) + 1
+    if minutes < least:
+        note(
+            f"note: --wall-minutes {minutes}: the launcher stops {margin:g} s before the end (stop_margin_seconds), "
+            f"and starts no job in its last minute but those with wall_time_minutes = 0; give {least} or more"
+        )
 
 
 def _show(site: Site, request: LaunchRequest, as_json: bool) -> int:

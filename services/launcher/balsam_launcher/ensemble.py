@@ -46,6 +46,10 @@ class Ensemble:
         on_change: called with the number of a node whose agent has come within reach, or gone out of it.
         on_lost: called with the number of a node, why, and whether that is the node's own doing, when the runs that its
             agent had are certainly gone.
+        on_alive: called with the number of a node, and that of the last question (`RemoteAgent.ask`) that it answered.
+        on_down: called with the number of a node and why, when the whole node was lost.
+        on_vain: called with the number of a node, why, and whether that was the last time, when no agent could be
+            started there though others serve.
         on_hopeless: called with the reason when no agent can be started at all.
     """
 
@@ -60,6 +64,9 @@ class Ensemble:
         on_notices: Callable[[list[tuple[Any, ...]]], None],
         on_change: Callable[[int], None],
         on_lost: Callable[[int, str, bool], None],
+        on_alive: Callable[[int, int], None],
+        on_down: Callable[[int, str], None],
+        on_vain: Callable[[int, str, bool], None],
         on_hopeless: Callable[[str], None],
     ) -> None:
         self._environ = dict(environ)
@@ -79,6 +86,8 @@ class Ensemble:
                 on_notices=on_notices,
                 on_change=lambda agent: on_change(agent.node),
                 on_lost=self._agent_lost,
+                on_alive=lambda agent, question: on_alive(agent.node, question),
+                on_down=lambda agent, reason: on_down(agent.node, reason),
             )
             for number, name in enumerate(names)
         ]
@@ -88,6 +97,7 @@ class Ensemble:
             self._environ,
             log_file,
             on_ended=self._ended_with_all.update,
+            on_vain=on_vain,
             on_hopeless=on_hopeless,
         )
 
@@ -148,7 +158,7 @@ class Ensemble:
     def _agent_of(self, hello: Hello) -> RemoteAgent:
         if hello.node >= len(self.agents):
             raise NotOurs(f"there is no node {hello.node}")
-        self._starters.came()
+        self._starters.came(hello.node)
         return self.agents[hello.node]
 
     def _agent_lost(self, agent: RemoteAgent, reason: str) -> None:

@@ -67,6 +67,15 @@ class Fleet:
         for agent in self._ensemble.agents if self._ensemble is not None else ():
             agent.trust(until, grace, deadline)
 
+    def has_come(self, node: int) -> bool:
+        """Whether the agent of a node has ever been there, apart from that of this host."""
+        return self._ensemble is not None and self._ensemble.agents[node].came_at > 0
+
+    def ask(self, node: int, question: int) -> None:
+        """Asks a node's agent for a sign of life; see `RemoteAgent.ask`."""
+        assert self._ensemble is not None
+        self._ensemble.agents[node].ask(question)
+
     def kill(self, agent: int) -> None:
         """Ends an agent that does not do as it is told."""
         self._of(agent).kill()

@@ -29,6 +29,8 @@ class Order:
     """The agent hangs: it is to be killed, with all that it runs. For who keeps it on another node."""
     LEAVE = 5
     """The launcher ends: so must the agent, and who keeps it on another node."""
+    PING = 6
+    """number of a question: answered with ALIVE at once, by who keeps the agent on another node."""
 
 
 class Notice:
@@ -48,6 +50,8 @@ class Notice:
     """time [s] by the monotonic clock of the agent's host: a sign of life."""
     RUNS_LOST = 6
     """The agent has died, and another serves in its place: of the runs that it was told of nothing is left."""
+    ALIVE = 7
+    """number of a question: the node lived when this PING came."""
 
 
 class Start(NamedTuple):

@@ -35,6 +35,7 @@ from balsam_launcher.frames import Notice, Order
 from balsam_launcher.leased import Ending, LeasedJob, need_of_job
 from balsam_launcher.leftover import lacking
 from balsam_launcher.mpi import Mpi, NoMpi
+from balsam_launcher.mpi_ends import SETTLE_SECONDS, MpiEnd, MpiEnds
 from balsam_launcher.nodes import Node
 from balsam_launcher.options import LauncherOptions
 from balsam_launcher.pool import Pool
@@ -53,6 +54,7 @@ _SECOND_GRACE_SECONDS = 1.0
 _STOP_PATIENCE_SECONDS = 10.0
 _QUEUE_SECONDS = 1.0
 _ENDINGS_SECONDS = 1.0  # so often those that are kept back are looked at
+_BY_ORDER = (Ending.KILLED, Ending.REVOKED, Ending.LOST, Ending.NODE_LOST)
 _MOST_DEATHS = 5
 _STUCK_SECONDS = 3.0  # an agent that has not ended runs so long after their time hangs
 
@@ -107,6 +109,7 @@ class Launcher:
         self._last_end = -_QUEUE_SECONDS
         self._watches_queue = False
         self._watches_endings = False
+        self._watches_mpi_ends = False
         self._reports: list[lease_pb2.Report] = []
         self._credit_said: Credit | None = None
         self._timers: list[asyncio.TimerHandle] = []
@@ -141,6 +144,9 @@ class Launcher:
                 on_notices=self._on_notices,
                 on_change=self._on_node,
                 on_lost=self._on_agent_lost,
+                on_alive=self._on_alive,
+                on_down=self._on_node_down,
+                on_vain=self._on_no_agent,
                 on_hopeless=self._give_up,
             )
         )
@@ -148,6 +154,7 @@ class Launcher:
             for number in range(len(nodes)):  # until its agent is there
                 self.pool.placement.close(number, serial=True, mpi=False)
         self._agents = Fleet(head, self._ensemble)
+        self._mpi_ends = MpiEnds(ask=self._agents.ask, counts=self._mpi_end_counts, lost=self._mpi_end_lost)
         self.worker = Worker(
             site,
             session_pb2.Session(
@@ -213,6 +220,7 @@ class Launcher:
         grace = min(self._grace, _SECOND_GRACE_SECONDS) if self._stopping else self._grace
         log.info("stopping: %s (%d runs)", reason, len(self.pool.running))
         self._stopping = self._stopping or reason
+        self._decide_mpi_ends()
         self._endings.stopping(f"stopped: {self._stopping}")
         self._give_back_waiting()
         for leased in self.pool.handed_over:
@@ -266,7 +274,7 @@ class Launcher:
             self._credit_said = None  # it counts against what we said, and what is not sent yet knows nothing of it
         if response.drained:
             self._asked_drained = False
-            if not self.pool and not self._endings.keeps and not self.options.persistent:
+            if not self.pool and not self._keeps_ends and not self.options.persistent:
                 log.info("nothing more to do")
                 self.draining = True  # what is granted from now on goes back at once
         self._settle()
@@ -317,6 +325,8 @@ class Launcher:
         """The session has ended: others may run our jobs already."""
         for _, report in self._endings.take_all():
             self.worker.report_late(report)
+        for end in self._mpi_ends.kept:
+            end.leased.ending = Ending.REVOKED
         log.warning("the session has ended: stopping %d runs", len(self.pool.running))
         handed_over = self.pool.handed_over
         for leased in [*self.pool.waiting, *handed_over]:
@@ -397,10 +407,13 @@ class Launcher:
         report = reports.ended(leased, returncode, start_us, end_us, message, stopped=stopped)
         if leased.ending is Ending.REVOKED and not stopped:
             self.worker.report_late(report)  # it ended by itself: nobody else may have begun yet
-        if stopped or leased.ending in (Ending.KILLED, Ending.REVOKED, Ending.LOST):
+        seconds = (end_us - start_us) / 1e6
+        if stopped or leased.ending in _BY_ORDER:
             self._finish(leased, report)
+        elif nodes := self._nodes_to_ask(leased):
+            self._keep_back(MpiEnd(leased, report, returncode, seconds), nodes, now)
         else:
-            self._finish_by_itself(leased, report, returncode, (end_us - start_us) / 1e6)
+            self._finish_by_itself(leased, report, returncode, seconds)
 
     def _dropped(self, leased: LeasedJob) -> None:
         if leased.ending is None and not self._stopping and not self.draining:
@@ -426,15 +439,90 @@ class Launcher:
             self._watches_endings = True
             self._later(_ENDINGS_SECONDS, self._look_at_endings)
 
+    # Ends of MPI runs, whose nodes may have been lost
+
+    def _nodes_to_ask(self, leased: LeasedJob) -> list[int]:
+        """Of an MPI run that has ended by itself: the other hosts, as far as there are agents who can tell."""
+        if not leased.need.mpi or self._stopping:
+            return []
+        return [node for node in leased.nodes if not self.nodes[node].local and self._agents.has_come(node)]
+
+    def _keep_back(self, end: MpiEnd, nodes: Sequence[int], now: float) -> None:
+        self.pool.remove(end.leased)
+        self._mpi_ends.ended(end, nodes, now)
+        self._suspend(nodes)
+        if end.code != 0:
+            self._later(SETTLE_SECONDS, self._look_at_mpi_ends)
+        if not self._watches_mpi_ends:
+            self._watches_mpi_ends = True
+            self._later(_ENDINGS_SECONDS, self._watch_mpi_ends)
+
+    def _look_at_mpi_ends(self) -> None:
+        self._mpi_ends.look(time.monotonic(), lambda node: self.nodes[node].name)
+        self._look_at_suspended()
+
+    def _watch_mpi_ends(self) -> None:
+        self._look_at_mpi_ends()
+        self._watches_mpi_ends = self._mpi_ends.keeps
+        if self._watches_mpi_ends:
+            self._later(_ENDINGS_SECONDS, self._watch_mpi_ends)
+        self._settle()
+
+    def _on_alive(self, node: int, question: int) -> None:
+        if self._mpi_ends.answered(node, question):
+            self._look_at_suspended()
+            self._settle()
+
+    def _on_node_down(self, node: int, reason: str) -> None:
+        """A node was lost with all that ran there: MPI runs on it are over, whatever their run commands wait for."""
+        if self.nodes[node].local:
+            return  # its agent was; here we are
+        for leased in self.pool.handed_over:
+            if leased.agent == HEAD and node in leased.nodes and leased.ending is None:
+                self._stop_run(leased, Ending.NODE_LOST, reason, self._grace)
+        self._mpi_ends.node_lost(node, reason)
+        self._look_at_suspended()
+        self._settle()
+
+    def _mpi_end_counts(self, end: MpiEnd) -> None:
+        if end.leased.ending is Ending.REVOKED:
+            self.worker.report_late(end.report)
+        else:
+            self._finish_by_itself(end.leased, end.report, end.code, end.seconds)
+
+    def _mpi_end_lost(self, end: MpiEnd, reason: str) -> None:
+        log.error("the MPI run of job %s, which ended with %d, was lost: %s", end.leased.job.job_id, end.code, reason)
+        if end.leased.ending is not Ending.REVOKED:
+            end.leased.reason = reason
+            self._reports.append(reports.spared(end.leased, end.report))
+
+    def _decide_mpi_ends(self) -> None:
+        """Now, since the launcher stops: what is in reach lives."""
+        for end in self._mpi_ends.take_all():
+            lacking_nodes = [self.nodes[node].name for node in sorted(end.nodes) if not self._agents.serves(node)]
+            if lacking_nodes:
+                self._mpi_end_lost(end, f"{', '.join(lacking_nodes)} could not be reached when the launcher stopped")
+            else:
+                self._mpi_end_counts(end)
+
+    @property
+    def _keeps_ends(self) -> bool:
+        return self._endings.keeps or self._mpi_ends.keeps
+
+    # Nodes that may be to blame
+
+    def _is_suspect(self, node: int) -> bool:
+        return self._endings.is_suspect(node) or self._mpi_ends.doubts(node)
+
     def _suspend(self, nodes: Sequence[int]) -> None:
         """A node that may be to blame for many failures gets nothing more until that is known."""
         for node in nodes:
-            if self._endings.is_suspect(node) and node not in self._suspended:
+            if self._is_suspect(node) and node not in self._suspended:
                 self._suspended.add(node)
                 self.pool.placement.close(node)
 
     def _look_at_suspended(self) -> None:
-        for node in [node for node in self._suspended if not self._endings.is_suspect(node)]:
+        for node in [node for node in self._suspended if not self._is_suspect(node)]:
             self._suspended.discard(node)
             if node not in self.set_aside and self._is_reached(node):
                 self.pool.placement.open(node)
@@ -464,7 +552,7 @@ class Launcher:
             self._fill()
         self._agents.flush()
         self._say()
-        if self.pool or self._endings.keeps:
+        if self.pool or self._keeps_ends:
             return
         if self._stopping or self.draining:
             self.done.set()
@@ -566,10 +654,11 @@ class Launcher:
 
     def _on_node(self, node: int) -> None:
         """The agent of another node has come within reach, or gone out of it."""
-        if node in self.set_aside or node in self._suspended:
+        if node in self.set_aside:
             return
         if self._agents.serves(node):
-            self.pool.placement.open(node)
+            if node not in self._suspended:
+                self.pool.placement.open(node)
         else:
             log.warning("the node %s is out of reach", self.nodes[node].name)
             self._close_node(node)
@@ -589,8 +678,23 @@ class Launcher:
         if len(self.set_aside) == len(self.nodes):
             self._give_up(f"every node was set aside; the last: {reason}")
 
+    def _on_no_agent(self, node: int, reason: str, for_good: bool) -> None:
+        """No agent could be started on a node, though others serve: what is wrong there, MPI runs would meet too."""
+        if node in self.set_aside:
+            return
+        reason = f"no node agent can be started there: {reason}"
+        if for_good:
+            self._on_set_aside(node, reason)
+            self._mpi_ends.node_lost(node, f"the node {self.nodes[node].name} was set aside: {reason}")
+        else:
+            log.warning("%s gets nothing for now: %s", self.nodes[node].name, reason)
+            self._close_node(node)
+        self._settle()
+
     def _on_agent_lost(self, agent: int, reason: str, blamed: bool = True) -> None:
         if blamed and agent != HEAD:
+            self._mpi_ends.agent_lost(agent, reason)
+            self._look_at_suspended()
             self._deaths[agent] += 1
             if self._deaths[agent] >= _MOST_DEATHS and agent not in self.set_aside:
                 self._on_set_aside(agent, f"{_MOST_DEATHS} times in a row its runs were lost; the last time: {reason}")

@@ -20,6 +20,8 @@ class Ending(enum.Enum):
     """The launcher's time, or a request to stop it: RUN_TIMEOUT."""
     LOST = "lost"
     """Something broke under it: given back as lost."""
+    NODE_LOST = "node lost"
+    """A node of its MPI run was lost: given back as lost, however it ends, and no restart is used up."""
     REVOKED = "revoked"
     """The lease is not ours any more: nothing is reported."""
 

@@ -19,15 +19,24 @@ from balsam.rpc import Connection
 from balsam.serving import Service, owner_only
 from balsam.site import Site
 from balsam.v1.launcher_service_pb2_grpc import add_LauncherServiceServicer_to_server
-from balsam_launcher import cancelled, leftover, mpi, of_launch, showing, starting, step_keeper, time_left, traces
+from balsam_launcher import (
+    cancelled,
+    early,
+    leftover,
+    mpi,
+    of_launch,
+    showing,
+    starting,
+    step_keeper,
+    time_left,
+    traces,
+)
 from balsam_launcher.launcher import Launcher
 from balsam_launcher.nodes import Node, Wanted, find_nodes, select
 from balsam_launcher.options import LauncherOptions
 from balsam_launcher.server import LauncherService
 
 log = logging.getLogger("balsam.launcher")
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def run(site: Site, options: LauncherOptions) -> int:
@@ -56,9 +65,19 @@ def _run(site: Site, options: LauncherOptions, end: of_launch.End) -> None:
     if left is not None:
         log.log(logging.WARNING if left.unknown else logging.INFO, "time left: %s", time_left.describe(left, margin))
         options = _limited(options, time_left.usable(left, margin))
+    _warn_of_little_time(options, left.source if left is not None else "", margin)
     starts = starting.starter(nodes, command, os.environ, site.settings.launcher_address, options.job_mode)
     collect_rarely()
     asyncio.run(_serve(site, options, nodes, command, starts, end))
+    early.ignore_signals()
+
+
+def _warn_of_little_time(options: LauncherOptions, source: str, margin: float) -> None:
+    minutes = options.time_limit_minutes
+    line = time_left.too_short(None if minutes is None else minutes * 60, source, margin)
+    if line:
+        log.warning("%s", line)
+        print(f"balsam launcher: {line}", file=sys.stderr)
 
 
 def _report_for_the_dead(site: Site) -> None:
@@ -117,7 +136,7 @@ async def _serve(
     name = f"launcher-{os.getpid()}"
     launcher = Launcher(site, options, nodes, command, starts, address=site.address(name))
     loop = asyncio.get_running_loop()
-    for number in _STOP_SIGNALS:
+    for number in early.STOP_SIGNALS:
         # What was ignored stays so: `nohup`, and Ctrl-C for what runs in the background of a script.
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, launcher.stop, number.name)

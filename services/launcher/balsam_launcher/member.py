@@ -44,8 +44,10 @@ ENV_NODES = "BALSAM_MEMBER_NODES"
 
 _RANKS = (
     *("SLURM_PROCID", "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "ALPS_APP_PE"),
-    *("FLUX_TASK_RANK", "JSM_NAMESPACE_RANK"),
+    "FLUX_TASK_RANK",
 )
+_CHOOSES_HOSTS = "JSM_NAMESPACE_RANK"
+"""Set by jsrun, which takes no names of hosts: which of the allocation's it has taken, only the host can tell."""
 _OF_A_RANK = re.compile(
     r"(PMI|PMIX|OMPI|PRTE|PALS|HYDI?|MPI|MPIR|JSM|I_MPI_HYDRA)_\w+|HYDRA_\w+|FLUX_TASK_\w+|ALPS_APP_PE"
     r"|SLURM_(PROCID|LOCALID|NODEID|GTIDS|TASK_PID|STEPID|STEPMGR|NTASKS|NPROCS|DISTRIBUTION|LAUNCH_NODE_IPADDR)"
@@ -109,18 +111,22 @@ def which_node(environ: Mapping[str, str], host: str, nodes: list[tuple[str, int
     Raises:
         ValueError: neither tells.
     """
-    if len(nodes) == 1:
+    chosen_by_name = _CHOOSES_HOSTS not in environ
+    if len(nodes) == 1 and chosen_by_name:
         return nodes[0][1]
     for name in (environ.get("SLURMD_NODENAME", ""), host):
         short = name.partition(".")[0]
         found = [number for node, number in nodes if name and short == node.partition(".")[0]]
         if len(found) == 1:
             return found[0]
-    for variable in _RANKS:
+    for variable in _RANKS if chosen_by_name else ():
         rank = environ.get(variable, "")
         if rank.isdecimal() and int(rank) < len(nodes):
             return nodes[int(rank)][1]
-    raise ValueError(f"{host} is none of {', '.join(name for name, _ in nodes)}, and no variable tells the rank")
+    names = ", ".join(name for name, _ in nodes)
+    if not chosen_by_name:
+        raise ValueError(f"jsrun has started an agent on {host}, where one was wanted on {names}")
+    raise ValueError(f"{host} is none of {names}, and no variable tells the rank")
 
 
 def without_ranks(environ: Mapping[str, str]) -> dict[str, str]:
@@ -251,7 +257,7 @@ class Member:
             orders: list[tuple[Any, ...]] = []
             try:
                 for message in self._line.feed(data):
-                    if message[0] in (Order.TRUST, Order.LEAVE, Order.KILL):
+                    if message[0] in (Order.TRUST, Order.LEAVE, Order.KILL, Order.PING):
                         self._obey(*message)
                     elif message[0] != Order.START or self._line.known >= self._starts_from:
                         orders.append(message)
@@ -265,8 +271,15 @@ class Member:
             self._keeper.trust(*rest)
         elif order == Order.KILL:
             self._keeper.kill()
+        elif order == Order.PING:
+            self._pass([(Notice.ALIVE, *rest)])
         else:
             self._leaving.set()
+
+    def _pass(self, notices: list[tuple[Any, ...]]) -> None:
+        """Tells what would be out of date on another connection."""
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(self._line.passing(notices))
 
     async def _beat(self, writer: asyncio.StreamWriter, seconds: float) -> None:
         while not writer.is_closing():

@@ -26,6 +26,9 @@ _READ_BYTES = 1 << 18
 _SILENT_BEATS = 3
 _SLACK_SECONDS = 0.5
 """After the end of its time, an agent and its runs are given so long to be gone."""
+_BACK_SECONDS = 30.0
+"""A node whose clock is so much further back than it was has been started anew: that clock counts from there. Signs of
+life that come late set it back by less."""
 
 
 class RemoteAgent:
@@ -37,6 +40,8 @@ class RemoteAgent:
         on_notices: called with what it tells.
         on_change: called when it has come within reach, or has gone out of it.
         on_lost: called with why, when the runs that it had are certainly gone.
+        on_alive: called with the number of the last question (`ask`) that it has answered.
+        on_down: called with why, when its whole node was lost, with what others than the agent had started there.
     """
 
     def __init__(
@@ -47,6 +52,8 @@ class RemoteAgent:
         on_notices: Callable[[list[tuple[Any, ...]]], None],
         on_change: Callable[[RemoteAgent], None],
         on_lost: Callable[[RemoteAgent, str], None],
+        on_alive: Callable[[RemoteAgent, int], None],
+        on_down: Callable[[RemoteAgent, str], None],
     ) -> None:
         self.node = node
         self.name = name
@@ -55,6 +62,9 @@ class RemoteAgent:
         self._on_notices = on_notices
         self._on_change = on_change
         self._on_lost = on_lost
+        self._on_alive = on_alive
+        self._on_down = on_down
+        self._question = self._answered = 0
         self._incarnation = b""
         self._given_up: set[bytes] = set()
         self._ended = False
@@ -63,6 +73,7 @@ class RemoteAgent:
         self._orders: list[tuple[Any, ...]] = []
         self._writer: asyncio.StreamWriter | None = None
         self._clock_ahead = 0.0
+        self._last_ahead: float | None = None
         self._trust: tuple[float, float, float] | None = None
         self._deadline = 0.0
         self._patience: asyncio.TimerHandle | None = None
@@ -98,6 +109,15 @@ class RemoteAgent:
         self._trust = (until, grace, deadline)
         self._tell_trust()
 
+    def ask(self, question: int) -> None:
+        """Asks for a sign of life that is later than this; out of reach, as soon as it is back. Numbers rise."""
+        self._question = question
+        self._put_question()
+
+    def _put_question(self) -> None:
+        if self._question > self._answered:
+            self._write(self._line.passing([(Order.PING, self._question)]))
+
     def kill(self) -> None:
         """Has an agent that does not do as it is told ended, with its runs."""
         self.order(Order.KILL)
@@ -131,6 +151,7 @@ class RemoteAgent:
         self._clock_ahead = 0.0
         self._writer, self._ended = writer, False
         self._be_patient(None)
+        self._put_question()
         try:
             await self._listen(reader, writer, beat_seconds * _SILENT_BEATS)
         finally:
@@ -153,6 +174,9 @@ class RemoteAgent:
             for message in self._line.feed(data):
                 if message[0] == Notice.BEAT:
                     self._beat(message[1])
+                elif message[0] == Notice.ALIVE:
+                    self._answered = max(self._answered, message[1])
+                    self._on_alive(self, message[1])
                 elif message[0] == Notice.RUNS_LOST:
                     self._hand_on(notices)  # what ended before that has ended
                     self._on_lost(self, f"the node agent on {self.name} was lost")
@@ -170,6 +194,9 @@ class RemoteAgent:
     def _beat(self, its_time: float) -> None:
         first = not self._clock_ahead
         self._clock_ahead = its_time - time.monotonic()
+        if self._last_ahead is not None and self._clock_ahead < self._last_ahead - _BACK_SECONDS:
+            self._on_down(self, f"the node {self.name} was started anew")
+        self._last_ahead = self._clock_ahead
         self._tell_trust()
         if first:
             self._on_change(self)
@@ -191,8 +218,13 @@ class RemoteAgent:
 
     def _watch(self) -> None:
         left = max(0.0, self._deadline + _SLACK_SECONDS - time.monotonic())
+        self._be_patient(asyncio.get_running_loop().call_later(left, self._not_heard_of))
+
+    def _not_heard_of(self) -> None:
         reason = f"the node {self.name} was lost: nothing was heard of it for a lease time"
-        self._be_patient(asyncio.get_running_loop().call_later(left, self._give_up, reason))
+        if not self._ended:  # by what had started it: that says nothing of the node
+            self._on_down(self, reason)
+        self._give_up(reason)
 
     def _be_patient(self, until: asyncio.TimerHandle | None) -> None:
         if self._patience is not None:

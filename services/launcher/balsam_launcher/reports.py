@@ -32,6 +32,8 @@ def ended(leased: LeasedJob, returncode: int, start_us: int, end_us: int, messag
     """
     if stopped and leased.ending is Ending.KILLED:
         return given_back(leased)
+    if leased.ending is Ending.NODE_LOST:
+        return lost(leased, start_us, blamed=False)
     if stopped and leased.ending is Ending.LOST:
         return lost(leased, start_us)
     if stopped:

@@ -32,6 +32,9 @@ class TimeLeft:
 
 NO_LIMIT = TimeLeft(None)
 
+_LEAST_SECONDS = 60.0
+"""Jobs that say nothing of their length are taken to last a minute, and some of this is over when the first comes."""
+
 _CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
 
@@ -100,9 +103,13 @@ def find(
             if seconds is None:
                 return TimeLeft(None, " ".join(words), unknown=True)
             return TimeLeft(None if seconds == float("inf") else seconds, " ".join(words))
+    if any(name in environ for name in _COBALT):  # which has no command that tells
+        end = environ.get("COBALT_ENDTIME")
+        return TimeLeft(None, "COBALT_ENDTIME" if end is None else f"COBALT_ENDTIME={end[:40]}", unknown=True)
     return NO_LIMIT
 
 
+_COBALT = ("COBALT_ENDTIME", "COBALT_JOBID", "COBALT_NODEFILE", "COBALT_PARTNAME")
 _QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[str], float | None]], ...] = (
     ("SLURM_JOB_ID", ("squeue", "--noheader", "--jobs=ID", "--Format=TimeLeft"), slurm_clock),
     ("PBS_JOBID", ("qstat", "-f", "ID"), pbs_status),
@@ -114,6 +121,25 @@ _QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[str], float | None]], ..
 def usable(left: TimeLeft, margin_seconds: float) -> float | None:
     """Seconds that a launcher may use of what is left; None: no limit. A moment at least, in which it says so."""
     return None if left.seconds is None else max(1.0, left.seconds - margin_seconds)
+
+
+def too_short(seconds: float | None, source: str, margin_seconds: float) -> str:
+    """For people, where a launcher has so little time that hardly any job is started; else empty.
+
+    Args:
+        seconds: what it may use; None: there is no limit.
+        source: who says so, if it is the batch system; empty: it was given as --time-limit-minutes.
+        margin_seconds: what is kept of an allocation (stop_margin_seconds).
+    """
+    if seconds is None or seconds > _LEAST_SECONDS:
+        return ""
+    jobs = "no job is started but those with wall_time_minutes = 0, since less than a whole minute is left for it"
+    if not source:
+        return f"--time-limit-minutes {seconds / 60:g}: {jobs}; give 2 or more"
+    return (
+        f"{describe(TimeLeft(seconds + margin_seconds, source), margin_seconds)}: {jobs}; submit it for a longer time, "
+        "or lower stop_margin_seconds in settings.toml"
+    )
 
 
 def describe(left: TimeLeft, margin_seconds: float) -> str:

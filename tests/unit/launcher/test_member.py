@@ -36,6 +36,14 @@ def test_a_member_that_cannot_know_says_so() -> None:
         which_node({"PMI_RANK": "9"}, "vm", NODES)
 
 
+def test_under_jsrun_which_chooses_hosts_itself_only_the_host_tells() -> None:
+    rank = {"JSM_NAMESPACE_RANK": "0"}
+    assert which_node(rank, "node2", NODES) == 1
+    assert which_node(rank, "node2.cluster.example", [("node2", 1)]) == 1
+    with pytest.raises(ValueError, match="jsrun has started an agent on node2, where one was wanted on node1"):
+        which_node(rank, "node2", [("node1", 0)])
+
+
 def test_only_a_launcher_starts_members() -> None:
     with pytest.raises(ValueError, match="BALSAM_MEMBER_OF is not set"):
         membership({}, "vm")

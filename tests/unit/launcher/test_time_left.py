@@ -15,6 +15,7 @@ from balsam_launcher.time_left import (
     lsf_clock,
     pbs_status,
     slurm_clock,
+    too_short,
     usable,
 )
 
@@ -95,6 +96,29 @@ def test_one_that_does_not_answer_leaves_it_unknown() -> None:
     assert "`squeue --noheader --jobs=17 --Format=TimeLeft` does not say; give --time-limit-minutes" in describe(
         left, 60
     )
+
+
+@pytest.mark.parametrize(
+    ("environ", "shown"),
+    [
+        ({"COBALT_JOBID": "7", "COBALT_ENDTIME": "abc"}, "not known: `COBALT_ENDTIME=abc` does not say; give"),
+        ({"COBALT_PARTNAME": "4-6"}, "not known: `COBALT_ENDTIME` does not say; give"),
+    ],
+)
+def test_where_cobalt_says_no_time_it_is_not_known(environ: dict[str, str], shown: str) -> None:
+    left = find(environ, ask=Asked())
+    assert left.unknown
+    assert describe(left, 60.0).startswith(shown)
+
+
+def test_too_little_time_is_said_with_what_would_do() -> None:
+    assert too_short(None, "", 60.0) == too_short(61.0, "", 60.0) == ""
+    given = too_short(60.0, "", 60.0)
+    assert given.startswith("--time-limit-minutes 1: no job is started but those with wall_time_minutes = 0")
+    assert given.endswith("give 2 or more")
+    left = too_short(60.0, "squeue", 60.0)
+    assert left.startswith("1.0 minutes (squeue, less 60 s: stop_margin_seconds): no job is started but")
+    assert "submit it for a longer time" in left
 
 
 def test_torque_says_how_long_the_whole_is() -> None:
