@@ -25,7 +25,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from balsam import request_limits
+from balsam import descriptors, request_limits
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError, ValidationError
 from balsam.health import Health
 from balsam.locks import ServiceLock as ServiceLock
@@ -51,10 +51,16 @@ SERVER_OPTIONS = (
     # Who connects from afar proves to be a client soon, or is let go; and asks now and then whether we live.
     ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # Who has no call under way for so long is let go; clients connect again with their next call.
+    ("grpc.max_connection_idle_ms", 120_000),
 )
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
 STOP_SECONDS = 2.0
 WATCH_SECONDS = 2.0
+_DESCRIPTORS = 20_000
+_OTHER_DESCRIPTORS = 256
+"""So many are for the database, logs and other files."""
+_LEAST_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,22 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             if handler is None:
                 return None
             self._handlers[method] = self._wrap(method, handler)
+        try:
+            await self._let_in(method, details.invocation_metadata)
+        except Exception as error:
+            return _refusing(method, error)
         return self._handlers[method]
+
+    async def _let_in(self, method: str, metadata: Any) -> None:
+        """Finds out who calls, before anything that they send is read."""
+        token = ""
+        for key, value in metadata or ():
+            if key == "authorization":
+                token = value.removeprefix("Bearer ")
+            elif key == VERSION_KEY and value != VERSION:
+                _check_version(value)
+        caller = self._authorize(method, token)
+        CALLER.set(caller if isinstance(caller, Caller) else await caller)
 
     def _wrap(self, method: str, handler: Any) -> Any:
         deserialize = _lenient(handler.request_deserializer)
@@ -134,9 +155,8 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def _unary(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]]) -> Any:
         async def handle(request: Any, context: Any) -> Any:
             try:
-                request = await self._enter(method, request, context)
                 with self._shares.taken(CALLER.get()):
-                    return await inner(request, context)
+                    return await inner(_sound(request), context)
             except Exception as error:
                 await _refuse(context, method, error)
 
@@ -150,7 +170,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 try:
                     return await inner(request, context)
                 except asyncio.CancelledError:
-                    await self.open.refuse_revoked(context)
+                    await self.open.refuse_ended(context)
                     raise
 
         return self._unary(method, collect)
@@ -161,12 +181,11 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             assert stream is not None
             self._streams.add(stream)
             try:
-                request = await self._enter(method, request, context)
                 with self._shares.taken(CALLER.get(), stream=True), self.open.one(CALLER.get(), method, context):
-                    async for response in inner(request, context):
+                    async for response in inner(_sound(request), context):
                         yield response
             except asyncio.CancelledError:
-                await self.open.refuse_revoked(context)
+                await self.open.refuse_ended(context)
                 if not self._ending:
                     raise
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
@@ -177,20 +196,6 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return handle
 
-    async def _enter(self, method: str, request: Any, context: Any) -> Any:
-        token = ""
-        for key, value in context.invocation_metadata() or ():
-            if key == "authorization":
-                token = value.removeprefix("Bearer ")
-            elif key == VERSION_KEY and value != VERSION:
-                _check_version(value)
-        caller = self._authorize(method, token)
-        CALLER.set(caller if isinstance(caller, Caller) else await caller)
-        if hasattr(request, "__aiter__"):
-            return _checked(request)
-        _check_request(request)
-        return request
-
 
 def _check_version(theirs: str) -> None:
     if not works_with(theirs, VERSION):
@@ -199,6 +204,27 @@ def _check_version(theirs: str) -> None:
             "do: use the same version on both sides (`balsam down`, then `balsam up` by the newer one)",
             reason=OTHER_VERSION,
         )
+
+
+def _refusing(method: str, error: Exception) -> Any:
+    """A handler for who is not let in. It reads nothing: what they send takes none of our memory."""
+
+    async def handle(requests: Any, context: Any) -> None:
+        await _refuse(context, method, error)
+
+    return grpc.stream_stream_rpc_method_handler(handle)
+
+
+def _sound(request: Any) -> Any:
+    """A request, or a stream of them, within the limits.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    if hasattr(request, "__aiter__"):
+        return _checked(request)
+    _check_request(request)
+    return request
 
 
 async def _checked(requests: Any) -> AsyncIterator[Any]:
@@ -299,7 +325,13 @@ class Service:
         self._port = port
         self._info: dict[str, Any] = {}
         self._watch: asyncio.Task[None] | None = None
-        options = (*SERVER_OPTIONS, ("grpc.max_concurrent_streams", 2000))
+        # Each listener has as many: who fills the port leaves the Unix socket and the files of the service alone.
+        most = max(_LEAST_CONNECTIONS, (descriptors.have(_DESCRIPTORS) - _OTHER_DESCRIPTORS) // 2)
+        options = (
+            *SERVER_OPTIONS,
+            ("grpc.max_concurrent_streams", 2000),
+            ("grpc.max_allowed_incoming_connections", most),
+        )
         self._interceptor = Interceptor(authorize)
         self.server = grpc.aio.server(interceptors=(self._interceptor,), options=options)
         self._health = Health()
