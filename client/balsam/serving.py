@@ -11,12 +11,11 @@ import contextvars
 import hmac
 import logging
 import os
-import resource
 import signal
 import socket
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,7 +25,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from balsam import request_limits, stores
+from balsam import descriptors, request_limits, stores
 from balsam.errors import BalsamError, NotAllowed, ResourceExhausted, SiteError, ValidationError
 from balsam.health import Health
 from balsam.locks import ServiceLock as ServiceLock
@@ -59,6 +58,9 @@ HEALTH_PREFIX = "/grpc.health.v1.Health/"
 _MOST_DESCRIPTORS = 65_536
 STOP_SECONDS = 2.0
 WATCH_SECONDS = 2.0
+_OTHER_DESCRIPTORS = 256
+"""So many are for the database, logs and other files."""
+_LEAST_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,21 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 return None
             self._handlers[method] = self._wrap(method, handler)
         try:
-            caller = self._authorize(method, _bearer(details.invocation_metadata))
-            CALLER.set(caller if isinstance(caller, Caller) else await caller)
+            await self._let_in(method, details.invocation_metadata)
         except Exception as error:
             return _refusing(method, error)
         return self._handlers[method]
+
+    async def _let_in(self, method: str, metadata: Any) -> None:
+        """Finds out who calls, before anything that they send is read."""
+        token = ""
+        for key, value in metadata or ():
+            if key == "authorization":
+                token = value.removeprefix("Bearer ")
+            elif key == VERSION_KEY and value != VERSION:
+                _check_version(value)
+        caller = self._authorize(method, token)
+        CALLER.set(caller if isinstance(caller, Caller) else await caller)
 
     def _wrap(self, method: str, handler: Any) -> Any:
         deserialize = _lenient(handler.request_deserializer)
@@ -143,9 +155,8 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def _unary(self, method: str, inner: Callable[[Any, Any], Awaitable[Any]]) -> Any:
         async def handle(request: Any, context: Any) -> Any:
             try:
-                request = await self._enter(request, context)
                 with self._shares.taken(CALLER.get()):
-                    return await inner(request, context)
+                    return await inner(_sound(request), context)
             except Exception as error:
                 await _refuse(context, method, error)
 
@@ -159,7 +170,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 try:
                     return await inner(request, context)
                 except asyncio.CancelledError:
-                    await self.open.refuse_revoked(context)
+                    await self.open.refuse_ended(context)
                     raise
 
         return self._unary(method, collect)
@@ -170,12 +181,11 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             assert stream is not None
             self._streams.add(stream)
             try:
-                request = await self._enter(request, context)
                 with self._shares.taken(CALLER.get(), stream=True), self.open.one(CALLER.get(), method, context):
-                    async for response in inner(request, context):
+                    async for response in inner(_sound(request), context):
                         yield response
             except asyncio.CancelledError:
-                await self.open.refuse_revoked(context)
+                await self.open.refuse_ended(context)
                 if not self._ending:
                     raise
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
@@ -186,28 +196,6 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return handle
 
-    async def _enter(self, request: Any, context: Any) -> Any:
-        for key, value in context.invocation_metadata() or ():
-            if key == VERSION_KEY and value != VERSION:
-                _check_version(value)
-        if hasattr(request, "__aiter__"):
-            return _checked(request)
-        _check_request(request)
-        return request
-
-
-def _bearer(metadata: Iterable[tuple[str, Any]] | None) -> str:
-    return next((value.removeprefix("Bearer ") for key, value in metadata or () if key == "authorization"), "")
-
-
-def _refusing(method: str, error: Exception) -> Any:
-    """What answers a caller who is not let in: it reads no message, of which each may have megabytes."""
-
-    async def refuse(requests: Any, context: Any) -> None:
-        await _refuse(context, method, error)
-
-    return grpc.stream_stream_rpc_method_handler(refuse)
-
 
 def _check_version(theirs: str) -> None:
     if not works_with(theirs, VERSION):
@@ -216,6 +204,27 @@ def _check_version(theirs: str) -> None:
             "do: use the same version on both sides (`balsam down`, then `balsam up` by the newer one)",
             reason=OTHER_VERSION,
         )
+
+
+def _refusing(method: str, error: Exception) -> Any:
+    """A handler for who is not let in. It reads nothing: what they send takes none of our memory."""
+
+    async def handle(requests: Any, context: Any) -> None:
+        await _refuse(context, method, error)
+
+    return grpc.stream_stream_rpc_method_handler(handle)
+
+
+def _sound(request: Any) -> Any:
+    """A request, or a stream of them, within the limits.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    if hasattr(request, "__aiter__"):
+        return _checked(request)
+    _check_request(request)
+    return request
 
 
 async def _checked(requests: Any) -> AsyncIterator[Any]:
@@ -316,9 +325,7 @@ class Service:
         self._port = port
         self._info: dict[str, Any] = {}
         self._watch: asyncio.Task[None] | None = None
-        if stores.is_store(name):  # others hand their limits on to scripts
-            _take_descriptors()
-        options = (*SERVER_OPTIONS, ("grpc.max_concurrent_streams", 2000))
+        options = (*SERVER_OPTIONS, ("grpc.max_concurrent_streams", 2000), *_bounds(name))
         self._interceptor = Interceptor(authorize)
         self.server = grpc.aio.server(interceptors=(self._interceptor,), options=options)
         self._health = Health()
@@ -398,13 +405,13 @@ class Service:
             path.unlink(missing_ok=True)
 
 
-def _take_descriptors() -> None:
-    """The soft limit on open files is raised as far as it may be: each connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+def _bounds(name: str) -> tuple[tuple[str, int], ...]:
+    """How many may be connected to a job store: each of its listeners has as many, so that who fills the port leaves
+    the Unix socket and the files of the service alone. Other services hand their limits on to scripts."""
+    if not stores.is_store(name):
+        return ()
+    room = descriptors.have(_MOST_DESCRIPTORS) - _OTHER_DESCRIPTORS
+    return (("grpc.max_allowed_incoming_connections", max(_LEAST_CONNECTIONS, room // 2)),)
 
 
 def shed(under_way: int, limit: int, what: str) -> None:

@@ -118,6 +118,22 @@ def test_open_streams_of_a_revoked_token_end_within_a_second(any_services: Servi
     his.cancel()
 
 
+def test_streams_that_a_run_has_opened_end_with_it(any_services: Services, owner: Client) -> None:
+    site = any_services.site
+    rules = Rules(site)
+    token = people.add_user(owner, "ann")
+    add(site, token, "a")
+    hands = Hands(site, token=token)
+    run = hands.take()
+    stream = watching(site, run.token)
+    assert hands.report(run, State.RUNNING)
+    assert stream.is_active()
+    assert hands.report(run, State.RUN_DONE, release=True)
+    assert ended_with(stream) == "UNAUTHENTICATED"
+    assert "has ended" in stream.details()
+    rules.close()
+
+
 def test_a_half_sent_call_of_a_revoked_token_ends_and_adds_nothing(any_services: Services, owner: Client) -> None:
     token = people.add_user(owner, "ann")
     import threading

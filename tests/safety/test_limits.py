@@ -5,11 +5,8 @@ The fields come from the descriptors: a new one is met without a change here.
 
 from __future__ import annotations
 
-import contextlib
 import random
 import resource
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,16 +22,16 @@ from google.protobuf.message_factory import GetMessageClass
 from balsam import request_limits
 from balsam.errors import ResourceExhausted
 from balsam.fields import APPLICATION_FIELDS, JOB_FIELDS, LAUNCH_FIELDS, MAX_PARENTS, Phase
-from balsam.rpc import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES, shortened
+from balsam.rpc import MAX_MESSAGE_BYTES, shortened
 from balsam.serving import Caller
 from balsam.shares import SHARES, Share, Shares
-from balsam.site import Site
 from balsam.v1 import query_pb2
 from balsam_jobstore.query import MAX_TESTS, MAX_VALUES
 from balsam_jobstore.server.convert import MAX_MESSAGE, MAX_PATHS
 from tests.fuzz import valid
 from tests.fuzz.known import Known
-from tests.support.processes import serves, services
+from tests.support.odd_job_stores import job_store_after
+from tests.support.processes import services
 from tests.support.rpc_client import METHODS, Client, Refusal
 from tests.support.sites import make_test_site, wait_until
 
@@ -257,7 +254,8 @@ def test_streams_beyond_the_share_of_a_caller_are_refused(tmp_path: Path) -> Non
     """The owner has thousands: a job store that gives three, in a process of its own."""
     site = make_test_site(tmp_path)
     watch = GetMessageClass(METHODS["EventService/WatchEvents"].input_type)()
-    with _job_store_that_gives(site, streams=3):
+    shares = "import balsam.shares as shares; shares.SHARES = {'owner': shares.Share(1000, 3)}"
+    with job_store_after(shares, site):
         client = Client(site, patient=True)
 
         def opened() -> Any:
@@ -281,44 +279,6 @@ def _succeeds(action: Callable[[], Any]) -> bool:
     except grpc.RpcError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _job_store_that_gives(site: Site, streams: int) -> Iterator[None]:
-    """A job store in whose process the owner may have so many streams."""
-    code = (
-        "import sys, balsam.shares as shares\n"
-        f"shares.SHARES = {{'owner': shares.Share(1000, {streams})}}\n"
-        "from balsam_jobstore.__main__ import main\n"
-        "sys.exit(main())"
-    )
-    site.make_run()
-    with (site.log / "jobstore.console").open("ab") as console:
-        command = [sys.executable, "-c", code, "--site", str(site.path)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
-    try:
-        wait_until(lambda: site.read_info("jobstore") and serves(site, "jobstore"), what="the job store", site=site)
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def test_who_has_no_token_makes_a_service_read_no_message(tmp_path: Path) -> None:
-    """Each may have megabytes, and any number of them may come at once."""
-    site = make_test_site(tmp_path)
-    with services(site, "jobstore") as running, contextlib.ExitStack() as stack:
-        process = psutil.Process(running.pid("jobstore"))
-        before = process.memory_info().rss
-        calls = []
-        for _ in range(10):
-            options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
-            channel = stack.enter_context(grpc.insecure_channel(site.address("jobstore"), options=options))
-            call = channel.unary_unary("/balsam.v1.JobService/ListJobs")
-            calls += [call.future(bytes(15_000_000), timeout=60) for _ in range(2)]
-        codes = {getattr(call.exception(), "code")() for call in calls}  # noqa: B009
-        assert codes == {grpc.StatusCode.UNAUTHENTICATED}
-        assert process.memory_info().rss - before < 100_000_000
 
 
 def test_a_job_store_takes_as_many_connections_as_it_may(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ class Siblings:
 
         def tell() -> None:
             for key in news.released:
-                store.tokens.live.pop(key, None)
+                store.lease_over(key)
             for line, lease in lines:
                 if line is not None:
                     line.deliver(Delivery(stops=[lease]))

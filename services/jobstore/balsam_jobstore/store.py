@@ -8,7 +8,6 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 from balsam import failpoints, stores
 from balsam.errors import BalsamError, NotFound, Unavailable
 from balsam.open_streams import OpenStreams
+from balsam.serving import CALLER
 from balsam.site import Site
 from balsam.states import State
 from balsam_jobstore import leases, sessions, setting_aside
@@ -26,6 +26,7 @@ from balsam_jobstore.checkpoints import Checkpoints
 from balsam_jobstore.database import READERS, Database, as_database_error, translate_error
 from balsam_jobstore.events import EventHub
 from balsam_jobstore.leases import NodeKind, Stream
+from balsam_jobstore.readers import Readers
 from balsam_jobstore.requests import Requests
 from balsam_jobstore.rights import Rights
 from balsam_jobstore.rules import Rule, RuleSet, pack
@@ -87,7 +88,7 @@ class Store:
         self._set_aside = 0
         self._looked = -math.inf
         self._unseen: int | None = None
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._readers = Readers(READERS)
 
     async def start(self) -> None:
         """Takes up where the process before stopped; damaged rows are set aside first, as far as that takes no time."""
@@ -172,7 +173,7 @@ class Store:
         self.writer.stop()
         if self.siblings is not None:
             self.siblings.stop()
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._readers.stop()
         self.database.close()
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
@@ -181,10 +182,9 @@ class Store:
         Raises:
             BalsamError: what went wrong.
         """
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                return await loop.run_in_executor(self._readers, self._read, query)
+                return await self._readers.run(lambda: self._read(query), CALLER.get(None))
             except setting_aside.DamagedRow as met:
                 if not await self.set_aside(met.keys, met.table):
                     raise
@@ -228,7 +228,7 @@ class Store:
             live.update(outcome.position.leases)
             self.hub.catch_up(outcome.position.sequence)
         for key in outcome.released:
-            live.pop(key, None)
+            self.lease_over(key)
         for key, fence, job_id, owner_key in outcome.granted:
             live[key] = (fence, job_id, owner_key)
         for tell in outcome.after_commit:
@@ -244,6 +244,12 @@ class Store:
             if outcome.look_again:
                 self.siblings.look_again()
         self.checkpoints.look()
+
+    def lease_over(self, key: int) -> None:
+        """The token of a run or script is good no more, and its streams end."""
+        self.tokens.live.pop(key, None)
+        if self.streams_of_calls is not None:
+            self.streams_of_calls.end_of_run(key)
 
     def disconnected(self) -> None:
         """Closes every line: what the last commit granted is told, or taken back, when they are opened again."""

@@ -6,15 +6,14 @@ The run command (`srun`, `mpiexec`, ...) is used for nothing but starting them (
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import resource
 import secrets
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from balsam import descriptors
 from balsam.errors import ValidationError
 from balsam_launcher.handshake import Hello, NotOurs, answer
 from balsam_launcher.line import Garbled
@@ -107,7 +106,7 @@ class Ensemble:
         Raises:
             ValidationError: the address is not of this host.
         """
-        _have_descriptors(4 * len(self.agents) + 1024)
+        descriptors.have(4 * len(self.agents) + 1024)  # each node is a connection
         try:
             self._server = await asyncio.start_server(self._accept, self._address, 0, backlog=len(self.agents) + 64)
         except OSError as error:
@@ -166,12 +165,3 @@ class Ensemble:
         blamed = agent.node not in self._ended_with_all
         self._ended_with_all.discard(agent.node)
         self._on_lost(agent.node, reason if blamed else f"{reason}, as the run command of all agents did", blamed)
-
-
-def _have_descriptors(count: int) -> None:
-    """Each node is a connection: the soft limit on open files is raised as far as it takes, and may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < count:
-        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
