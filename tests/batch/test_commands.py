@@ -36,6 +36,7 @@ def test_a_launch_is_submitted_listed_and_cancelled(stand_in: StandIn, balsam: B
     assert done.err == (
         f"note: the services of this site listen on a Unix socket of this host ({host}): "
         "a launcher on another host does not reach them\n"
+        "note: no job matches; workflow '*scan*' would match 0\n"
     )
     assert stand_in.calls()[0].startswith("bsub -U=x -J balsam-1-")
     stand_in.change(job_id, state="running")

@@ -17,6 +17,10 @@ def command(launches: tuple[int, ...], force: bool, as_json: bool) -> int:
 
     The launcher of one that runs is asked to stop first: its runs end as RUN_TIMEOUT
     and are run again by another launcher. If it does not, the batch system ends it.
+
+    \b
+      balsam cancel 12
+      balsam cancel 12 13 --force
     """
     from balsam.errors import BalsamError
     from balsam.site import find_site
