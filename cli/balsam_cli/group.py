@@ -32,6 +32,7 @@ COMMANDS = {
         "failures": "Show failed jobs by cause, and run those of one cause again.",
         "logs": "Show the output of a job.",
         "log": "Show the logs of services and launchers.",
+        "top": "Watch the site on the whole screen.",
     },
     "Move": {
         "export": "Write jobs with their history to a file.",
