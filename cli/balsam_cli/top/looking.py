@@ -3,63 +3,38 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import socket
-import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from balsam.client import Client
 from balsam.convert import time_of
 from balsam.errors import BalsamError
 from balsam.fields import LAUNCH_FIELDS, LAUNCH_OVER
+from balsam.patterns import matches
 from balsam.query import AllOf, Key, Node, NotOf, Test
 from balsam.rpc import Connection
 from balsam.states import State
-from balsam.v1 import event_pb2, event_service_pb2, job_pb2, launcher_service_pb2, session_pb2
-from balsam.v1.event_service_pb2_grpc import EventServiceStub
+from balsam.v1 import launcher_service_pb2, session_pb2
 from balsam.v1.launcher_service_pb2_grpc import LauncherServiceStub
 from balsam_cli import listing, selection
 from balsam_cli.failures.grouping import FIELDS, group
 from balsam_cli.top.picture import Cause, Launch, Picture, Run, Worker, launch_of, shortened
+from balsam_cli.top.told import MOST_FAILED, Told
 from balsam_cli.watch import Changes
 from balsam_cli.why import asking
 
 MOST_RUNS = 200
-MOST_FAILED = 500
+_MOST_ASKED = 2000  # of the jobs that run
 MOST_CAUSES = 20
 MOST_LAUNCHES = 20
 _LAUNCHERS_ASKED = 20
 _ASK_SECONDS = 2.0
-_FAILED, _RUNNING = (job_pb2.Job.State.ValueType(state) for state in (State.FAILED, State.RUNNING))
-_RUN_FIELDS = ("name", "workflow", "application", "working_directory")
-
-
-class Failed:
-    """Ids of the jobs that failed last, as events tell of them. For one thread that adds and one that reads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ids: deque[str] = deque(maxlen=MOST_FAILED)
-
-    def see(self, events: Iterable[event_pb2.Event]) -> None:
-        """Takes those that failed."""
-        ids = [event.job_id for event in events if event.states and event.states[-1] == _FAILED]
-        with self._lock:
-            self._ids.extend(ids)
-
-    def add(self, ids: Iterable[str]) -> None:
-        """Takes those that had failed before, newest first."""
-        with self._lock:
-            for one in ids:
-                if len(self._ids) < MOST_FAILED:
-                    self._ids.appendleft(one)
-
-    def ids(self) -> list[str]:
-        """The last of them, each once."""
-        with self._lock:
-            return list(dict.fromkeys(self._ids))
+_RUN_FIELDS = ("name", "workflow", "application")
+_RUNNING_ONLY, _FAILED_ONLY = (selection.test("state", "EXACT", name) for name in ("RUNNING", "FAILED"))
 
 
 class Observer:
@@ -72,8 +47,8 @@ class Observer:
 
     def __init__(self, store: Client, workflow: str = "") -> None:
         self._store = store
-        self._failed = Failed()
-        self._changes = Changes(store, self._failed.see)
+        self._told = Told()
+        self._changes = Changes(store, self._told.see)
         self._is_first = True
         self.workflow = workflow
 
@@ -105,30 +80,46 @@ class Observer:
             self._changes.looked(began)
 
     def _look(self) -> Picture:
-        store, where = self._store, self._where()
+        store = self._store
+        if self._is_first:
+            self._look_for_what_was_before()
+            self._is_first = False
+        where = selection.job_conditions(workflow=self.workflow or None)
         counts = listing.states_of(store, where)
         sessions = asking.sessions(store)
-        runs = _runs(store, where) if counts.get(State.RUNNING.name) else []
+        runs = self._runs() if counts.get(State.RUNNING.name) else []
         placed = _placed(store, runs, sessions.launchers)
         causes = self._causes(where) if counts.get(State.FAILED.name) else []
         workers = [_worker(one) for one in (*sessions.schedulers, *sessions.launchers)]
         return Picture(time.monotonic(), counts, placed, causes, _launches(store), workers)
 
-    def _where(self) -> list[Node]:
-        return selection.job_conditions(workflow=self.workflow or None)
+    def _look_for_what_was_before(self) -> None:
+        """Jobs that run, and those that failed last: the only questions that go through all jobs."""
+        newest = (Key("create_time", descending=True),)
+        found = selection.list_jobs(self._store, [_RUNNING_ONLY], limit=_MOST_ASKED, fields=("name",))
+        ids = [str(job["job_id"]) for job in found]
+        self._told.add_running(dict.fromkeys(ids) | (_starts(self._store, ids) if ids else {}))
+        found = selection.list_jobs(self._store, [_FAILED_ONLY], limit=MOST_FAILED, fields=("name",), order=newest)
+        self._told.add_failed(str(job["job_id"]) for job in found)
+
+    def _runs(self) -> list[Run]:
+        """The jobs that run, of the workflow; those that began first, where they are many."""
+        starts = dict(itertools.islice(self._told.running().items(), _MOST_ASKED))
+        if not starts:
+            return []
+        asked = [_RUNNING_ONLY, selection.test("job_id", "IN", *starts)]
+        found = {str(job["job_id"]): job for job in selection.list_jobs(self._store, asked, fields=_RUN_FIELDS)}
+        self._told.drop({one: start for one, start in starts.items() if one not in found})
+        runs = (_run(found[one], start) for one, start in starts.items() if one in found)
+        of_workflow = (run for run in runs if not self.workflow or matches(run.workflow, self.workflow))
+        return list(itertools.islice(of_workflow, MOST_RUNS))
 
     def _causes(self, where: Sequence[Node]) -> list[Cause]:
-        """Of the jobs that failed last, the causes. Those of before are looked for once: no index leads to them."""
-        failed = selection.test("state", "EXACT", State.FAILED.name)
-        if self._is_first:
-            self._is_first = False
-            newest = (Key("create_time", descending=True),)
-            found = selection.list_jobs(self._store, [failed], limit=MOST_FAILED, fields=("name",), order=newest)
-            self._failed.add(str(job["job_id"]) for job in found)
-        ids = self._failed.ids()
+        """Of the jobs that failed last, the causes."""
+        ids = self._told.failed()
         if not ids:
             return []
-        chosen = [*where, failed, selection.test("job_id", "IN", *ids)]
+        chosen = [*where, _FAILED_ONLY, selection.test("job_id", "IN", *ids)]
         groups = group(selection.list_jobs(self._store, chosen, fields=FIELDS))
         return [
             Cause(len(one.job_ids), " ".join(filter(None, (one.application, one.cause, one.said))), one.job_ids[-1])
@@ -136,42 +127,24 @@ class Observer:
         ]
 
 
-def _runs(store: Client, where: Sequence[Node]) -> list[Run]:
-    running = selection.test("state", "EXACT", State.RUNNING.name)
-    found = selection.list_jobs(store, [*where, running], limit=MOST_RUNS, fields=_RUN_FIELDS)
-    return [
-        Run(
-            str(job["job_id"]),
-            str(job.get("name") or "job"),
-            str(job.get("workflow", "")),
-            str(job.get("application", "")),
-            working_directory=str(job.get("working_directory", "")),
-        )
-        for job in found
-    ]
+def _run(job: Mapping[str, Any], start: datetime.datetime | None) -> Run:
+    name, workflow, application = (str(job.get(field, "")) for field in ("name", "workflow", "application"))
+    return Run(str(job["job_id"]), name or "job", workflow, application, start_time=start)
 
 
 def _placed(store: Client, runs: Sequence[Run], launchers: Sequence[session_pb2.Session]) -> list[Run]:
-    """The runs with node and start: as launchers on this host say, else the start from the history."""
+    """The runs with their nodes, as far as launchers on this host say, and with the start that these saw."""
     if not runs:
         return []
     told: dict[str, launcher_service_pb2.Run] = {}
     for session in launchers[:_LAUNCHERS_ASKED]:
         told |= {run.job_id: run for run in _runs_of(store, session)}
-    missing = [run.job_id for run in runs if run.job_id not in told]
-    starts = _starts(store, missing) if missing else {}
-    return [
-        replace(
-            run,
-            node=shortened(told[run.job_id].nodes) if run.job_id in told else "",
-            start_time=_start(told[run.job_id]) if run.job_id in told else starts.get(run.job_id),
-        )
-        for run in runs
-    ]
+    return [_told_of(run, told[run.job_id]) if run.job_id in told else run for run in runs]
 
 
-def _start(run: launcher_service_pb2.Run) -> datetime.datetime | None:
-    return time_of(run.start_time) if run.HasField("start_time") else None
+def _told_of(run: Run, said: launcher_service_pb2.Run) -> Run:
+    start = time_of(said.start_time) if said.HasField("start_time") else run.start_time
+    return replace(run, node=shortened(said.nodes), start_time=start)
 
 
 def _runs_of(store: Client, session: session_pb2.Session) -> Sequence[launcher_service_pb2.Run]:
@@ -190,10 +163,7 @@ def _runs_of(store: Client, session: session_pb2.Session) -> Sequence[launcher_s
 
 def _starts(store: Client, ids: Sequence[str]) -> dict[str, datetime.datetime]:
     """When these jobs began to run, the last time."""
-    wanted = event_service_pb2.EventFilter(job_ids=ids, states=[_RUNNING])
-    request = event_service_pb2.ListEventsRequest(filter=wanted, page_size=10 * MOST_RUNS)
-    answer = store.call(EventServiceStub, "ListEvents", request)
-    return {event.job_id: time_of(event.time) for event in answer.events}
+    return {move.job_id: move.time for move in store.events.moves(ids, [State.RUNNING.name])}
 
 
 def _launches(store: Client) -> list[Launch]:

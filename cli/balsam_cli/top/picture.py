@@ -27,7 +27,6 @@ class Run:
     node: str = ""
     """Names of its nodes; empty: not known here."""
     start_time: datetime.datetime | None = None
-    working_directory: str = ""
 
 
 @dataclass(frozen=True)
