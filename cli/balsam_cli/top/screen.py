@@ -22,7 +22,8 @@ from balsam_cli.top.looking import MOST_RUNS, Observer
 from balsam_cli.top.modals import Output, Question
 from balsam_cli.top.picture import SORTS, Picture, Rates, bar, rows, since, sorted_runs
 
-_BAR = 24  # cells
+_LEAST_BAR, _MOST_BAR = 4, 40  # cells
+_BESIDE_BAR = 16 + 1 + 9 + 1 + 10  # state, jobs, rate
 _PATIENCE = 1.0  # seconds after which the thread that looks sees that it shall end
 _RUN_COLUMNS = ("JOB", "NAME", "WORKFLOW", "APPLICATION", "NODE", "RUNS FOR")
 _CAUSE_COLUMNS = ("JOBS", "EXAMPLE", "CAUSE")
@@ -69,8 +70,7 @@ class Top(App[BalsamError]):
     CSS = """
     #head { height: 1; text-style: bold; }
     #upper { height: auto; max-height: 16; margin-top: 1; }
-    #states { width: 1fr; height: auto; }
-    #workers { width: 1fr; height: auto; }
+    #states, #workers { width: 1fr; height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
     DataTable { border: round $primary; height: 1fr; min-height: 4; }
     #runs { height: 2fr; }
     #lower { height: 1fr; min-height: 6; }
@@ -87,7 +87,6 @@ class Top(App[BalsamError]):
         Binding("s", "sort", "Sort"),
         Binding("o", "output", "Output"),
         Binding("k", "kill", "Kill"),
-        Binding("tab", "app.focus_next", "Next table", show=True),
         Binding("q", "quit", "Quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
@@ -196,10 +195,11 @@ class Top(App[BalsamError]):
 
     def _states(self) -> Text:
         text = Text()
+        width = min(_MOST_BAR, max(_LEAST_BAR, self.size.width // 2 - _BESIDE_BAR))
         for row in rows(self.picture.counts, self._by_second):
             style = state_style({"state": row.state})
-            text.append(f"{row.state:16} {row.jobs:>11,} ", style)
-            text.append(bar(row.jobs, self.picture.total, _BAR), style)
+            text.append(f"{row.state:16} {row.jobs:>9,} ", style)
+            text.append(bar(row.jobs, self.picture.total, width), style or "grey62")
             text.append(f" {row.rate:,.1f}/s\n" if row.rate else "\n")
         text.rstrip()
         return text
