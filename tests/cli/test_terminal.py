@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -143,7 +144,7 @@ def test_a_live_view_follows_what_happens_until_it_is_interrupted(site: Site, ba
         assert screen.finish() == 0
 
 
-def test_long_work_shows_how_far_it_is(site: Site, balsam: Balsam) -> None:
+def test_long_work_shows_how_far_it_is(site: Site, balsam: Balsam, tmp_path: Path) -> None:
     with terminal(site, "make-dummies", "4000") as screen:
         assert screen.finish() == 0
     assert "adding jobs" in screen.screen
@@ -153,6 +154,14 @@ def test_long_work_shows_how_far_it_is(site: Site, balsam: Balsam) -> None:
     assert "adding jobs" not in screen.screen
     assert "adding jobs" not in balsam("make-dummies", "4000").err
     assert len(balsam("ls", "--json").json) == 12_000
+    file = str(tmp_path / "all.jsonl")
+    for argv, shown in ((("export", file), ["exporting"]), (("import", file), ["checking all.jsonl", "importing all"])):
+        with terminal(site, *argv) as screen:
+            assert screen.finish() == 0
+        assert [text for text in shown if text not in screen.screen] == []
+        with terminal(site, *argv, "--json", *(["--yes"] if argv[0] == "export" else [])) as screen:
+            assert screen.finish() == 0
+        assert [text for text in shown if text in screen.screen] == []
 
 
 @pytest.mark.parametrize(
