@@ -1,5 +1,7 @@
 """``python -m balsam_cli``: the same as ``balsam``."""
 
-from balsam_cli.main import run
+import sys
 
-run()
+from balsam_cli.start import main
+
+sys.exit(main())

@@ -55,7 +55,7 @@ class Archived:
         return 1 if self.changed else 0
 
 
-def archive(store: Client, path: Path, request: pb.ExportJobsRequest, age: str, yes: bool) -> Archived:
+def archive(store: Client, path: Path, request: pb.ExportJobsRequest, age: str, yes: bool, *, quiet: bool) -> Archived:
     """Moves the jobs that a request means to a file; if there is one, deletes the jobs that it holds.
 
     Raises:
@@ -66,7 +66,7 @@ def archive(store: Client, path: Path, request: pb.ExportJobsRequest, age: str, 
         terminal.must_agree(
             f"{path} exists. Delete the jobs here that it holds?", yes, f"deleting the jobs that {path} holds"
         )
-        return _remove(store, Archived(path, 0))
+        return _remove(store, Archived(path, 0), quiet)
     expected = moving.header(store, request)
     result = Archived(path, expected["asked"], needed=expected["asked"] - expected["selected"])
     if not expected["selected"]:
@@ -74,12 +74,12 @@ def archive(store: Client, path: Path, request: pb.ExportJobsRequest, age: str, 
     jobs = count(expected["selected"], "job")
     question = f"Move {jobs} that ended more than {age} ago to {path}, and delete them here?"
     terminal.must_agree(question, yes, f"archiving {jobs}")
-    account = moving.export(store, path, request)
-    return _remove(store, Archived(path, account["asked"], needed=account["asked"] - account["selected"]))
+    account = moving.export(store, path, request, quiet=quiet)
+    return _remove(store, Archived(path, account["asked"], needed=account["asked"] - account["selected"]), quiet)
 
 
-def _remove(store: Client, result: Archived) -> Archived:
-    answer = moving.remove_archived(store, result.file)
+def _remove(store: Client, result: Archived, quiet: bool) -> Archived:
+    answer = moving.remove_archived(store, result.file, quiet=quiet)
     result.archived, result.gone, result.changed = answer.deleted, answer.gone, answer.refused
     result.asked = result.asked or answer.deleted + answer.gone + answer.refused
     result.reasons = reasons(answer.refusals)

@@ -60,4 +60,4 @@ def _option(param: click.Option) -> Option:
         arity = Arity.FLAG
     else:
         arity = Arity.VALUE
-    return Option((*param.opts, *param.secondary_opts), arity)
+    return Option((*param.opts, *param.secondary_opts), arity, param.hidden)

@@ -85,6 +85,19 @@ def output_file(job: dict[str, Any]) -> Path:
     return Path(job["working_directory"]) / output_name(job.get("name", ""))
 
 
+MOST_BYTES = 1 << 20
+"""Of an output, in one record."""
+
+
+def output_record(job: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The end of an output as a record; bytes that are no UTF-8 are replaced. Without a file, `output` is null."""
+    size, text = 0, None
+    if file.exists():
+        size = file.stat().st_size
+        text = Tail(file, max(0, size - MOST_BYTES)).read().decode("utf-8", "replace")
+    return {"job_id": job["job_id"], "state": job["state"], "file": str(file), "bytes": size, "output": text}
+
+
 def why_no_output(job: dict[str, Any], file: Path) -> str:
     """What to say of a job whose run wrote no file."""
     if job.get("attempt") and not file.parent.exists():

@@ -1,11 +1,6 @@
-"""The commands there are, each imported only when it is used."""
+"""The commands there are. Imports nothing: `balsam --help` shows them before anything else is loaded."""
 
 from __future__ import annotations
-
-import importlib
-from typing import Any
-
-import click
 
 COMMANDS = {
     "Start": {
@@ -39,6 +34,7 @@ COMMANDS = {
         "plan": "Estimate when the jobs finish, and what that costs.",
         "logs": "Show the output of a job.",
         "log": "Show the logs of services and launchers.",
+        "top": "Watch the site on the whole screen.",
     },
     "Move": {
         "export": "Write jobs with their history to a file.",
@@ -56,41 +52,7 @@ COMMANDS = {
 }
 """Section of the help -> command -> what it does. The module of a command is `commands.NAME`, `-` written `_`."""
 
-_SUMMARIES = {name: text for section in COMMANDS.values() for name, text in section.items()}
-
-
-class LazyGroup(click.Group):
-    """Imports `balsam_cli.commands.NAME` for the command NAME and takes its `command`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order of the help."""
-        return list(_SUMMARIES)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported now; None if there is none of that name."""
-        name = cmd_name.replace("_", "-")
-        if name not in _SUMMARIES:
-            return None
-        module = importlib.import_module(f"balsam_cli.commands.{name.replace('-', '_')}")
-        command: click.Command = module.command
-        command.short_help = _SUMMARIES[name]
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """As in click; an unknown command names the valid ones."""
-        name = args[0]
-        if not ctx.resilient_parsing and self.get_command(ctx, name) is None:
-            import difflib
-
-            if name.startswith("-"):
-                raise click.UsageError(f"no such option {name} (options: --help, --version)", ctx)
-            near = difflib.get_close_matches(name, _SUMMARIES, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise click.UsageError(f"no such command {name!r}{hint} (commands: {', '.join(_SUMMARIES)})", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands by section, without importing them."""
-        for title, section in COMMANDS.items():
-            with formatter.section(title):
-                formatter.write_dl(list(section.items()))
+SUMMARIES = {name: text for section in COMMANDS.values() for name, text in section.items()}
+"""Command -> what it does."""
+OLD = {"killjob": "kill"}
+"""Commands of Balsam 0.x, and what is written now. `_` for `-` is understood in all."""

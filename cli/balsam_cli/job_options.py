@@ -20,12 +20,13 @@ _ALIASES = {
     "workflow": ("--wf",),
     "application": ("--app",),
     "environ_vars": ("--env",),
+    "wall_time_minutes": ("--wall-minutes",),
     "stage_in_url": ("--url-in",),
     "stage_out_url": ("--url-out",),
     "post_error_handler": ("--post-handle-error",),
     "post_timeout_handler": ("--post-handle-timeout",),
 }
-_WORDS = {"args", "parents", "input_files", "stage_out_files"}
+_WORDS = {"description", "args", "parents", "input_files", "stage_out_files"}
 _METAVARS = {
     Kind.TEXT: "TEXT",
     Kind.INTEGER: "N",

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from balsam.client import Client
+from balsam.errors import ValidationError
 from balsam.fields import JOB_FIELDS, LAUNCH_FIELDS
 from balsam.query import AllOf, Key, Node, Test
 from balsam.states import State
 from balsam_cli import records, selection
 from balsam_cli.output import Column, JsonPrinter, Listing, Printer, Record, state_style
-from balsam_cli.terminal import note
+from balsam_cli.terminal import hint, note
 from balsam_cli.text import count
 from balsam_cli.tree import tree
 
 ROWS = 100
+ENV_ROWS = "BALSAM_LS_LIMIT"
+"""How many rows tables have where no --limit is given: as in Balsam 0.x."""
 ALL_FIELDS = tuple(JOB_FIELDS)
 _EVENTS_PAGE = 10_000
 _HISTORIES_AT_ONCE = 500
@@ -44,10 +48,24 @@ def conditions(store: Client, wanted: Wanted) -> list[Node]:
     return selection.job_conditions(name=wanted.name, workflow=wanted.workflow, states=states, ids=ids)
 
 
+def rows_shown(wanted: Wanted, as_json: bool) -> int | None:
+    """How many rows are printed at most; None: all.
+
+    Raises:
+        ValidationError: BALSAM_LS_LIMIT is no number.
+    """
+    if as_json or wanted.limit is not None:
+        return wanted.limit
+    given = os.environ.get(ENV_ROWS, "").strip()
+    if given and not given.isdecimal():
+        raise ValidationError(f"{ENV_ROWS} = {given!r}: must be a whole number of rows")
+    return int(given) if given else ROWS
+
+
 def list_jobs(store: Client, wanted: Wanted, printer: Printer, as_json: bool) -> None:
     """Prints jobs: an array of whole jobs, or a table of at most a hundred."""
     where = conditions(store, wanted)
-    limit = wanted.limit if as_json or wanted.limit is not None else ROWS
+    limit = rows_shown(wanted, as_json)
     jobs = selection.list_jobs(store, where, limit=limit, fields=ALL_FIELDS)
     found: Iterable[Record] = map(records.job_record, jobs)
     if wanted.history:
@@ -67,6 +85,8 @@ def list_jobs(store: Client, wanted: Wanted, printer: Printer, as_json: bool) ->
         printer.rows(Listing(records.job_columns(verbose=wanted.verbose), rows))
     if limit is not None and len(rows) == limit:
         _say_more(selection.count_jobs(store, where) - limit)
+    if any(row["state"] == State.FAILED.name for row in rows):
+        hint("`balsam failures` groups what failed by cause")
 
 
 def _say_more(more: int) -> None:
@@ -153,11 +173,27 @@ def count_states(store: Client, wanted: Wanted, printer: Printer) -> None:
 
 def list_applications(store: Client, wanted: Wanted, printer: Printer) -> None:
     """Prints applications."""
-    where = [selection.exact_or_glob("name", wanted.name)] if wanted.name is not None else []
-    pages = store.applications.pages(AllOf(tuple(where)))
-    found = map(records.application_record, itertools.chain.from_iterable(pages))
-    nothing = "no application matches; register one with `balsam app`"
-    _print(printer, records.APPLICATION_COLUMNS, itertools.islice(found, wanted.limit), nothing)
+    as_json = isinstance(printer, JsonPrinter)
+    limit = rows_shown(wanted, as_json)
+    found = map(records.application_record, _applications(store, wanted.name))
+    shown = list(itertools.islice(found, limit))
+    if shown or as_json:
+        printer.rows(Listing(records.APPLICATION_COLUMNS, shown))
+        _say_more(0 if as_json else sum(1 for _ in found))
+    else:
+        note(_no_application(store, wanted.name))
+
+
+def _applications(store: Client, name: str | None) -> Iterator[Record]:
+    where = [selection.exact_or_glob("name", name)] if name is not None else []
+    return itertools.chain.from_iterable(store.applications.pages(AllOf(tuple(where))))
+
+
+def _no_application(store: Client, name: str | None) -> str:
+    if name is None or selection.is_glob(name):
+        return "no application matches; register one with `balsam app`"
+    loose = f"*{name}*"
+    return f"no application matches; name {loose!r} would match {sum(1 for _ in _applications(store, loose)):,}"
 
 
 def list_launches(store: Client, wanted: Wanted, printer: Printer) -> None:
@@ -166,7 +202,7 @@ def list_launches(store: Client, wanted: Wanted, printer: Printer) -> None:
 
     bring_up_to_date(store)
     as_json = isinstance(printer, JsonPrinter)
-    limit = wanted.limit if as_json or wanted.limit is not None else ROWS
+    limit = rows_shown(wanted, as_json)
     states = [state.upper() for word in wanted.states for state in word.split(",")]
     where = [Test("state", (), "IN", tuple(map(LAUNCH_FIELDS["state"].check, states)))] if states else []
     pages = store.launches.pages(AllOf(tuple(where)), [Key("launch_id", descending=True)])
@@ -193,20 +229,20 @@ _WORKFLOW_COLUMNS = (
 
 
 def list_workflows(store: Client, wanted: Wanted, printer: Printer) -> None:
-    """Prints workflows, each with its jobs by state."""
+    """Prints workflows, each with its jobs by state; `name` and `workflow` both name workflows here."""
+    named = [selection.exact_or_glob("workflow", wanted.name)] if wanted.name is not None else []
     workflows: dict[str, dict[str, int]] = {}
-    groups = store.jobs.groups(AllOf(tuple(conditions(store, wanted))), ["workflow", "state"])
+    where = [*conditions(store, replace(wanted, name=None)), *named]
+    groups = store.jobs.groups(AllOf(tuple(where)), ["workflow", "state"])
     for (workflow, state), number in groups:
         workflows.setdefault(workflow, {})[state] = number
     rows = [
         {"workflow": name, "jobs": sum(states.values()), "states": states} for name, states in sorted(workflows.items())
     ]
-    if wanted.name is not None:
-        rows = [row for row in rows if row["workflow"] == wanted.name]
     as_json = isinstance(printer, JsonPrinter)
-    limit = wanted.limit if as_json or wanted.limit is not None else ROWS
+    limit = rows_shown(wanted, as_json)
     if rows or as_json:
         printer.rows(Listing(_WORKFLOW_COLUMNS, rows[:limit]))
         _say_more(0 if as_json or limit is None else len(rows) - limit)
     else:
-        note(selection.why_none(store, None, wanted.workflow or wanted.name))
+        note(selection.why_none(store, None, wanted.name if wanted.workflow is None else wanted.workflow))

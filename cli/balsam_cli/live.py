@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Sequence
 
@@ -12,15 +11,14 @@ from rich.live import Live
 from rich.text import Text
 
 from balsam.client import Client
-from balsam.errors import BalsamError, NotAllowed
+from balsam.errors import NotAllowed
 from balsam.query import Key, Node
 from balsam.states import ACTIVE, ALL, END, State
 from balsam_cli import listing, records, selection
 from balsam_cli.output import Listing, Record, console, rich_table, state_style
 from balsam_cli.text import count
-from balsam_cli.watch import EventStream
+from balsam_cli.watch import Changes
 
-_MOST_OFTEN = 0.25  # seconds between two questions to the job store, however fast events come
 _AGES = 1.0  # seconds after which ages are drawn again
 
 
@@ -34,44 +32,21 @@ def watch_jobs(store: Client, wanted: listing.Wanted) -> None:
     if not sys.stdout.isatty():
         raise NotAllowed("--watch draws on a terminal, and stdout is none; use --json or `balsam ls` in a loop")
     where = listing.conditions(store, wanted)
-    feed = _Feed(store)
+    changes = Changes(store)
+    counts: dict[str, int] = {}
+    rows: list[Record] = []
     try:
         with Live(console=console(), auto_refresh=False, transient=False) as live:
             while True:
-                if feed.changed.is_set():
-                    feed.changed.clear()
+                if changes.wait(_AGES):
+                    began = time.monotonic()
                     counts, rows = _look(store, where, _room(live, wanted))
+                    changes.looked(began)
                 live.update(_drawn(counts, rows, wanted), refresh=True)
-                time.sleep(_MOST_OFTEN)
-                feed.changed.wait(_AGES - _MOST_OFTEN)
-                if feed.error is not None:
-                    raise feed.error
     except KeyboardInterrupt:
         pass
     finally:
-        feed.close()
-
-
-class _Feed:
-    """Listens to the event stream in a thread of its own."""
-
-    def __init__(self, store: Client) -> None:
-        self.changed = threading.Event()
-        self.changed.set()
-        self.error: BalsamError | None = None
-        self._events = EventStream(store)
-        threading.Thread(target=self._listen, name="events", daemon=True).start()
-
-    def _listen(self) -> None:
-        try:
-            for _ in self._events:
-                self.changed.set()
-        except BalsamError as error:
-            self.error = error
-            self.changed.set()
-
-    def close(self) -> None:
-        self._events.close()
+        changes.close()
 
 
 def _room(live: Live, wanted: listing.Wanted) -> int:

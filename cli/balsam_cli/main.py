@@ -7,12 +7,11 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
 from balsam.collector import collect_seldom, end_without_collecting
-from balsam_cli.group import LazyGroup
+from balsam_cli.lazy_group import LazyGroup
 from balsam_cli.text import one_line
 
 NOT_RUNNING = "not running, start them with `balsam up`"
@@ -29,16 +28,12 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
-    epilog="Every command has its own --help. Ids may be shortened to any unique prefix.",
     invoke_without_command=True,
 )
 @click.option("--version", is_flag=True, expose_value=False, callback=_print_version, help="Show the version.")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Large campaigns of computing jobs, on a laptop or a supercomputer.
-
-    The shortest way in: balsam run -- COMMAND...
-    """
+    """Large campaigns of computing jobs, on a laptop or a supercomputer."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
@@ -133,8 +128,3 @@ def _drop_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):
         pass
-
-
-def run() -> NoReturn:
-    """Entry point of ``python -m balsam_cli``."""
-    sys.exit(main())

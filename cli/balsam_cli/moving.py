@@ -17,6 +17,7 @@ from balsam.errors import BalsamError, ValidationError
 from balsam.site import sync
 from balsam.v1 import archive_service_pb2
 from balsam.v1.archive_service_pb2_grpc import ArchiveServiceStub
+from balsam_cli.progress import BYTES, Show, bar
 
 pb = archive_service_pb2
 
@@ -27,7 +28,7 @@ _LONGEST_END = 4096  # bytes of the last line
 _LONGEST_CALL = 7 * 86_400.0  # it goes on as long as there is something to send
 
 
-def export(store: Client, path: Path, request: pb.ExportJobsRequest) -> dict[str, Any]:
+def export(store: Client, path: Path, request: pb.ExportJobsRequest, *, quiet: bool) -> dict[str, Any]:
     """Writes a file; gives what its header and its end say. There is no file under that name before it is whole.
 
     Raises:
@@ -35,8 +36,8 @@ def export(store: Client, path: Path, request: pb.ExportJobsRequest) -> dict[str
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with _open_new(draft) as raw:
-            account = _write(store, request, raw, path.suffix == ".gz")
+        with _open_new(draft) as raw, bar("exporting", None, BYTES, quiet=quiet) as show:
+            account = _write(store, request, raw, path.suffix == ".gz", show)
             raw.flush()
             os.fsync(raw.fileno())
         draft.replace(path)
@@ -48,7 +49,7 @@ def export(store: Client, path: Path, request: pb.ExportJobsRequest) -> dict[str
 
 def export_to_stdout(store: Client, request: pb.ExportJobsRequest) -> dict[str, Any]:
     """Writes the content of a file to stdout; gives what its header and its end say."""
-    account = _write(store, request, sys.stdout.buffer, False)
+    account = _write(store, request, sys.stdout.buffer, False, lambda _: None)
     sys.stdout.buffer.flush()
     return account
 
@@ -61,12 +62,14 @@ def header(store: Client, request: pb.ExportJobsRequest) -> dict[str, Any]:
     return _value(b"".join(_contents(store, asked)), "header")
 
 
-def _write(store: Client, request: pb.ExportJobsRequest, raw: IO[bytes], compress: bool) -> dict[str, Any]:
-    first, last = b"", b""
+def _write(store: Client, request: pb.ExportJobsRequest, raw: IO[bytes], compress: bool, show: Show) -> dict[str, Any]:
+    first, last, written = b"", b"", 0
     packed = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if compress else contextlib.nullcontext(raw)
     with packed as out:
         for content in _contents(store, request):
             out.write(content)
+            written += len(content)
+            show(written)
             first = first if b"\n" in first else first + content
             last = (last + content)[-_LONGEST_END:]
     return _value(first.split(b"\n", 1)[0], "header") | _value(last.splitlines()[-1], "end")
@@ -94,36 +97,47 @@ def _open_new(path: Path) -> IO[bytes]:
     return os.fdopen(descriptor, "wb")
 
 
-def import_file(store: Client, path: Path, *, validate_only: bool) -> pb.ImportJobsResponse:
+def import_file(store: Client, path: Path, *, validate_only: bool, quiet: bool) -> pb.ImportJobsResponse:
     """Sends a file to the job store, which takes the jobs, or only says what would become of them.
 
     Raises:
         ValidationError: the file is damaged; names the line.
     """
-    answer: pb.ImportJobsResponse = _send(
-        store, "ImportJobs", path, lambda content: pb.ImportJobsRequest(content=content, validate_only=validate_only)
-    )
+    with _bar(f"{'checking' if validate_only else 'importing'} {path.name}", path, quiet) as show:
+        answer: pb.ImportJobsResponse = _send(
+            store,
+            "ImportJobs",
+            path,
+            lambda content: pb.ImportJobsRequest(content=content, validate_only=validate_only),
+            show,
+        )
     return answer
 
 
-def remove_archived(store: Client, path: Path) -> pb.RemoveArchivedJobsResponse:
+def remove_archived(store: Client, path: Path, *, quiet: bool) -> pb.RemoveArchivedJobsResponse:
     """Deletes the jobs that an archive holds, as far as they are what it says of them.
 
     Raises:
         ValidationError: the file is damaged; names the line.
     """
-    answer: pb.RemoveArchivedJobsResponse = _send(
-        store, "RemoveArchivedJobs", path, lambda content: pb.RemoveArchivedJobsRequest(content=content)
-    )
+    with _bar(f"deleting what is in {path.name}", path, quiet) as show:
+        answer: pb.RemoveArchivedJobsResponse = _send(
+            store, "RemoveArchivedJobs", path, lambda content: pb.RemoveArchivedJobsRequest(content=content), show
+        )
     return answer
 
 
-def _send(store: Client, method: str, path: Path, message: Callable[[bytes], Any]) -> Any:
+def _bar(what: str, path: Path, quiet: bool) -> contextlib.AbstractContextManager[Show]:
+    """A bar for what is read of a file; one that is not there is told of where it is opened."""
+    return bar(what, path.stat().st_size if path.exists() else 0, BYTES, quiet=quiet)
+
+
+def _send(store: Client, method: str, path: Path, message: Callable[[bytes], Any], show: Show) -> Any:
     problems: list[BalsamError | OSError] = []
 
     def messages() -> Iterator[Any]:
         try:
-            for content in _read(path):
+            for content in _read(path, show):
                 yield message(content)
         except (BalsamError, OSError) as error:
             problems.append(error)  # gRPC would hide it
@@ -141,7 +155,7 @@ def _send(store: Client, method: str, path: Path, message: Callable[[bytes], Any
     return answer
 
 
-def _read(path: Path) -> Iterator[bytes]:
+def _read(path: Path, show: Show) -> Iterator[bytes]:
     """The content of a file, without compression. Raises ValidationError if that is damaged."""
     lines = 0
     try:
@@ -151,6 +165,7 @@ def _read(path: Path) -> Iterator[bytes]:
             with gzip.GzipFile(fileobj=raw) if packed else contextlib.nullcontext(raw) as file:
                 while content := file.read(_PIECE_BYTES):
                     lines += content.count(b"\n")
+                    show(raw.tell())
                     yield content
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValidationError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from balsam.client import Client
+from balsam_cli import progress
 from balsam_cli.takers import need_of, warning
 from balsam_cli.terminal import note
 from balsam_cli.why import asking
@@ -15,14 +16,17 @@ if TYPE_CHECKING:
     from balsam.v1 import session_pb2
 
 
-def add(store: Client, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+def add(store: Client, jobs: Sequence[Mapping[str, Any]], *, quiet: bool = False) -> list[str]:
     """Adds all of these jobs (values by field) or none. Returns their ids, in order.
+
+    Of many it shows on a terminal how far it has come, unless it shall be `quiet`.
 
     Raises:
         BalsamError: one was refused; the message says which and why.
     """
     complete = [{"job_id": str(uuid.uuid4()), **fields} for fields in jobs]
-    store.jobs.create(complete)
+    with progress.bar("adding jobs", len(complete), progress.JOBS, quiet=quiet) as show:
+        store.jobs.create(progress.Counted(complete, show))
     return [str(fields["job_id"]) for fields in complete]
 
 
@@ -31,13 +35,16 @@ def launchers(store: Client) -> list[session_pb2.Session]:
     return asking.sessions(store).launchers
 
 
-def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> None:
-    """Says on stderr when nobody could ever run one of these jobs: at work, submitted, or to come by the policy."""
+def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> bool:
+    """Says on stderr when nobody could ever run one of these jobs: at work, submitted, or to come by the policy.
+
+    Returns whether it said so.
+    """
     takers, me = asking.takers_at_work(store), asking.me(store)
     needs = [need_of({**job, "owner": me}) for job in jobs]
     # Who is at work is asked first: most often they can, and nobody else needs to be asked for.
     if takers and not warning(needs, takers):
-        return
+        return False
     # Most jobs need neither cores nor GPUs of their own, and to read the settings takes its time.
     site = asking.node_of_settings(store.site) if any(need.cores or need.gpus for need in needs) else None
     text = warning(needs, [*takers, *asking.takers_to_come(store, takers, site)], site)
@@ -47,3 +54,11 @@ def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> No
         text = with_policy(text, store.site, jobs)
     if text:
         note(f"note: {text}")
+    return bool(text)
+
+
+def hint_of(ids: Sequence[str]) -> str:
+    """What is useful next when these jobs were added and somebody runs them."""
+    if len(ids) > 1:
+        return "`balsam ls --watch` shows how they get on"
+    return f"`balsam logs -f {ids[0][:8]}` follows its output, `balsam why {ids[0][:8]}` says what it waits for"

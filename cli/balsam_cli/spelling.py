@@ -34,6 +34,8 @@ class Option:
 
     names: tuple[str, ...]
     arity: Arity
+    hidden: bool = False
+    """One of Balsam 0.x: understood where it is written out, and told to nobody."""
 
     @property
     def full(self) -> str:
@@ -73,6 +75,7 @@ class Speller:
             SpellingError: an option is unknown, ambiguous, or lacks its value.
         """
         out: list[str] = []
+        words: list[int] = []  # where in it those stand that belong to no option
         after_words = ""  # the option whose words came last, for a hint
         rest = list(reversed(argv))
         while rest:
@@ -90,8 +93,9 @@ class Speller:
             elif self._words is Words.AFTER_DASHES:
                 raise SpellingError(f"unexpected word {word!r}; the words of a command come after `--`")
             else:
+                words.append(len(out))
                 out.append(word)
-        return out
+        return _with_words_apart(out, words)
 
     def _long_option(self, word: str, rest: list[str], after_words: str) -> tuple[Option, list[str]]:
         given, attached, value = word.partition("=")
@@ -113,7 +117,9 @@ class Speller:
         name = "--" + given[2:].replace("_", "-")
         if name in self._long:
             return name
-        fits = sorted(known for known in self._long if known.startswith(name))
+        fits = sorted(
+            known for known, (option, _) in self._long.items() if known.startswith(name) and not option.hidden
+        )
         if len({self._long[known] for known in fits}) == 1:
             return fits[0]
         if fits:
@@ -123,12 +129,16 @@ class Speller:
     def _unknown(self, given: str, after_words: str = "") -> str:
         import difflib
 
-        known = [name for name, (_, negated) in self._long.items() if not negated]
+        known = self._listed()
         near = difflib.get_close_matches(given.replace("_", "-"), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         if after_words:
             hint += f"; to pass it on as a word, write {after_words}='... {given} ...'"
         return f"no such option {given}{hint} (options: {', '.join(known)})"
+
+    def _listed(self) -> list[str]:
+        """The long options, for people."""
+        return [name for name, (option, negated) in self._long.items() if not negated and not option.hidden]
 
     def _value(self, name: str, rest: list[str]) -> str:
         """The word after an option; a word that is itself a full option is not a value."""
@@ -153,7 +163,7 @@ class Speller:
     def _short_option(self, word: str, rest: list[str]) -> list[str]:
         option = self._short.get(word[:2])
         if option is None:
-            known = ", ".join([*self._short, *self._long])
+            known = ", ".join([*self._short, *self._listed()])
             raise SpellingError(f"no such option {word[:2]} (options: {known})")
         full = option.full
         if option.arity is not Arity.FLAG:
@@ -161,6 +171,14 @@ class Speller:
         if len(word) > 2:
             rest.append("-" + word[2:])
         return [full]
+
+
+def _with_words_apart(out: list[str], words: Sequence[int]) -> list[str]:
+    """With the words behind `--` where one is a negative number: click would take it for an option."""
+    if not any(out[at].startswith("-") and len(out[at]) > 1 for at in words):
+        return out
+    apart = {*words}
+    return [*(part for at, part in enumerate(out) if at not in apart), "--", *(out[at] for at in words)]
 
 
 def _plain_words(rest: list[str]) -> Iterator[str]:

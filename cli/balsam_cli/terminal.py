@@ -23,6 +23,15 @@ def note(text: str) -> None:
     print(one_line(text), file=sys.stderr, flush=True)
 
 
+def hint(text: str) -> None:
+    """What is useful next: one dim line on stderr, and only where a person reads both streams."""
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        return
+    line = one_line(f"next: {text}")
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    print(line if plain else f"\x1b[2m{line}\x1b[0m", file=sys.stderr, flush=True)
+
+
 def must_agree(question: str, yes: bool, what: str) -> None:
     """Goes on if the user agrees.
 

@@ -33,9 +33,10 @@ def test_a_launch_is_submitted_listed_and_cancelled(stand_in: StandIn, balsam: B
     (job_id,) = stand_in.jobs()
     assert (done.status, done.out) == (0, f"launch 1 (lsf job {job_id}) is QUEUED\n")
     host = socket.gethostname()
-    (line,) = done.err.splitlines()
+    line, other = done.err.splitlines()
     assert line.startswith(f"note: the services of this site listen on a Unix socket of {host} only: ")
     assert f"`balsam server --listen {host}:7443`" in line
+    assert other == "note: no job matches; workflow '*scan*' would match 0"
     assert stand_in.calls()[0].startswith("bsub -U=x -J balsam-1-")
     stand_in.change(job_id, state="running")
     (row,) = balsam("ls", "launches", "--json").json

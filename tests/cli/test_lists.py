@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +136,49 @@ def test_applications_are_listed(balsam: Balsam) -> None:
     assert names(balsam, "apps") == ["a", "b"]
     assert names(balsam, "apps", "--name", "a*") == ["a"]
     assert balsam("ls", "apps").out.splitlines()[0].startswith("NAME")
+
+
+def test_many_applications_are_cut_like_other_tables_and_a_misspelled_name_says_so(balsam: Balsam, site: Site) -> None:
+    applications = connect(site.path).ApplicationDefinition.objects
+    for number in range(102):
+        applications.create(name=f"sim-{number:03}", executable="true")
+    table = balsam("ls", "apps")
+    assert (len(table.out.splitlines()), table.err) == (101, "... 2 more; show them with --limit N, or --json\n")
+    assert len(balsam("ls", "apps", "--json").json) == 102
+    assert balsam("ls", "apps", "--name", "sim-1").err == "no application matches; name '*sim-1*' would match 2\n"
+
+
+def test_workflows_are_chosen_by_name(balsam: Balsam) -> None:
+    for workflow in ("w1", "w10", "other"):
+        add(balsam, "w1", "--wf", workflow)
+
+    def chosen(*argv: str) -> list[str]:
+        return [row["workflow"] for row in balsam("ls", "wf", *argv, "--json").json]
+
+    assert chosen("--name", "w1") == ["w1"]
+    assert chosen("--name", "w*") == ["w1", "w10"]
+    assert chosen("--wf", "w1?") == ["w10"]
+    assert balsam("ls", "wf", "--name", "w").err == "no job matches; workflow '*w*' would match 2\n"
+
+
+def test_a_misspelled_workflow_is_noticed_where_nothing_is_found(balsam: Balsam, tmp_path: Path) -> None:
+    add(balsam, "a", "--wf", "scan1")
+    said = "no job matches; workflow '*scan*' would match 1\n"
+    assert balsam("failures", "--wf", "scan").err == said
+    assert balsam("failures", "--wf", "scan1").err == ""
+    assert balsam("export", "--wf", "scan", str(tmp_path / "a.jsonl")).err == f"note: {said}"
+    old = balsam("archive", "--older-than", "1d", "--wf", "scan", str(tmp_path / "b.jsonl"))
+    assert (old.status, old.err) == (0, f"note: {said}")
+
+
+def test_one_field_is_printed_alone(balsam: Balsam) -> None:
+    job = add(balsam, "a", "--env", "A=1", "--description", "two", "words")
+    assert balsam("show", job, "--field", "description").out == "two words\n"
+    assert balsam("show", job, "--field", "num-nodes").out == "1\n"
+    assert balsam("show", job, "--field", "environ_vars", "--json").json == {"A": "1"}
+    wrong = balsam("show", job, "--field", "colour")
+    assert (wrong.status, wrong.out) == (1, "")
+    assert "'colour' is not a field of a job (fields: job_id" in wrong.err
 
 
 def test_a_live_view_needs_a_terminal(balsam: Balsam) -> None:

@@ -191,6 +191,7 @@ def test_logs_follow_a_job_until_it_ends(balsam: Balsam, site: Site, tmp_path: P
     nothing = balsam("logs", job_id)
     assert (nothing.status, nothing.out) == (1, "")
     assert "the job has not run" in nothing.err
+    assert balsam("logs", job_id, "--json").json["output"] is None
     with start(site, "logs", job_id[:13], "-f") as process, running_launcher(site):
         assert process.stdout is not None
         assert process.stdout.readline() == "first\n"
@@ -198,6 +199,9 @@ def test_logs_follow_a_job_until_it_ends(balsam: Balsam, site: Site, tmp_path: P
         assert process.stdout.read() == "last"
         assert process.wait(30) == 0
     assert balsam("logs", job_id).out == "first\nlast"
+    told = balsam("logs", job_id, "--json").json
+    assert (told["output"], told["bytes"], told["state"]) == ("first\nlast", 10, "JOB_FINISHED")
+    assert balsam("logs", job_id, "-f", "--json").status == 2
 
 
 def test_following_survives_a_job_store_that_is_killed(

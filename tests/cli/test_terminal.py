@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from balsam.site import Site
 from tests.cli.conftest import Balsam
+from tests.support.sites import wait_for_states
 
 pytestmark = pytest.mark.usefixtures("services")
 
@@ -140,3 +142,44 @@ def test_a_live_view_follows_what_happens_until_it_is_interrupted(site: Site, ba
         screen.wait_for("USER_KILLED 1")
         screen.process.send_signal(signal.SIGINT)
         assert screen.finish() == 0
+
+
+def test_long_work_shows_how_far_it_is(site: Site, balsam: Balsam, tmp_path: Path) -> None:
+    with terminal(site, "make-dummies", "4000") as screen:
+        assert screen.finish() == 0
+    assert "adding jobs" in screen.screen
+    assert "/4000" in screen.screen
+    with terminal(site, "make-dummies", "4000", "--json") as screen:
+        assert screen.finish() == 0
+    assert "adding jobs" not in screen.screen
+    assert "adding jobs" not in balsam("make-dummies", "4000").err
+    assert len(balsam("ls", "--json").json) == 12_000
+    file = str(tmp_path / "all.jsonl")
+    for argv, shown in ((("export", file), ["exporting"]), (("import", file), ["checking all.jsonl", "importing all"])):
+        with terminal(site, *argv) as screen:
+            assert screen.finish() == 0
+        assert [text for text in shown if text not in screen.screen] == []
+        with terminal(site, *argv, "--json", *(["--yes"] if argv[0] == "export" else [])) as screen:
+            assert screen.finish() == 0
+        assert [text for text in shown if text in screen.screen] == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ("app --name greet --executable echo", "balsam job --name NAME --app greet"),
+        ("status", "balsam launcher"),
+        ("show {job}", "balsam why {job}"),
+        ("dep {job} {other}", "balsam ls --tree"),
+    ],
+)
+def test_what_is_useful_next_is_said_on_a_terminal_only(site: Site, balsam: Balsam, argv: str, expected: str) -> None:
+    job, other = (balsam("job", "--", "true").ids[0][:8] for _ in range(2))
+    wait_for_states(site, {"": "PREPROCESSED"})
+    words = argv.format(job=job, other=other).split()
+    with terminal(site, *words) as screen:
+        assert screen.finish() == 0
+    assert f"\x1b[2mnext: `{expected.format(job=job)}" in screen.screen
+    with terminal(site, *words[:1], "--help") as screen:
+        assert screen.finish() == 0
+    assert "next:" not in screen.screen

@@ -188,6 +188,9 @@ def test_logs_of_the_services_are_shown(balsam_process: Balsam) -> None:
     result = balsam_process("log", "--lines", "1")
     assert "==> jobstore.log <==" in result.out
     assert "no such log" in balsam_process("log", "--name", "x").err
+    told = balsam_process("log", "--lines", "1", "--json").json
+    assert [(log["name"], len(log["lines"])) for log in told if log["name"] == "jobstore"] == [("jobstore", 1)]
+    assert balsam_process("log", "--name", "x", "--json").json == []
 
 
 def test_logs_are_followed_until_interrupted(balsam_process: Balsam, site: Site) -> None:
@@ -200,6 +203,8 @@ def test_logs_are_followed_until_interrupted(balsam_process: Balsam, site: Site)
         assert [process.stdout.readline() for _ in range(3)] == ["==> jobstore.log <==\n", "one\n", "\n"]
         with (site.log / "jobstore.log").open("a") as log:
             log.write("two\n")
-        assert [process.stdout.readline() for _ in range(2)] == ["==> jobstore.log <==\n", "two\n"]
+        assert [process.stdout.readline() for _ in range(3)] == ["==> jobstore.log <==\n", "two\n", "\n"]
+        (site.log / "launcher-n1-1.log").write_text("of a launcher that was started meanwhile\n")
+        assert process.stdout.readline() == "==> launcher-n1-1.log <==\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130

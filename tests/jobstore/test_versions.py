@@ -86,8 +86,8 @@ def test_fields_that_a_version_does_not_know_are_ignored(site: Site) -> None:
 
 @pytest.mark.usefixtures("services")
 def test_up_says_that_services_of_another_version_run(site: Site) -> None:
-    program = "import balsam.version; balsam.version.VERSION = '1.1.0'; from balsam_cli.main import run; run()"
-    command = [sys.executable, "-c", program, "up"]
+    program = "import balsam.version, sys; balsam.version.VERSION = '1.1.0'; from balsam_cli.main import main"
+    command = [sys.executable, "-c", f"{program}; sys.exit(main())", "up"]
     done = subprocess.run(
         command,
         capture_output=True,

@@ -56,7 +56,9 @@ def test_the_wheel_holds_every_source_file_and_nothing_else(tmp_path: Path) -> N
         for file in (ROOT / root / package).rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
-    assert {name for name in packed if ".dist-info/" not in name} == sources
+    scripts = {name for name in packed if ".data/scripts/" in name}
+    assert {name for name in packed - scripts if ".dist-info/" not in name} == sources
+    assert {Path(name).name for name in scripts} == {file.name for file in (ROOT / "cli" / "shell").iterdir()}
 
 
 def _name(requirement: str) -> str:

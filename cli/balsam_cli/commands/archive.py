@@ -23,14 +23,28 @@ def command(file: str, age: str, workflow: str | None, yes: bool, as_json: bool)
 
     If FILE exists, an archive that was cut off is completed: what it holds is
     deleted here, and nothing is added to it.
+
+    \b
+      balsam archive --older-than 90d old.jsonl.gz
+      balsam archive --older-than 12h --wf scan scan.jsonl.gz --yes
     """
     from pathlib import Path
 
     from balsam.v1.archive_service_pb2 import ExportJobsRequest
-    from balsam_cli import access, archive, output
+    from balsam_cli import access, archive, output, selection, terminal
     from balsam_cli.text import parse_age
 
     seconds = parse_age(age, "--older-than")
     request = ExportJobsRequest(workflow=workflow or "", older_than_seconds=seconds)
-    result = archive.archive(access.open_store(), Path(file), request, age, yes)
-    return result.report(output.printer(as_json))
+    store = access.open_store()
+    result = archive.archive(store, Path(file), request, age, yes, quiet=as_json)
+    if (
+        workflow is not None
+        and not result.asked
+        and not selection.count_jobs(store, selection.job_conditions(workflow=workflow))
+    ):
+        terminal.note(f"note: {selection.why_none(store, None, workflow)}")
+    status = result.report(output.printer(as_json))
+    if result.archived and not as_json:
+        terminal.hint(f"`balsam import {file}` brings them back")
+    return status

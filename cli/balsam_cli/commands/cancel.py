@@ -19,6 +19,10 @@ def command(launches: tuple[int, ...], force: bool, as_json: bool) -> int:
     and are run again by another launcher. If it does not, the batch system ends it.
     A launch of another user ends when its launcher hears of it; only its user can end
     its batch job.
+
+    \b
+      balsam cancel 12
+      balsam cancel 12 13 --force
     """
     from balsam.errors import BalsamError
     from balsam.site import find_site

@@ -14,7 +14,10 @@ SHELLS = ("bash", "zsh", "fish")
 def command(shell: str) -> None:
     """Print the script that completes `balsam` commands in a shell.
 
-    For bash: balsam completion bash > ~/.local/share/bash-completion/completions/balsam
+    
+      balsam completion bash > ~/.local/share/bash-completion/completions/balsam
+      balsam completion zsh > ~/.zfunc/_balsam
+      balsam completion fish > ~/.config/fish/completions/balsam.fish
     """
     from click.shell_completion import get_completion_class
 

@@ -13,8 +13,12 @@ from balsam_cli.command import Command
 @click.argument("child")
 @options.as_json
 def command(parent: str, child: str, as_json: bool) -> None:
-    """Make the job CHILD wait for the job PARENT."""
-    from balsam_cli import access, output, selection
+    """Make the job CHILD wait for the job PARENT.
+
+    \b
+      balsam dep 3fa8 77c1
+    """
+    from balsam_cli import access, output, selection, terminal
 
     store = access.open_store()
     parent_id, child_id = (selection.find_ids(store, [prefix])[0] for prefix in (parent, child))
@@ -23,3 +27,5 @@ def command(parent: str, child: str, as_json: bool) -> None:
         {"parent_id": parent_id, "child_id": child_id},
         output.Lines([f"{child_id[:8]} waits for {parent_id[:8]}"]),
     )
+    if not as_json:
+        terminal.hint("`balsam ls --tree` shows what waits for what")

@@ -30,6 +30,10 @@ def command(drill: bool, jobs: int | None, keep: bool, wait_for_lease: bool, yes
     With --drill it runs jobs that do nothing on this site, kills one of its own
     launchers and the job store in the middle, starts both again, and prints a
     receipt: that each job ran, never twice at a time, and was recorded once.
+
+    \b
+      balsam doctor
+      balsam doctor --drill --jobs 200 --yes
     """
     if drill:
         return _drill(jobs, keep, wait_for_lease, yes, as_json)

@@ -24,9 +24,13 @@ def command(file: str, workflow: str | None, yes: bool, as_json: bool) -> None:
     noticed; compressed if the name ends in .gz; `-` is stdout. With --wf only
     the jobs of that workflow, and those that they depend on. It shows the site
     at one moment, and work may go on meanwhile.
+
+    \b
+      balsam export campaign.jsonl.gz
+      balsam export --wf scan - | wc -l
     """
     from balsam.v1.archive_service_pb2 import ExportJobsRequest
-    from balsam_cli import access, moving, output, terminal
+    from balsam_cli import access, moving, output, selection, terminal
     from balsam_cli.text import count
 
     if file == moving.STDOUT and as_json:
@@ -39,8 +43,10 @@ def command(file: str, workflow: str | None, yes: bool, as_json: bool) -> None:
         path = Path(file)
         if path.exists():
             terminal.must_agree(f"{path} exists. Replace it?", yes, f"replacing {path}")
-        account = moving.export(store, path, request)
+        account = moving.export(store, path, request, quiet=as_json)
     text = f"exported {count(account['jobs'], 'job')} with {count(account['events'], 'event')}"
+    if workflow is not None and not account["jobs"]:
+        terminal.note(f"note: {selection.why_none(store, None, workflow)}")
     if file == moving.STDOUT:
         terminal.note(text)
         return

@@ -25,8 +25,12 @@ def command(workflow: str | None, retry: str | None, as_json: bool) -> int:
 
     Numbers, ids and directories in the messages do not count. Each group has a
     name, which --retry takes, and an example.
+
+    \b
+      balsam failures --wf scan
+      balsam failures --retry 5f0c
     """
-    from balsam_cli import access, output
+    from balsam_cli import access, output, terminal
 
     store = access.open_store()
     groups = _groups(store, workflow)
@@ -35,9 +39,25 @@ def command(workflow: str | None, retry: str | None, as_json: bool) -> int:
         return _retry(store, groups, retry).report(printer, "reset", "job")
     if groups or as_json:
         printer.rows(output.Listing(_columns(), [one.record() for one in groups]))
+        if groups and not as_json:
+            example = str(groups[0].example["job_id"])[:8]
+            terminal.hint(
+                f"`balsam failures --retry {groups[0].name}` runs a group again, "
+                f"`balsam logs {example}` shows what its example wrote"
+            )
     else:
         click.echo("No job has failed.")
+        _say_if_misspelled(store, workflow)
     return 0
+
+
+def _say_if_misspelled(store: Client, workflow: str | None) -> None:
+    """That no failure was found may also mean that there is no such workflow."""
+    from balsam_cli import selection
+    from balsam_cli.terminal import note
+
+    if workflow is not None and not selection.count_jobs(store, selection.job_conditions(workflow=workflow)):
+        note(selection.why_none(store, None, workflow))
 
 
 def _groups(store: Client, workflow: str | None) -> list[Group]:

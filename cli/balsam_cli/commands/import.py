@@ -24,6 +24,9 @@ def command(file: str, as_json: bool) -> int:
     All of it is checked first: if it is damaged, or something in it cannot be
     taken, nothing is. Jobs that are here already stay as they are, so an
     import that was cut off is simply done again.
+
+    \b
+      balsam import campaign.jsonl.gz
     """
     from balsam_cli import access, moving
     from balsam_cli.output import Lines, printer
@@ -31,8 +34,8 @@ def command(file: str, as_json: bool) -> int:
 
     store = access.open_store()
     path = Path(file)
-    checked = moving.import_file(store, path, validate_only=True)
-    done = checked if checked.refused else moving.import_file(store, path, validate_only=False)
+    checked = moving.import_file(store, path, validate_only=True, quiet=as_json)
+    done = checked if checked.refused else moving.import_file(store, path, validate_only=False, quiet=as_json)
     record = {
         "file": str(path.absolute()),
         "created": 0 if checked.refused else done.created,

@@ -30,6 +30,11 @@ def command(path: str, db: str, listen: str, group: str | None, as_json: bool) -
     PostgreSQL in the site; a URL names a server that exists. By default only you
     can use it, on the host of its services; --listen gives it certificates of an
     authority of its own.
+
+    \b
+      balsam init ~/campaign
+      balsam init ~/campaign --db postgres
+      balsam init ~/campaign --listen login1:7010
     """
     from balsam_scheduler.batch import policy, templates
 

@@ -66,7 +66,7 @@ _USUAL = {"input_files": "*"}
 def add_jobs(fields: dict[str, Any], array: str | None, yes: bool, as_json: bool) -> None:
     """Adds the job, or one for each index of `array`, after a question where somebody is there to answer it."""
     from balsam.commands import ENV_JOB_ID
-    from balsam_cli import access, arrays, new_jobs, output, selection
+    from balsam_cli import access, arrays, new_jobs, output, selection, terminal
 
     fields = _USUAL | fields
     if array is not None and "job_id" in fields:
@@ -80,10 +80,10 @@ def add_jobs(fields: dict[str, Any], array: str | None, yes: bool, as_json: bool
         parents = selection.find_ids(store, fields["parents"])
         jobs = [job | {"parents": parents} for job in jobs]
     _agree(jobs, yes)
-    ids = new_jobs.add(store, jobs)
+    ids = new_jobs.add(store, jobs, quiet=as_json)
     output.printer(as_json).ids(ids)
-    if not os.environ.get(ENV_JOB_ID):
-        new_jobs.warn_if_nobody_takes(store, jobs[:1])
+    if not os.environ.get(ENV_JOB_ID) and not new_jobs.warn_if_nobody_takes(store, jobs[:1]) and not as_json:
+        terminal.hint(new_jobs.hint_of(ids))
 
 
 def _agree(jobs: Sequence[dict[str, Any]], yes: bool) -> None:
@@ -119,7 +119,7 @@ def add_file(path: Path, yes: bool, as_json: bool) -> None:
         terminal.must_agree(f"Add {what}?", yes, "adding jobs")
     with applications.added(store, content.applications):
         if content.jobs:
-            new_jobs.add(store, content.jobs)
+            new_jobs.add(store, content.jobs, quiet=as_json)
     output.printer(as_json).ids(content.order)
-    if content.jobs:
-        new_jobs.warn_if_nobody_takes(store, content.jobs)
+    if content.jobs and not new_jobs.warn_if_nobody_takes(store, content.jobs) and not as_json:
+        terminal.hint(new_jobs.hint_of(content.order))

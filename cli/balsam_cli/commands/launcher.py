@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from balsam_cli import options
 from balsam_cli.command import Command
+from balsam_cli.terminal import note
 
 if TYPE_CHECKING:
     from balsam.site import Site
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.option("--consume-all", is_flag=True, help="Take the jobs of all workflows; the default.")
-@click.option("--wf-filter", metavar="W", default="", help="Take this workflow only: exact, or a glob with * or ?.")
+@options.wf_filter
 @click.option(
     "--job-mode",
     type=click.Choice(("auto", "mpi", "serial")),
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--persistent", is_flag=True, help="Stay when there is nothing to do.")
 @click.option("--print-command", is_flag=True, help="Print nodes, time left and commands, and exit.")
+@click.option("--num-transition-threads", hidden=True, help="Of Balsam 0.x: the scheduler does that work.")
 def command(
     consume_all: bool,
     wf_filter: str,
@@ -53,6 +56,7 @@ def command(
     trust: tuple[str, ...],
     persistent: bool,
     print_command: bool,
+    num_transition_threads: str | None,
 ) -> None:
     """Be a launcher: run the jobs of the site on the nodes of this allocation, or on this host.
 
@@ -61,9 +65,15 @@ def command(
 
     With BALSAM_LAUNCH_ID in its environment it belongs to that batch launch, and
     takes the jobs that are bound to it too.
+
+    \b
+      balsam launcher
+      balsam launcher --wf-filter 'scan*' --time-limit-minutes 50
     """
     if consume_all and wf_filter:
         raise click.UsageError("--consume-all and --wf-filter exclude each other")
+    if num_transition_threads is not None:
+        note("note: --num-transition-threads has no effect: the scheduler does that work (`balsam up`)")
 
     from balsam.site import find_site
     from balsam_cli import access
@@ -72,7 +82,7 @@ def command(
     if not print_command:
         access.must_run(site)
         _warn_of_nothing(site, wf_filter)
-    options = {
+    values = {
         "--wf-filter": wf_filter,
         "--job-mode": job_mode,
         "--time-limit-minutes": time_limit_minutes,
@@ -80,7 +90,7 @@ def command(
         "--offset-nodes": offset_nodes,
         "--gpus-per-node": gpus_per_node,
     }
-    words = [f"{name}={value}" for name, value in options.items() if value not in (None, "")]
+    words = [f"{name}={value}" for name, value in values.items() if value not in (None, "")]
     flags = {"--persistent": persistent, "--print-command": print_command}
     words += [flag for flag, given in flags.items() if given]
     words += [f"--trust={user}" for user in trust]
@@ -108,8 +118,8 @@ def _warn_of_nothing(site: Site, workflow: str) -> None:
 
 
 def _count(site: Site, workflow: str) -> None:
-    from balsam_cli import access, selection, terminal
+    from balsam_cli import access, selection
 
     store = access.open_store(site)
     if not selection.count_jobs(store, [selection.exact_or_glob("workflow", workflow)]):
-        terminal.note(f"note: {selection.why_none(store, None, workflow)}")
+        note(f"note: {selection.why_none(store, None, workflow)}")

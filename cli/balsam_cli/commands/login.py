@@ -20,6 +20,10 @@ def command(site: str, as_json: bool) -> None:
     The invitation, TOKEN:FINGERPRINT, is read from standard input, or asked for
     and not shown. It is checked with the site, and kept where only you can read
     it. Afterwards BALSAM_DB_PATH=SITE is a site like one of your own.
+
+    \b
+      balsam login /projects/climate/site
+      balsam login login1:7010
     """
     from balsam.errors import SiteError
     from balsam.logging_in import is_ours, log_in

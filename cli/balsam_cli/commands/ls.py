@@ -8,12 +8,26 @@ import click
 
 from balsam_cli import options
 from balsam_cli.command import Command, WordsOption
+from balsam_cli.terminal import note
 
 WHAT = ("jobs", "apps", "wf", "launches")
+_OLD = {"queues": "launches"}
+"""Words of Balsam 0.x, and what is written now."""
+
+
+class _What(click.Choice):  # type: ignore[type-arg,unused-ignore]
+    """What is listed, by its name of now or of 0.x."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name of now."""
+        if value in _OLD:
+            note(f"note: `balsam ls {value}` is `balsam ls {_OLD[value]}` now")
+            value = _OLD[value]
+        return super().convert(value, param, ctx)
 
 
 @click.command(cls=Command)
-@click.argument("what", type=click.Choice(WHAT), default="jobs", metavar="[jobs|apps|wf|launches]")
+@click.argument("what", type=_What(WHAT), default="jobs", metavar="[jobs|apps|wf|launches]")
 @click.option("--name", metavar="S", help="With this name: exact, or a glob with * or ?.")
 @click.option("--id", "ids", cls=WordsOption, metavar="ID...", help="With these ids, or starts of ids.")
 @options.workflow
@@ -29,6 +43,12 @@ def command(what: str, watch: bool, as_json: bool, **given: Any) -> None:
     """List jobs (the default), applications (apps), workflows (wf) or batch launches (launches).
 
     BALSAM_LS_FIELDS=a:b adds columns, by the names of a job's fields.
+
+    \b
+      balsam ls --wf 'scan*' --state FAILED
+      balsam ls --by-states
+      balsam ls --watch
+      balsam ls wf
     """
     from balsam_cli import access, listing, output
 

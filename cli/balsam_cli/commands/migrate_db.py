@@ -21,6 +21,10 @@ def command(url: str, as_json: bool) -> None:
     copied and compared, and only then does the site change over; the database
     of before stays as a backup. If this is cut off, the site works as before,
     and it can be done again.
+
+    \b
+      balsam migrate-db postgres
+      balsam migrate-db postgresql://db.example.org/campaign
     """
     from balsam.errors import SiteError
     from balsam.site import find_site

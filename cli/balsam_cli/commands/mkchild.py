@@ -24,6 +24,10 @@ def command(words: tuple[str, ...], array: str | None, yes: bool, as_json: bool,
     """Add a job that waits for the current one, from inside its run or scripts.
 
     As `balsam job`, with the current job (BALSAM_JOB_ID) as parent.
+
+    \b
+      balsam mkchild --name fit --app fit
+      balsam mkchild --name part-{i} --array 0-9 -- ./part {i}
     """
     from balsam.commands import ENV_JOB_ID
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -15,15 +15,28 @@ if TYPE_CHECKING:
     from balsam.client import Client
     from balsam_cli.outcome import Outcome
 
+_WHAT = ("jobs", "apps")
+
+
+class _Change(NamedTuple):
+    """What is changed, of which, and to what."""
+
+    what: str
+    ids: Sequence[str]
+    attr: str
+    value: str
+
 
 @click.command(cls=Command)
-@click.argument("what", type=click.Choice(("jobs", "apps")), metavar="jobs|apps")
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--attr", required=True, metavar="A", help="The field; `state` moves jobs to a state.")
-@click.option("--value", required=True, metavar="V", help="Its new value.")
+@click.argument("words", nargs=-1, required=True, metavar="jobs|apps ID...")
+@click.option("--attr", metavar="A", help="The field; `state` moves jobs to a state.")
+@click.option("--value", metavar="V", help="Its new value.")
 @click.option("--message", default="", metavar="M", help="With --attr state: why; goes into the history.")
+@click.option("--type", "kind", type=click.Choice(_WHAT), hidden=True, help="Of `modify ID ATTR VALUE` of Balsam 0.x.")
 @options.as_json
-def command(what: str, ids: tuple[str, ...], attr: str, value: str, message: str, as_json: bool) -> int:
+def command(
+    words: tuple[str, ...], attr: str | None, value: str | None, message: str, kind: str | None, as_json: bool
+) -> int:
     """Change a field of jobs (ID: ids or starts of ids) or of applications (ID: names).
 
     \b
@@ -31,14 +44,35 @@ def command(what: str, ids: tuple[str, ...], attr: str, value: str, message: str
       balsam modify jobs 3fa8 77c1 --attr state --value RESTART_READY
       balsam modify apps greet --attr executable --value "/bin/echo Hi"
     """
+    change = _understood(words, attr, value, kind)
+
     from balsam_cli import access, output
 
-    name = attr.replace("-", "_")
-    checked = _checked(what, name, value)
+    name = change.attr.replace("-", "_")
+    checked = _checked(change.what, name, change.value)
     store = access.open_store()
-    change = _change_jobs if what == "jobs" else _change_applications
-    result = change(store, ids, name, checked, message)
-    return result.report(output.printer(as_json), "changed", "job" if what == "jobs" else "application")
+    carry_out = _change_jobs if change.what == "jobs" else _change_applications
+    result = carry_out(store, change.ids, name, checked, message)
+    return result.report(output.printer(as_json), "changed", "job" if change.what == "jobs" else "application")
+
+
+def _understood(words: Sequence[str], attr: str | None, value: str | None, kind: str | None) -> _Change:
+    """The change that is meant: as it is written now, or as in Balsam 0.x, `ID ATTR VALUE`."""
+    first, *rest = words
+    what, ids = (first, rest) if first in _WHAT else (kind or "", words)
+    if attr is None and value is None and len(ids) == 3:
+        from balsam_cli.terminal import note
+
+        what = what or "jobs"
+        note(f"note: `modify ID ATTR VALUE` is `modify {what} ID --attr ATTR --value VALUE` now")
+        return _Change(what, ids[:1], ids[1], ids[2])
+    if not what:
+        raise click.UsageError(f"say what {first!r} is: `balsam modify jobs ID...` or `balsam modify apps NAME...`")
+    if not ids:
+        raise click.UsageError(f"missing ID: which {what}?")
+    if attr is None or value is None:
+        raise click.UsageError(f"missing {'--attr' if attr is None else '--value'}: which field gets which value?")
+    return _Change(what, ids, attr, value)
 
 
 def _checked(what: str, name: str, value: str) -> Any:

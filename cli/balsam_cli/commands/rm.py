@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 def command(what: str, workdirs: bool, kill: bool, yes: bool, as_json: bool, **selected: Any) -> int:
     """Delete jobs or applications, after a question that says how many.
 
-    Say which by --id, --name or --all. Working directories stay unless --workdirs
-    is given. Applications that unfinished jobs use stay.
+    Say which by --id, --name, --wf or --all. Working directories stay unless
+    --workdirs is given. Applications that unfinished jobs use stay.
+
+    \b
+      balsam rm jobs --name 'test-*'
+      balsam rm jobs --wf scan --workdirs --yes
+      balsam rm apps --name greet
     """
     from balsam_cli import access, output
 
@@ -49,7 +54,8 @@ def command(what: str, workdirs: bool, kill: bool, yes: bool, as_json: bool, **s
 def _check_selection(
     what: str, for_jobs: bool, ids: tuple[str, ...], name: str | None, everything: bool, workflow: str | None
 ) -> None:
-    if bool(ids) + (name is not None) + everything != 1:
-        raise click.UsageError("say which: one of --id, --name or --all (--wf narrows it down)")
+    said = bool(ids) + (name is not None) + everything
+    if said > 1 or not (said or workflow is not None):
+        raise click.UsageError("say which: one of --id, --name or --all, or --wf, which also narrows these down")
     if what == "apps" and (ids or workflow is not None or for_jobs):
         raise click.UsageError("applications are deleted by --name or --all; the other options are for jobs")

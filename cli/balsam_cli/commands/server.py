@@ -22,12 +22,20 @@ if TYPE_CHECKING:
 )
 @click.option("--drop-user", metavar="U", help="End what U may do; U's jobs stay.")
 @click.option("--list-users", is_flag=True, help="List the users.")
-@click.option("--list-connections", is_flag=True, help="List who is connected now, and through what.")
+@click.option(
+    "--list-connections",
+    "--list-active-connections",
+    "list_connections",
+    is_flag=True,
+    help="List who is connected now, and through what.",
+)
 @click.option("--audit", is_flag=True, help="List what was changed last, by whom and through what.")
 @click.option("--limit", type=click.IntRange(1, 10_000), metavar="N", help="Entries of --audit; default: 100.")
 @click.option("--listen", metavar="HOST:PORT", help="Listen there, with TLS, for other hosts and users; none: no more.")
 @click.option("--new-certificate", is_flag=True, help="Make a new certificate by the site's authority.")
 @click.option("--new-authority", is_flag=True, help="Make a new authority: everybody else has to log in again.")
+@click.option("--connect", is_flag=True, hidden=True, help="Of Balsam 0.x: `balsam up`.")
+@click.option("--reset", is_flag=True, hidden=True, help="Of Balsam 0.x: `balsam down` and `balsam up`.")
 @options.as_json
 def command(
     add_user: str | None,
@@ -41,6 +49,8 @@ def command(
     listen: str | None,
     new_certificate: bool,
     new_authority: bool,
+    connect: bool,
+    reset: bool,
     as_json: bool,
 ) -> None:
     """Say who may use the site and from where, see who does, and who has changed what.
@@ -51,10 +61,14 @@ def command(
 
     --listen counts from the next start of the services on; new certificates
     count at once, for who connects from then on.
+
+    \b
+      balsam server --add-user ann
+      balsam server --list-connections
     """
     on_port = listen is not None or new_certificate or new_authority
     given = [listen is not None, new_certificate, new_authority]
-    given += [add_user is not None, drop_user is not None, list_users, list_connections, audit]
+    given += [add_user is not None, drop_user is not None, list_users, list_connections, audit, connect, reset]
     if sum(given) != 1:
         raise click.UsageError(
             "give one of --listen, --new-certificate, --new-authority, --add-user, --drop-user, --list-users, "
@@ -64,6 +78,9 @@ def command(
         raise click.UsageError("--role and --expires go with --add-user")
     if not audit and limit is not None:
         raise click.UsageError("--limit goes with --audit")
+    if connect or reset:
+        _start(as_json, again=reset)
+        return
     if on_port:
         from balsam_cli import certificates_view
 
@@ -84,6 +101,17 @@ def command(
         out.rows(Listing(users.CONNECTION_COLUMNS, users.connections(store)))
     else:
         out.rows(Listing(users.AUDIT_COLUMNS, users.audit(store, limit or 100)))
+
+
+def _start(as_json: bool, *, again: bool) -> None:
+    """What `server --connect` and `server --reset` did in Balsam 0.x: there is a database server, or a fresh one."""
+    from balsam_cli.commands import down, up
+    from balsam_cli.terminal import note
+
+    note(f"note: this is {'`balsam down` and `balsam up`' if again else '`balsam up`'} now")
+    if again:
+        down.stop()
+    up.start(as_json)
 
 
 def _add(store: Client, name: str, role: str, days: float | None, out: Printer) -> None:

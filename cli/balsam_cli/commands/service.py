@@ -22,6 +22,10 @@ def command(once: bool, dry_run: bool, as_json: bool) -> int:
 
     With --dry-run it changes nothing and prints a table, or one document with
     --json. With --once it exits with 1 when a launch could not be submitted.
+
+    \b
+      balsam service --dry-run
+      balsam service
     """
     if as_json and not dry_run:
         raise click.UsageError("--json goes with --dry-run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,10 +40,16 @@ _SHOWN_RELATIVES = 20
 
 @click.command(cls=Command)
 @click.argument("job", metavar="ID")
+@click.option("--field", metavar="F", help="Print the value of this field only, without its name.")
 @options.as_json
-def command(job: str, as_json: bool) -> None:
-    """Show one job: every field, history, parents, children, command, working directory."""
-    from balsam_cli import access, listing, output, records, selection
+def command(job: str, field: str | None, as_json: bool) -> None:
+    """Show one job: every field, history, parents, children, command, working directory.
+
+    \b
+      balsam show 3fa8
+      balsam show 3fa8 --field working_directory
+    """
+    from balsam_cli import access, listing, output, records, selection, terminal
 
     store = access.open_store()
     (job_id,) = selection.find_ids(store, [job])
@@ -56,12 +63,45 @@ def command(job: str, as_json: bool) -> None:
         "history": listing.history_of(store, [job_id])[job_id],
         "children": [child["job_id"] for child in children],
     }
+    if field is not None:
+        _print_field(record, field.replace("-", "_"), as_json)
+        return
     blocks: list[output.Block] = [output.Facts(_facts(record))]
     for title, found in (("Parents", parents), ("Children", children)):
         if found:
             blocks.append(output.Lines(_relatives(found), title=title))
     blocks.append(output.Listing(records.HISTORY_COLUMNS, record["history"], title="History"))
     output.printer(as_json).one(record, *blocks)
+    if not as_json and (text := _next(record)):
+        terminal.hint(text)
+
+
+def _next(record: dict[str, Any]) -> str:
+    """What is useful next."""
+    from balsam.states import END, State
+
+    state, short = State[record["state"]], record["job_id"][:8]
+    if state is State.RUNNING:
+        return f"`balsam logs -f {short}` follows its output"
+    if state in END:
+        return f"`balsam logs {short}` shows what it wrote" if record["attempt"] else ""
+    return f"`balsam why {short}` says what it waits for"
+
+
+def _print_field(record: dict[str, Any], name: str, as_json: bool) -> None:
+    import json
+
+    from balsam.errors import ValidationError
+    from balsam_cli.text import printable
+
+    if name not in record:
+        raise ValidationError(f"{name!r} is not a field of a job (fields: {', '.join(record)})", field="field")
+    value = record[name]
+    if as_json or not isinstance(value, str):
+        click.echo(json.dumps(value))
+    else:
+        # To a script as it is; what a person sees must not steer the terminal.
+        click.echo(printable(value) if sys.stdout.isatty() else value)
 
 
 def _command(store: Client, record: dict[str, Any]) -> str:

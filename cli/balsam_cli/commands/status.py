@@ -21,10 +21,13 @@ def command(as_json: bool) -> int:
     """Show the services of the site, the launchers at work, and how many jobs there are.
 
     Exits with 0 when the services are up, with 1 when not.
+
+    \b
+      balsam status
     """
     from balsam.client import Client
     from balsam.site import find_site
-    from balsam_cli import access, listing, new_jobs, output, records, services
+    from balsam_cli import access, listing, new_jobs, output, records, services, terminal
 
     site = find_site()
     if site.endpoint() is not None:
@@ -56,7 +59,16 @@ def command(as_json: bool) -> int:
     _say_what_was_set_aside(site, record["set_aside"])
     if not up:
         _say_what_is_missing(statuses)
+    elif not as_json and not record["launchers"] and _waiting(record["jobs"]):
+        terminal.hint("`balsam launcher` runs them here, `balsam submit-launch` on other nodes")
     return 0 if up else 1
+
+
+def _waiting(jobs: dict[str, int]) -> bool:
+    """Whether jobs wait for a launcher."""
+    from balsam.states import RUNNABLE
+
+    return any(state.name in jobs for state in RUNNABLE)
 
 
 def _say_what_is_missing(statuses: list[services.Status]) -> None:

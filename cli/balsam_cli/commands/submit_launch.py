@@ -10,13 +10,23 @@ from balsam_cli import options
 from balsam_cli.command import Command
 
 if TYPE_CHECKING:
+    from balsam.client import Client
     from balsam.site import Site
     from balsam_scheduler.batch.submitting import LaunchRequest
 
 
 @click.command(cls=Command)
 @click.option("--nodes", "-n", type=click.IntRange(1), required=True, metavar="N", help="Number of nodes.")
-@click.option("--wall-minutes", "-t", type=click.IntRange(1), required=True, metavar="M", help="Time limit [min].")
+@click.option(
+    "--wall-minutes",
+    "--time-minutes",
+    "-t",
+    "wall_minutes",
+    type=click.IntRange(1),
+    required=True,
+    metavar="M",
+    help="Time limit [min].",
+)
 @click.option("--queue", "-q", metavar="Q", default="", help="Queue or partition; default: the batch system's.")
 @click.option("--project", "-A", metavar="P", default="", help="Project to charge; default: the batch system's.")
 @click.option(
@@ -25,7 +35,7 @@ if TYPE_CHECKING:
     default="auto",
     help="Mode of its launcher; see `balsam launcher --help`.",
 )
-@click.option("--wf-filter", metavar="W", default="", help="Take this workflow only: exact, or a glob with * or ?.")
+@options.wf_filter
 @click.option("--prescheduled-only", is_flag=True, help="Take only the jobs that are bound to this launch.")
 @click.option("--sched-flags", metavar="F", default="", help="More options of sbatch, qsub, bsub or flux batch.")
 @click.option("--dry-run", is_flag=True, help="Print the script that would be submitted, and submit nothing.")
@@ -35,6 +45,9 @@ def command(dry_run: bool, as_json: bool, **wanted: Any) -> int:
 
     The script is made from SITE/templates/SYSTEM.sh and kept in SITE/qsubmit; its
     output comes to lie beside it. The setting batch_system says which system it is.
+
+    \b
+      balsam submit-launch -n 4 -t 60 -q debug -A climate --wf-filter scan
     """
     from balsam.site import find_site
     from balsam_scheduler.batch.submitting import LaunchRequest
@@ -80,7 +93,7 @@ def _show(site: Site, request: LaunchRequest, as_json: bool) -> int:
 def _submit(site: Site, request: LaunchRequest, as_json: bool) -> int:
     from balsam_cli import access, launches, output
     from balsam_cli.reach import unreachable
-    from balsam_cli.terminal import note
+    from balsam_cli.terminal import hint, note
     from balsam_scheduler.batch.submitting import submit
 
     store = access.open_store(site)
@@ -89,4 +102,16 @@ def _submit(site: Site, request: LaunchRequest, as_json: bool) -> int:
     output.printer(as_json).one(launches.as_record(launch), output.Lines([launches.line(launch)]))
     if text := unreachable(site, launch.batch_system):
         note(f"note: {text}")
+    _say_if_misspelled(store, request.wf_filter)
+    if not as_json:
+        hint(f"`balsam ls launches` shows how it stands, `balsam cancel {launch.launch_id}` cancels it")
     return 0
+
+
+def _say_if_misspelled(store: Client, workflow: str) -> None:
+    """Jobs of the workflow may come later; most often it is misspelled."""
+    from balsam_cli import selection
+    from balsam_cli.terminal import note
+
+    if workflow and not selection.count_jobs(store, selection.job_conditions(workflow=workflow)):
+        note(f"note: {selection.why_none(store, None, workflow)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from balsam.errors import BalsamError
+from balsam.patterns import matches
 from balsam.site import Site, find_site
 from balsam_cli import known_sites, options, services
 from balsam_cli.command import Command
@@ -13,13 +14,18 @@ from balsam_cli.output import Column, Facts, Listing, Record, printer
 
 @click.command(cls=Command)
 @click.option("--list", "all_known", is_flag=True, help="All known sites.")
-@click.option("--name", metavar="S", help="The known site with this name.")
+@click.option("--name", metavar="S", help="The known site with this name; with --list also a glob with * or ?.")
 @options.as_json
 def command(all_known: bool, name: str | None, as_json: bool) -> None:
-    """Show the site in use and what its server says, or the sites that you made."""
+    """Show the site in use and what its server says, or the sites that you made.
+
+    \b
+      balsam which
+      balsam which --list
+    """
     if all_known:
         known = [*known_sites.known(), *known_sites.logged_in()]
-        records = [_listed(site) for site in known if name is None or site.name == name]
+        records = [_listed(site) for site in known if name is None or matches(site.name, name)]
         printer(as_json).rows(Listing(_COLUMNS, records))
         return
     site = known_sites.named(name) if name is not None else find_site()

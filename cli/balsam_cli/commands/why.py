@@ -16,6 +16,9 @@ def command(job: str, as_json: bool) -> None:
 
     Asks the services, the launchers and the batch system as they are now. Names the
     first condition that holds the job, and a command to type where there is one.
+
+    \b
+      balsam why 3fa8
     """
     from balsam.client import Client
     from balsam.site import find_site

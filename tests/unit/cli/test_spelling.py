@@ -6,7 +6,9 @@ import pytest
 
 from balsam_cli.spelling import Arity, Option, Speller, SpellingError, Words
 
+OLD = Option(("--wall-clock",), Arity.VALUE, hidden=True)
 OPTIONS = (
+    OLD,
     Option(("--name",), Arity.VALUE),
     Option(("--application", "--app"), Arity.VALUE),
     Option(("--args",), Arity.WORDS),
@@ -35,11 +37,23 @@ def spell(*argv: str, words: Words = Words.ANYWHERE) -> list[str]:
         ("-f job", "--follow job"),
         ("-fn 3", "--follow --lines=3"),
         ("-n3", "--lines=3"),
+        ("job -3 --name x word", "--name=x -- job -3 word"),
         ("--fol", "--follow"),
     ],
 )
 def test_underscores_prefixes_and_short_options(argv: str, expected: str) -> None:
     assert spell(*argv.split()) == expected.split()
+
+
+def test_an_old_option_is_understood_where_it_is_written_out_and_told_to_nobody() -> None:
+    assert spell("--wall_clock", "5") == ["--wall-clock=5"]
+    assert spell("--wal", "5") == ["--wall-time-minutes=5"]
+    with pytest.raises(SpellingError) as caught:
+        spell("--wall-clok", "5")
+    assert "--wall-clock" not in str(caught.value)
+    with pytest.raises(SpellingError) as caught:
+        spell("-x")
+    assert "--wall-clock" not in str(caught.value)
 
 
 def test_both_spellings_of_one_option_make_no_prefix_ambiguous() -> None:

@@ -1,0 +1,1 @@
+"""`balsam top`: a site on the whole screen, as it changes."""
