@@ -35,6 +35,7 @@ COMMANDS = {
         "show": "Show one job with its history.",
         "why": "Say why a job is not running, and what would start it.",
         "failures": "Show failed jobs by cause, and run those of one cause again.",
+        "web": "Serve a page that shows the campaign, live.",
         "logs": "Show the output of a job.",
         "log": "Show the logs of services and launchers.",
     },
