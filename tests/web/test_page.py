@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, TimeoutError, expect
 from balsam.client import Client
 from balsam.site import Site
 from tests.support import people
-from tests.support.processes import Services, launcher
+from tests.support.processes import Services, launcher, running_launcher
 from tests.support.sites import states, wait_for_states
 from tests.web.conftest import SECONDS, Visit, Web, eventually, member_and_viewer, serving, visiting
 
@@ -172,8 +172,6 @@ def test_output_grows_while_the_job_runs(site: Site, visit: Visit, add: Add, tmp
     job_id = add("slow", args=f'sh -c "{script}"')
     page = visit.open(f"/jobs/{job_id}")
     expect(page.get_by_text("the job has not run")).to_be_visible()
-    from tests.support.processes import running_launcher
-
     with running_launcher(site):
         expect(page.locator("pre")).to_have_text("begun\n")
         gate.touch()
@@ -303,10 +301,11 @@ def test_it_is_used_by_the_keyboard_alone(site: Site, visit: Visit, add: Add) ->
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_cut_off(chromium: Browser, web: Web, add: Add, width: int, scheme: str) -> None:
+def test_nothing_is_cut_off(site: Site, chromium: Browser, web: Web, add: Add, width: int, scheme: str) -> None:
     long = "a-very-long-name-without-a-single-blank-in-it-" * 4
-    parent = add(long, workflow="w" * 150, args="true " + "x" * 3000, description="d" * 3000)
-    add("b", parents=[parent])
+    parent = add(long, workflow="w" * 150, args="echo " + "x" * 3000, description="d" * 3000)
+    add("b", parents=[parent], wait_for_parents=False)
+    launcher(site)
     with visiting(chromium, web, color_scheme=scheme) as visit:
         page = visit.open()
         page.set_viewport_size({"width": width, "height": 900})
@@ -314,7 +313,24 @@ def test_nothing_is_cut_off(chromium: Browser, web: Web, add: Add, width: int, s
             page.goto(web.address(path))
             expect(page.locator("main h1, main h2").first).to_be_attached()
             page.wait_for_selector("#live[data-state=on]")
+            if path.startswith("/jobs/"):
+                expect(page.locator("pre")).to_contain_text("xxx")
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_nodes_in_use_are_told_by_the_launchers(site: Site, visit: Visit, add: Add, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    script = f"while [ ! -e {gate} ]; do sleep 0.05; done"
+    for number in range(2):
+        add(f"quarter-{number}", args=f'sh -c "{script}"', node_packing_count=4)
+    with running_launcher(site):
+        page = visit.open()
+        note = page.locator(".tile[data-key='Nodes'] .tile-note")
+        expect(note).to_have_text("50 % in use")
+        page.goto(visit.web.address("/launches"))
+        expect(page.get_by_label("0.5 of 1 nodes in use")).to_be_attached()
+        gate.touch()
+        expect(page.get_by_text("None. Start one here with: balsam launcher")).to_be_visible()
 
 
 def test_an_idle_page_asks_nothing(visit: Visit, add: Add) -> None:

@@ -95,7 +95,7 @@ def make_app(client: Client, board: Board, door: Door, cookie: str) -> ASGIApp:
         Route("/api/jobs", asked(lambda request: site.jobs(request.query_params))),
         Route("/api/jobs/{job_id}", asked(lambda request: site.job(request.path_params["job_id"]))),
         Route("/api/jobs/{job_id}/output", asked(lambda request: site.output(request.path_params["job_id"]))),
-        Route("/api/launches", asked(lambda _: site.launches())),
+        Route("/api/launches", asked(lambda _: site.launches() | {"launchers": board.launchers})),
         Route("/api/actions/{name}", action, methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]

@@ -10,14 +10,13 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from balsam.client import Client
 from balsam.convert import job_values, plain, time_of
 from balsam.errors import NotFound
-from balsam.fields import LAUNCH_FIELDS
+from balsam.fields import JOB_FIELDS, LAUNCH_FIELDS
 from balsam.filters import filter_message, order_messages
 from balsam.query import EVERYTHING, Key, Node, Test
 from balsam.states import State
-from balsam.v1 import event_service_pb2, job_service_pb2, session_service_pb2, site_service_pb2
+from balsam.v1 import event_service_pb2, job_service_pb2, site_service_pb2
 from balsam.v1.event_service_pb2_grpc import EventServiceStub
 from balsam.v1.job_service_pb2_grpc import JobServiceStub
-from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from balsam.v1.site_service_pb2_grpc import SiteServiceStub
 from balsam.version import VERSION
 from balsam_web import filters, records
@@ -64,11 +63,6 @@ class Site:
         """State -> jobs in it; the job store keeps these numbers."""
         return {str(values[0]): count for values, count in self.client.jobs.groups(EVERYTHING, ["state"])}
 
-    def launchers(self) -> list[Record]:
-        """The launchers at work."""
-        request = session_service_pb2.ListSessionsRequest()
-        return records.launchers(self.client.call(SessionServiceStub, "ListSessions", request))
-
     def jobs(self, given: Mapping[str, str]) -> Record:
         """A page of the job table, and where the next begins.
 
@@ -104,6 +98,7 @@ class Site:
         answer = self.client.call(EventServiceStub, "ListEvents", request)
         return {
             "job": record,
+            "usual": [name for name, value in record.items() if value == JOB_FIELDS[name].default],
             "command": records.shortened(self._command(record), 2000),
             "history": [one for event in answer.events for one in records.events(event)],
             "more_history": answer.more,
@@ -132,14 +127,10 @@ class Site:
         return tail(self.client.jobs.get(job_id))
 
     def launches(self) -> Record:
-        """The newest launches, and the launchers at work."""
+        """The newest launches."""
         newest = (Key("launch_id", descending=True),)
         found = next(self.client.launches.pages(EVERYTHING, newest, MOST_LAUNCHES))
-        return {
-            "launches": [plain(values, LAUNCH_FIELDS) for values in found],
-            "most": MOST_LAUNCHES,
-            "launchers": self.launchers(),
-        }
+        return {"launches": [plain(values, LAUNCH_FIELDS) for values in found], "most": MOST_LAUNCHES}
 
     def past(self, sequence: int) -> Iterator[Event]:
         """The last events up to a sequence, oldest first."""

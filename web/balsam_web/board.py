@@ -19,6 +19,7 @@ from balsam.states import State
 from balsam.v1 import event_pb2
 from balsam_web.asking import Site
 from balsam_web.history import History, Meter
+from balsam_web.launchers import Launchers
 from balsam_web.listening import Listener
 from balsam_web.past import look_back
 from balsam_web.records import Record
@@ -96,7 +97,8 @@ class Board:
 
     def __init__(self, site: SiteOnDisk, clock: Callable[[], float] = time.time) -> None:
         # A line of its own, which says at once when the job store is away.
-        self._site = Site(Client(site, retry_seconds=0))
+        client = Client(site, retry_seconds=0)
+        self._site, self._asked = Site(client), Launchers(client)
         self._clock = clock
         self.history = History()
         self.closed = False
@@ -106,7 +108,8 @@ class Board:
         self._woken: asyncio.Event = asyncio.Event()
         self._subscribers: set[Subscriber] = set()
         self._counts: dict[str, int] = {}
-        self._launchers: list[Record] = []
+        self.launchers: list[Record] = []
+        """Those at work."""
         self._launchers_time = 0.0
         self._problem = ""
         self._sequence: int | None = None
@@ -136,6 +139,7 @@ class Board:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            self._asked.close()
             self._site.client.close()
 
     def now(self) -> float:
@@ -187,7 +191,7 @@ class Board:
         try:
             self._counts = await asyncio.to_thread(self._site.counts)
             if now - self._launchers_time >= _LAUNCHERS_SECONDS:
-                self._launchers = await asyncio.to_thread(self._site.launchers)
+                self.launchers = await asyncio.to_thread(self._asked.at_work)
                 self._launchers_time = now
             self._problem = ""
         except BalsamError as error:
@@ -210,7 +214,7 @@ class Board:
         self._woken.set()
 
     def _nodes(self) -> tuple[float, float]:
-        return sum(one["nodes"] for one in self._launchers), round(sum(one["busy"] for one in self._launchers), 2)
+        return sum(one["nodes"] for one in self.launchers), round(sum(one["busy"] for one in self.launchers), 2)
 
     def _message(self) -> Record:
         now = self._clock()
@@ -221,7 +225,7 @@ class Board:
             "rates": self._meter.rates(now),
             "nodes": nodes,
             "busy": busy,
-            "launchers": len(self._launchers),
+            "launchers": len(self.launchers),
             "problem": self._problem,
             "last": self.history.last(now),
         }

@@ -7,7 +7,7 @@ from typing import Any
 from balsam.convert import plain, rfc3339, time_of
 from balsam.fields import JOB_FIELDS
 from balsam.states import Actor, State
-from balsam.v1 import event_pb2, session_pb2, session_service_pb2
+from balsam.v1 import event_pb2, session_pb2
 
 Record = dict[str, Any]
 
@@ -69,15 +69,15 @@ def events(event: event_pb2.Event) -> list[Record]:
     ]
 
 
-def launcher(session: session_pb2.Session, free: float | None) -> Record:
-    """A launcher at work; `free`: nodes that it could still fill, None if it has not said."""
+def launcher(session: session_pb2.Session, in_use: float) -> Record:
+    """A launcher at work; `in_use`: so many of its nodes are."""
     return {
         "host": session.host,
         "pid": session.pid,
         "user": session.user,
         "create_time": rfc3339(time_of(session.create_time)),
         "nodes": session.nodes,
-        "busy": round(busy(session.nodes, session.leases, free), 2),
+        "busy": round(in_use, 2),
         "holds": session.leases,
         "job_mode": session.job_mode,
         "workflow_filter": session.workflow_filter,
@@ -86,17 +86,7 @@ def launcher(session: session_pb2.Session, free: float | None) -> Record:
 
 
 def busy(nodes: float, leases: int, free: float | None) -> float:
-    """How many nodes of a launcher are in use, by what it could still take on; without that, by what it holds."""
+    """How many nodes of a launcher are in use, by the `free` ones that it could still fill; without that, by `leases`."""
     if leases == 0:
         return 0.0
     return min(nodes, leases) if free is None else min(nodes, max(0.0, nodes - free))
-
-
-def launchers(answer: session_service_pb2.ListSessionsResponse) -> list[Record]:
-    """The launchers at work, oldest first."""
-    credits = answer.credits
-    return [
-        launcher(one, credits[one.session_id].nodes if one.session_id in credits else None)
-        for one in answer.sessions
-        if one.kind == session_pb2.Session.LAUNCHER
-    ]

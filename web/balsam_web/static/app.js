@@ -72,7 +72,7 @@ async function begin() {
     document.getElementById("live-text").textContent = "not connected";
     return;
   }
-  document.getElementById("where").append(h("span", { class: "path", title: site.path }, site.path), h("span", { class: "who" }, `${site.user} (${site.role})`));
+  document.getElementById("where").append(h("span", { class: "path", title: site.path }, h("bdi", {}, site.path)), h("span", { class: "who" }, `${site.user} (${site.role})`));
   document.addEventListener("click", onClick);
   addEventListener("popstate", () => location.pathname + location.search !== shown && render());
   start();

@@ -1,9 +1,18 @@
 // Things over time, drawn by uPlot (vendor/).
 
-import { h, brief, rate } from "./dom.js";
+import { brief, h, moment, rate } from "./dom.js";
 import { GROUPS, inGroup } from "./states.js";
 
 const HEIGHT = 190;
+
+// From which distance [s] of the ticks on a time is written how; and what stands below where the year, the day or the
+// minute is another one than at the tick before (uPlot: axes[].values).
+const TIMES = [
+  [86400 * 28, "{YYYY}-{MM}", null, null, null, null, null, null, 1],
+  [86400, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+  [1, ":{ss}", "\n{YYYY}-{MM}-{DD} {HH}:{mm}", null, "\n{MM}-{DD} {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
+];
 
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -59,11 +68,11 @@ class Chart {
         cursor: { drag: { x: false, y: false, setScale: false }, sync: { key: "balsam" }, points: { show: false } },
         scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.05 : 1] } },
         axes: [
-          { ...axis, space: 70 },
+          { ...axis, space: 70, values: TIMES },
           { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => this.format(tick)) },
         ],
         series: [
-          { value: (_, time) => (time === null ? "now" : new Date(time * 1000).toLocaleTimeString()) },
+          { value: (_, time) => (time === null ? "now" : moment(time * 1000).slice(5)) },
           ...(this.stacked ? drawn.reverse() : drawn),
         ],
       },

@@ -38,8 +38,8 @@ export const number = (value) => whole.format(value);
 /** 1.2M, from 100,000 up */
 export const brief = (value) => (Math.abs(value) < 100000 ? number(value) : short.format(value));
 
-/** A rate: 0, 0.4, 12, 1,003 */
-export const rate = (value) => (value === 0 ? "0" : value < 10 ? value.toFixed(1) : number(Math.round(value)));
+/** A rate: 0, 0.25, 12, 1,003 */
+export const rate = (value) => (value < 10 ? String(Number(value.toFixed(2))) : number(Math.round(value)));
 
 /** 64 KiB */
 export function bytes(value) {

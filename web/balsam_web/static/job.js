@@ -10,7 +10,7 @@ import { badge } from "./states.js";
 const RELATIVES_MS = 5000;
 const OUTPUT_MS = 1000;
 const HIDDEN = ["job_id", "name", "state", "message", "revision", "leased", "create_time"];
-const FIRST = ["workflow", "application", "working_directory", "exit_code", "attempt", "owner", "priority", "num_nodes", "ranks_per_node"];
+const FIRST = ["workflow", "application", "working_directory", "exit_code", "attempt", "owner"];
 
 export async function show(main, { site, id }, signal) {
   const title = h("h1", {}, "Job");
@@ -49,7 +49,7 @@ export async function show(main, { site, id }, signal) {
     replace(state, badge(job.state), h("span", { class: "muted" }, `added ${moment(job.create_time)}`));
     replace(message, job.message);
     replace(history, found.history.map(passage), found.more_history && h("tr", {}, h("td", { colspan: "4" }, "… and more")));
-    replace(facts, factsOf(job, found.command));
+    replace(facts, factsOf(job, found.command, found.usual));
     replace(acts, mayChange(site, job) ? actions : null);
     enable(actions, [job]);
     drawGraph(found);
@@ -93,11 +93,12 @@ function passage(one) {
   return h("tr", {}, h("td", { class: "when" }, moment(one.time)), h("td", {}, one.state ? badge(one.state) : "note"), h("td", {}, who), h("td", { class: "text" }, one.message + code));
 }
 
-function factsOf(job, command) {
-  const set = (value) => !(value === "" || value === null || value === 0 || value === false || (typeof value === "object" && Object.keys(value).length === 0));
-  const names = [...FIRST, ...Object.keys(job).filter((name) => !FIRST.includes(name) && !HIDDEN.includes(name))];
+/** What says what the job is, and whatever else is not as usual. */
+function factsOf(job, command, usual) {
+  const hidden = job.application ? HIDDEN : [...HIDDEN, "args"]; // which are the whole command then
+  const names = [...FIRST, ...Object.keys(job).filter((name) => !FIRST.includes(name) && !hidden.includes(name))];
   const text = (value) => (typeof value === "object" ? JSON.stringify(value, null, 1).slice(0, 20000) : String(value));
-  const pairs = [["id", job.job_id], ["command", command], ...names.filter((name) => set(job[name])).map((name) => [name.replaceAll("_", " "), text(job[name])])];
+  const pairs = [["id", job.job_id], ["command", command], ...names.filter((name) => !usual.includes(name)).map((name) => [name.replaceAll("_", " "), text(job[name])])];
   return pairs.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
 }
 

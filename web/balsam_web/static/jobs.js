@@ -89,7 +89,7 @@ export async function show(main, place, signal) {
     const link = (text, change) => h("a", { href: address({ ...Object.fromEntries(query), ...change }), "data-key": text }, text);
     replace(pager, query.get("after") && link("First page", { after: "" }), after && link("Next page", { after }));
     const more = after || query.get("after");
-    shown.textContent = jobs.length ? `${count(jobs.length, "job")}${more ? " of more" : ""}, at ${moment(Date.now()).slice(11)}` : "";
+    shown.textContent = jobs.length ? `${count(jobs.length, "job")}${more ? ", and more" : ""}, at ${moment(Date.now()).slice(11)}` : "";
   }
 
   let busy = false;
