@@ -70,6 +70,13 @@ def test_a_pipe_in_place_of_the_output_keeps_nobody_waiting(tmp_path: Path) -> N
     assert "no plain file" in tail(job(tmp_path))["note"]
 
 
+def test_a_link_in_place_of_the_output_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "a.out").symlink_to(tmp_path / "secret")
+    found = tail(job(tmp_path))
+    assert (found["text"], found["note"]) == ("", "cannot be read: Too many levels of symbolic links")
+
+
 def test_without_output_the_reason_is_told(tmp_path: Path) -> None:
     assert tail(job(tmp_path))["note"] == "the job has not run"
     (tmp_path / "preprocess.log").touch()

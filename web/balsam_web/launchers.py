@@ -20,8 +20,8 @@ _SECONDS = 1.0
 class Launchers:
     """Asks the job store for them, and those on this host how busy they are.
 
-    Those elsewhere cannot be asked: of them counts what they could still take on, by their own last word. Where jobs are
-    short that is a little more than what is free, since launchers fetch some ahead.
+    Those elsewhere cannot be asked: of them counts what they could still take on, by their own last word. Where jobs
+    are short that is a little more than what is free, since launchers fetch some ahead.
 
     Args:
         client: the line to the site.

@@ -29,8 +29,11 @@ def tail(job: dict[str, Any], most: int = MOST_BYTES) -> dict[str, Any]:
 
 
 def _end(file: Path, most: int) -> tuple[bytes, int]:
-    """The last bytes of a plain file, and its size. What a job has put there instead (a pipe) keeps nobody waiting."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    """The last bytes of a plain file, and its size.
+
+    What a job has put there instead keeps nobody waiting (a pipe), and leads nowhere (a link).
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as opened:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):

@@ -86,7 +86,7 @@ def launcher(session: session_pb2.Session, in_use: float) -> Record:
 
 
 def busy(nodes: float, leases: int, free: float | None) -> float:
-    """How many nodes of a launcher are in use, by the `free` ones that it could still fill; without that, by `leases`."""
+    """How many nodes of a launcher are in use, by how many it could still fill; without that, by the jobs it holds."""
     if leases == 0:
         return 0.0
     return min(nodes, leases) if free is None else min(nodes, max(0.0, nodes - free))
