@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from balsam.site import Site
+from balsam_cli.main import main
 from tests.web.conftest import ADDRESS_OF_LINK, Web, serving
 
 
@@ -166,6 +167,13 @@ def test_a_port_that_is_taken_is_one_line(site: Site, web: Web) -> None:
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"balsam: port {web.port} is taken; name another with --port, or none for a free one\n"
+
+
+def test_wrong_usage_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    for argv in (["web", "--port", "70000"], ["web", "stray"]):
+        assert main(argv) == 2
+        captured = capfd.readouterr()
+        assert (captured.out, len(captured.err.splitlines())) == ("", 1)
 
 
 def test_without_services_it_says_what_to_do(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -257,6 +258,15 @@ def test_a_job_store_that_goes_away_is_told_and_comes_back(services: Services, v
     expect(page.locator("#banner")).to_be_hidden()
     add("two")
     eventually(lambda: tile(page, "Jobs") == "2", "another job")
+
+
+def test_ctrl_c_ends_it_at_once_and_the_page_says_so(visit: Visit) -> None:
+    visit.expected = ["ERR_"]
+    page = visit.open()
+    visit.web.process.send_signal(signal.SIGINT)
+    assert visit.web.process.wait(SECONDS) == 0
+    expect(page.locator("#banner")).to_contain_text("`balsam web` does not answer")
+    expect(page.locator("#live")).to_contain_text("not connected")
 
 
 def test_a_stranger_sees_how_to_get_in(visit: Visit) -> None:
