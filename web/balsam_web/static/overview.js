@@ -54,10 +54,10 @@ function showTiles(node, message) {
   const used = message.nodes > 0 ? `${Math.round((100 * message.busy) / message.nodes)} % in use` : "no launcher at work";
   replace(
     node,
-    tile("Jobs", brief(all), percent, "/jobs"),
-    tile("Running", brief(of("Running")), count(message.launchers, "launcher"), listOf(["RUNNING"])),
-    tile("Finished", brief(of("Finished")), `${rate(rates.finished)} a second`, listOf(["JOB_FINISHED"])),
-    tile("Failed", brief(of("Failed")), `${brief(of("Killed"))} killed`, listOf(["FAILED"])),
+    tile("Jobs", number(all), percent, "/jobs"),
+    tile("Running", number(of("Running")), count(message.launchers, "launcher"), listOf(["RUNNING"])),
+    tile("Finished", number(of("Finished")), `${rate(rates.finished)} a second`, listOf(["JOB_FINISHED"])),
+    tile("Failed", number(of("Failed")), `${number(of("Killed"))} killed`, listOf(["FAILED"])),
     tile("Nodes", brief(message.nodes), used, "/launches"),
   );
 }
