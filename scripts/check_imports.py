@@ -18,12 +18,14 @@ PACKAGES = {
     "balsam_scheduler": "services/scheduler",
     "balsam_launcher": "services/launcher",
     "balsam_cli": "cli",
+    "balsam_web": "web",
 }
 """Package -> the directory that it is in."""
 
-EXCEPTIONS = {"balsam_cli": ("balsam_launcher", "balsam_scheduler.batch")}
-"""The command `balsam launcher` is the launcher, in the same process. Launches are submitted and cancelled in the shell
-and the account of who asks for that, so by the command itself; the scheduler only looks after them."""
+EXCEPTIONS = {"balsam_cli": ("balsam_launcher", "balsam_scheduler.batch", "balsam_web")}
+"""The command `balsam launcher` is the launcher, in the same process, and `balsam web` serves the page. Launches are
+submitted and cancelled in the shell and the account of who asks for that, so by the command itself; the scheduler only
+looks after them."""
 
 
 def imported(source: str) -> Iterator[tuple[int, str]]:

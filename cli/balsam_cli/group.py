@@ -32,6 +32,7 @@ COMMANDS = {
         "failures": "Show failed jobs by cause, and run those of one cause again.",
         "plot": "Draw throughput, nodes in use, states, times, errors, or a graph.",
         "plan": "Estimate when the jobs finish, and what that costs.",
+        "web": "Serve a page that shows the campaign, live.",
         "logs": "Show the output of a job.",
         "log": "Show the logs of services and launchers.",
         "top": "Watch the site on the whole screen.",

@@ -26,6 +26,8 @@ HEAVY = {
     "platformdirs",
     "numpy",
     "balsam_launcher",
+    "starlette",
+    "uvicorn",
 }
 
 
