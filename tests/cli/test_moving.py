@@ -165,7 +165,7 @@ def test_an_archive_that_was_cut_off_after_its_file_was_written_is_completed(
 
     path = tmp_path / "old.jsonl"
     with monkeypatch.context() as patch:
-        patch.setattr(moving, "remove_archived", lambda store, path: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(moving, "remove_archived", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         assert balsam("archive", "--older-than", "0s", str(path), "--yes").status == 130
     assert len(balsam("ls", "--json").json) == 2
     balsam("modify", "jobs", finished[0], "--attr", "description", "--value", "wanted after all")
