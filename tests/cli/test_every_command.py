@@ -42,6 +42,7 @@ CALLS = {
     "import": "import {tmp}/all.jsonl",
     "archive": "archive --older-than 90d {tmp}/old.jsonl --yes",
     "plan": "plan",
+    "plot": "plot",
     "submit-launch": "submit-launch -n 1 -t 5 --dry-run",
     "cancel": "cancel 999",
     "service": "service --dry-run",

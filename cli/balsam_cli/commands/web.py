@@ -16,6 +16,10 @@ def command(port: int, opens: bool) -> None:
     The page is served on loopback (127.0.0.1) only. The link that is printed
     lets one browser in, with your rights; then another is printed. From
     another machine: ssh -N -L N:127.0.0.1:N HOST, with the N of --port.
+
+    \b
+      balsam web
+      balsam web --port 8080 --open
     """
     from balsam.errors import SiteError
     from balsam_cli import access
