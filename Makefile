@@ -33,7 +33,7 @@ fuzz: .venv/.installed-dev
 
 docs: .venv/.installed-docs
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet $(ARGS)
-	@echo "build/docs/index.html; with its search: .venv/bin/python -m http.server -d build/docs 8000"
+	@echo "build/docs/index.html"
 
 check: .venv/.installed-dev
 	.venv/bin/ruff check

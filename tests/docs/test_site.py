@@ -72,6 +72,12 @@ def test_what_is_made_from_the_code_is_there(built: Path, page: str, said: str) 
     assert said in (built / page).read_text()
 
 
+def test_pages_that_are_opened_as_files_can_be_searched(built: Path) -> None:
+    """Browsers load no JSON from files: the index is a script, and so is what searches it."""
+    assert "Ensembles: one program, many inputs" in (built / "search" / "search_index.js").read_text()
+    assert "js/iframe-worker.js" in fetched(built / "index.html")
+
+
 def test_nothing_is_fetched_from_elsewhere(built: Path) -> None:
     elsewhere = {
         address for page in built.rglob("*.html") for address in fetched(page) if re.match(r"(\w+:)?//", address)
