@@ -49,6 +49,7 @@ def test_blocks_are_files_commands_and_what_they_print() -> None:
         ("one ... four\nfive", None),
         ("two", None),
         ("", None),
+        ("one\n...\nfive", None),
         ("five\none", "one"),
         ("one four", "one four"),
         ("*", "*"),
@@ -56,6 +57,15 @@ def test_blocks_are_files_commands_and_what_they_print() -> None:
 )
 def test_lines_are_compared_in_order_and_loosely(promised: str, line: str | None) -> None:
     assert missing(promised, "zero\n one   two three four\nfive") == line
+
+
+@pytest.mark.parametrize(
+    "printed",
+    ["two (0a1b2c3d), 7s, pid 12, 2026-01-02 03:04:05.678, 4", "two (00000000), 12s, pid 7, 2027-11-12 13:14:15, 4"],
+)
+def test_what_differs_each_time_is_not_compared(printed: str) -> None:
+    assert missing("two (446ec5e7), 7s, pid 12, 2026-01-02 03:04:05, 4\nx_446ec5e7", f"{printed}\nx_00000000") is None
+    assert missing("two (446ec5e7), 7s, pid 12, 2026-01-02 03:04:05, 5", printed) is not None
 
 
 def test_a_page_is_run_in_order(tmp_path: Path) -> None:

@@ -65,18 +65,39 @@ def script(parts: Sequence[Block], before: str = "") -> str:
 def missing(promised: str, printed: str) -> str | None:
     """The first line of what was promised that was not printed in its turn; None: all were.
 
-    Lines may be parts of longer ones, and others may lie between; ``...`` is anything, and blanks do not count.
+    Lines may be parts of longer ones, and others may lie between; ``...`` is anything, and blanks do not count. Ids,
+    process ids, dates, times and ages may be others.
     """
     left = iter(printed.splitlines())
-    for line in filter(None, map(str.strip, promised.splitlines())):
+    for line in map(str.strip, promised.splitlines()):
+        if line in ("", "..."):
+            continue
         pattern = re.compile(".*".join(_folded(part) for part in line.split("...")))
         if not any(pattern.search(candidate) for candidate in left):
             return line
     return None
 
 
+_OTHERS = (
+    (r"(?<![^\W_])[0-9a-f]{8}(?![^\W_])", r"[0-9a-f]{8}"),
+    (r"\b\d{4}-\d\d-\d\d\b", r"\d{4}-\d\d-\d\d"),
+    (r"\b\d\d:\d\d:\d\d(?:\.\d+)?", r"[0-9:.]+"),
+    (r"\bpid \d+", r"pid \d+"),
+    (r"\b\d+s\b", r"\d+s"),
+)
+"""What differs each time, and what stands for it."""
+
+
 def _folded(text: str) -> str:
-    return r"\s+".join(map(re.escape, text.split()))
+    """A pattern for a text, however it is spaced."""
+    spaced = " ".join(text.split())
+    kinds = "|".join(f"({wanted})" for wanted, _ in _OTHERS)
+    parts: list[str] = []
+    end = 0
+    for found in re.finditer(kinds, spaced):
+        parts += [re.escape(spaced[end : found.start()]), _OTHERS[(found.lastindex or 1) - 1][1]]
+        end = found.end()
+    return re.sub(r"\\? ", r"\\s+", "".join([*parts, re.escape(spaced[end:])]))
 
 
 def run(page: Path, directory: Path, before: str = "", replaced: Mapping[str, str] | None = None) -> None:
