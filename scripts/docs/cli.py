@@ -15,7 +15,7 @@ from scripts.docs.protos import cell
 def page() -> str:
     """Every command, with its arguments and options, as Markdown."""
     parts = [
-        "# Commands",
+        "# Every command and option",
         "Options may be written with `_` for `-`, and shortened as long as they are clear. Every command that prints "
         "data takes `--json`: one JSON document on stdout, and nothing else. Ids may be shortened to any unique "
         "prefix. The exit status is 0 when it was done, 1 when it was refused or failed (one line on stderr says what "
