@@ -3,6 +3,7 @@
 # make chaos  a campaign of real processes under faults, and a check of its history; `make fuzz` calls every rpc with
 #             nonsense, `make mutants` shows which bugs the tests find
 # make bench  what it costs; `make bench ARGS="w1 w3 --database sqlite"` a part of it
+# make docs   the documentation, as a site in build/docs
 # make check  style, types, layers, and that the generated code is current
 #
 # Everything is installed into .venv, once, and again when pyproject.toml changes.
@@ -10,7 +11,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 
-.PHONY: help demo test test-all chaos fuzz mutants check gen bench system venv clean
+.PHONY: help demo test test-all chaos fuzz mutants docs check gen bench system venv clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -29,6 +30,10 @@ chaos: .venv/.installed-dev
 
 fuzz: .venv/.installed-dev
 	@.venv/bin/python -m tests.fuzz $(ARGS)
+
+docs: .venv/.installed-docs
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet $(ARGS)
+	@echo "build/docs/index.html"
 
 check: .venv/.installed-dev
 	.venv/bin/ruff check

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Programs for the tests that come from the system: those of scp: and rsync:, Slurm, Open MPI, a browser. As root on Debian and its like:
+# Programs for the tests that come from the system: those of scp: and rsync:, Slurm, Open MPI, a browser, Node. As root on Debian and its like:
 # installs what is missing. Elsewhere: says what will be skipped. Starts no service.
 set -euo pipefail
 
@@ -14,6 +14,8 @@ declare -A package_of=(
     [sbatch]=slurm-client
     [mpiexec.openmpi]=openmpi-bin
     [chromium]=chromium
+    [node]=nodejs
+    [npm]=npm
 )
 
 # Daemons lie in a directory that few people have on their PATH.
@@ -26,7 +28,7 @@ done
 [ ${#packages[@]} -gt 0 ] || exit 0
 mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
 
-skipped="the tests that need them (copies over SSH, Slurm, Open MPI, the web page) will be skipped"
+skipped="the tests that need them (copies over SSH, Slurm, Open MPI, the web page, Node) will be skipped"
 if ! command -v apt-get > /dev/null; then
     echo "Not installed: ${packages[*]} (or what this system calls them); $skipped."
     exit 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv with this project, editable, and what one of its extras needs.
 #
-#   scripts/venv.sh demo|dev    $PYTHON: the interpreter, python3 by default
+#   scripts/venv.sh demo|docs|dev    $PYTHON: the interpreter, python3 by default
 #
 # .venv/.installed-EXTRA is made at the end, for make to see.
 set -euo pipefail
@@ -26,5 +26,5 @@ fi
 echo "Installing Balsam with the extra [$extra] into .venv; the first time takes a minute or two ..."
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
 touch ".venv/.installed-$extra"
-# What tests need includes what the demo needs.
-[ "$extra" != dev ] || touch .venv/.installed-demo
+# What tests need includes what the others need.
+[ "$extra" != dev ] || touch .venv/.installed-demo .venv/.installed-docs
