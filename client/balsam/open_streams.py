@@ -33,6 +33,8 @@ class OpenStreams:
 
     def __init__(self) -> None:
         self._open: dict[asyncio.Task[Any], OpenStream] = {}
+        self._of_runs: dict[int, set[asyncio.Task[Any]]] = {}
+        """The number of a job -> those that its run has opened."""
         self._revoked: set[asyncio.Task[Any]] = set()
 
     @contextlib.contextmanager
@@ -42,10 +44,16 @@ class OpenStreams:
         assert task is not None
         name = method.rpartition(".")[2]
         self._open[task] = OpenStream(caller, name, context.peer(), time.time_ns() // 1000)
+        if caller.job_key:
+            self._of_runs.setdefault(caller.job_key, set()).add(task)
         try:
             yield
         finally:
             del self._open[task]
+            if caller.job_key:
+                self._of_runs[caller.job_key].discard(task)
+                if not self._of_runs[caller.job_key]:
+                    del self._of_runs[caller.job_key]
 
     def all(self) -> list[OpenStream]:
         """Those that are open, oldest first."""
@@ -58,9 +66,17 @@ class OpenStreams:
                 self._revoked.add(task)
                 task.cancel()
 
+    def end_of_run(self, job_key: int) -> None:
+        """Ends those that a run has opened: it has ended, and its token with it."""
+        for task in tuple(self._of_runs.get(job_key, ())):
+            self._revoked.add(task)
+            task.cancel()
+
     async def refuse_revoked(self, context: Any) -> None:
         """In a handler that is cancelled: tells the caller, if it is because the token was revoked."""
         task = asyncio.current_task()
         if task in self._revoked:
             self._revoked.discard(task)
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token was revoked, or replaced by a new one")
+            await context.abort(
+                grpc.StatusCode.UNAUTHENTICATED, "the token was revoked or replaced, or its run has ended"
+            )

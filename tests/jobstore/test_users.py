@@ -308,6 +308,23 @@ def test_a_revoked_user_s_run_has_no_token_any_more(any_services: Services, owne
     rules.close()
 
 
+def test_the_streams_of_a_run_end_with_it(any_services: Services, owner: Client) -> None:
+    """Whoever has its token could else add jobs by one for as long as they like."""
+    site = any_services.site
+    rules, hands = Rules(site), Hands(site)
+    add(site, owner.token, "a")
+    run = hands.take()
+    stream, others = watching(site, run.token), watching(site, owner.token)
+    hands.report(run, State.RUNNING)
+    assert stream.is_active()
+    hands.report(run, State.RUN_DONE, release=True)
+    assert ended_with(stream) == "UNAUTHENTICATED"
+    assert others.is_active()
+    others.cancel()
+    hands.close()
+    rules.close()
+
+
 def rights(key: int) -> Rights:
     from balsam_jobstore.users import Users
 

@@ -227,6 +227,8 @@ class Store:
             self.hub.catch_up(outcome.position.sequence)
         for key in outcome.released:
             live.pop(key, None)
+            if self.streams_of_calls is not None:
+                self.streams_of_calls.end_of_run(key)
         for key, fence, job_id, owner_key in outcome.granted:
             live[key] = (fence, job_id, owner_key)
         for tell in outcome.after_commit:
