@@ -263,10 +263,36 @@ async def _refuse(context: Any, method: str, error: Exception) -> None:
         await context.abort(grpc.StatusCode.INTERNAL, "an internal error, see the service's log")
         return
     text = shortened(str(error))
+    _refusals.tell(method, context.peer(), error)
     if error.reason == "UNAUTHENTICATED":
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, text)
     context.set_trailing_metadata((("grpc-status-details-bin", pack_error(error)),))
     await context.abort(getattr(grpc.StatusCode, status_code(error)), text)
+
+
+class _Refusals:
+    """Says in the log who is not let in, or asks for what their role may not; a few lines a minute."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._said = 0
+
+    def tell(self, method: str, peer: str, error: BalsamError) -> None:
+        """A call is refused; for other reasons than these nothing is said."""
+        if error.reason not in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+            return
+        now = time.monotonic()
+        if now >= self._until:
+            self._until, self._said = now + _MINUTE, 0
+        self._said += 1
+        if self._said <= _MOST_REFUSALS_SAID:
+            more = "; more are not told in this minute" if self._said == _MOST_REFUSALS_SAID else ""
+            log.warning("refused %s from %s: %s%s", method, peer, error, more)
+
+
+_MINUTE = 60.0
+_MOST_REFUSALS_SAID = 20
+_refusals = _Refusals()
 
 
 def owner_only(site: Site) -> Authorize:

@@ -663,3 +663,18 @@ def test_a_change_of_many_jobs_by_a_filter_is_in_its_transaction(bench: Bench) -
         )
 
     assert bench.do(command) == [bench.row(job_id).key]
+
+
+def test_a_page_of_large_jobs_ends_early_and_the_next_goes_on(bench: Bench) -> None:
+    names = [f"job{number:02}" for number in range(20)]
+    for name in names:
+        bench.add(name, data={"x": "y" * 900_000}, environ_vars={"A": "z" * 100_000})
+    seen: list[str] = []
+    token, pages = "", 0
+    while token or not pages:
+        found, token = bench.list(size=1000, token=token)
+        assert sum(len(str(job["data"])) for job in found) < 12_000_000
+        seen += [job["name"] for job in found]
+        pages += 1
+    assert seen == names
+    assert pages > 1

@@ -80,6 +80,18 @@ def test_a_token_that_was_revoked_or_replaced_is_not_good_from_then_on(any_servi
     assert (ask(site, second)[:14], ask(site, third)) == ("no valid token", "ann")
 
 
+def test_who_is_not_let_in_is_named_in_the_log(any_services: Services, owner: Client) -> None:
+    token = people.add_user(owner, "vic", people.VIEWER)
+    for number in range(50):
+        ask(any_services.site, f"user.{number}" + "x" * 43)
+    with pytest.raises(Refusal):
+        Client(any_services.site, token).call("UserService/ListUsers", pb.ListUsersRequest())
+    lines = [line for line in (any_services.site.log / "jobstore.log").read_text().splitlines() if " refused " in line]
+    assert len(lines) == 20
+    assert "/balsam.v1.SiteService/GetSite from unix:" in lines[0]
+    assert "no valid token for this site" in lines[0]
+
+
 def test_a_token_expires(any_services: Services, owner: Client) -> None:
     token = people.add_user(owner, "ann", seconds=2)
     stream = watching(any_services.site, token)
@@ -309,6 +321,23 @@ def test_a_revoked_user_s_run_has_no_token_any_more(any_services: Services, owne
     assert ask(site, run.token) == "ann"
     owner.call("UserService/DropUser", pb.DropUserRequest(name="ann"))
     assert "may not use the site any more" in ask(site, run.token)
+    rules.close()
+
+
+def test_the_streams_of_a_run_end_with_it(any_services: Services, owner: Client) -> None:
+    """Whoever has its token could else add jobs by one for as long as they like."""
+    site = any_services.site
+    rules, hands = Rules(site), Hands(site)
+    add(site, owner.token, "a")
+    run = hands.take()
+    stream, others = watching(site, run.token), watching(site, owner.token)
+    hands.report(run, State.RUNNING)
+    assert stream.is_active()
+    hands.report(run, State.RUN_DONE, release=True)
+    assert ended_with(stream) == "UNAUTHENTICATED"
+    assert others.is_active()
+    others.cancel()
+    hands.close()
     rules.close()
 
 

@@ -130,9 +130,25 @@ def _page(
     if source is not None:
         query = query.select_from(source(compiler.used))
     rows = _all(connection, compiler, query.order_by(*order_clauses(keys)).limit(size + 1))
-    if len(rows) <= size:
+    kept = _of_size(rows[:size], [i for i, column in enumerate(columns) if isinstance(column.type, sa.Text)])
+    if len(kept) == len(rows):
         return rows, ""
-    return rows[:size], pack_token(rows[size - 1][len(columns) :])
+    return kept, pack_token(kept[-1][len(columns) :])
+
+
+_MOST_PAGE_BYTES = 8 << 20
+"""Of the texts on a page, about: an answer has at most twice that."""
+
+
+def _of_size(rows: Sequence[sa.Row[Any]], texts: Sequence[int]) -> Sequence[sa.Row[Any]]:
+    """The first of these rows, as many as a page holds, and one at least; `texts`: columns that may be long."""
+    size = 0
+    for number, row in enumerate(rows):
+        # What PostgreSQL has as JSON comes as an object.
+        size += sum([len(row[i]) if type(row[i]) is str else len(repr(row[i])) for i in texts if row[i]])
+        if size > _MOST_PAGE_BYTES and number:
+            return rows[:number]
+    return rows
 
 
 _IN_DETAIL = frozenset(
