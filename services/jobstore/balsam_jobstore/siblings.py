@@ -196,6 +196,7 @@ class Siblings:
     def _hear(self, news: News) -> None:
         if news.store == self.number:
             return
+        self._seen_dead.discard(news.store)  # it may have started and died between two looks
         if news.programs:
             self._store.program_revisions.update(news.programs)
         for key, host in news.schedulers:
