@@ -237,7 +237,8 @@ def test_large_jobs_come_in_messages_that_can_be_sent_and_keep_no_other_back(ben
     assert all(0 < size <= MOST_BYTES for size in launcher.sizes)
     launcher.attach()
     assert len(launcher.names) == 41
-    assert len(launcher.sizes) == 6 and all(0 < size <= MOST_BYTES for size in launcher.sizes)
+    assert len(launcher.sizes) == 6
+    assert all(0 < size <= MOST_BYTES for size in launcher.sizes)
     for grant in launcher.grants:
         launcher.finish(grant)
 

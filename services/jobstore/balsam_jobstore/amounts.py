@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 MOST_BYTES = 8 * 1024 * 1024
 """Of the rows of one answer, where they are more than one: half of a message, for their numbers count little here."""
-_NUMBER_BYTES = 8
+_NUMBER_BYTES = 4
 ID_BYTES = 40
 """Of the id of a job, as text in a message."""
 

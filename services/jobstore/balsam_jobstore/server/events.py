@@ -12,7 +12,7 @@ from balsam.v1 import event_service_pb2
 from balsam.v1.event_service_pb2_grpc import EventServiceServicer
 from balsam_jobstore import reading
 from balsam_jobstore.access import RUN
-from balsam_jobstore.events import EventFilter, read_events
+from balsam_jobstore.events import EventFilter, read_page, that_fit
 from balsam_jobstore.history import EventRecord
 from balsam_jobstore.server import convert
 from balsam_jobstore.store import Store
@@ -38,9 +38,9 @@ class EventService(EventServiceServicer):
         wanted = self._filter(request.filter)
         size = reading.page_size(request.page_size)
         after = request.after_sequence
-        found = await self._store.read(lambda connection: read_events(connection, wanted, after, size + 1))
-        events = [convert.event_message(event, self._store.users.name) for event in found[:size]]
-        return pb.ListEventsResponse(events=events, more=len(found) > size)
+        found, more = await self._store.read(lambda connection: read_page(connection, wanted, after, size))
+        events = [convert.event_message(event, self._store.users.name) for event in found]
+        return pb.ListEventsResponse(events=events, more=more)
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
         """Events as they are committed."""
@@ -61,10 +61,10 @@ class EventService(EventServiceServicer):
                 if told is not None:
                     message, position = told
                 else:
-                    found = await self._store.read(
-                        lambda connection, start=start: read_events(connection, wanted, start, _BATCH)  # type: ignore[misc]
+                    found, more = await self._store.read(
+                        lambda connection, start=start: read_page(connection, wanted, start, _BATCH)  # type: ignore[misc]
                     )
-                    position = found[-1].sequence if len(found) == _BATCH else max(upto, position)
+                    position = found[-1].sequence if more else max(upto, position)
                     message = self._message([event for event in found if event.sequence <= position], position)
                 if message is not None:
                     yield message
@@ -87,8 +87,10 @@ class EventService(EventServiceServicer):
         fresh = hub.after(position, _BATCH)
         if fresh is None:
             return None
-        upto = fresh[-1].sequence if len(fresh) == _BATCH else max(position, hub.sequence)
-        made = self._message([event for event in fresh if wanted.matches(event)], upto), upto
+        told = that_fit(fresh)
+        more = len(told) == _BATCH or len(told) < len(fresh)
+        upto = told[-1].sequence if more else max(position, hub.sequence)
+        made = self._message([event for event in told if wanted.matches(event)], upto), upto
         if len(fresh) <= _SHARED:  # one that lags far behind is alone with that
             self._made[wanted, position] = made
         return made

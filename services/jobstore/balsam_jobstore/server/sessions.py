@@ -20,7 +20,7 @@ from balsam.v1.session_service_pb2_grpc import SessionServiceServicer
 from balsam.version import VERSION
 from balsam_jobstore import applications, leases, sessions
 from balsam_jobstore.access import denied
-from balsam_jobstore.amounts import Room
+from balsam_jobstore.amounts import Room, cut
 from balsam_jobstore.clocks import ClockOffset
 from balsam_jobstore.database import as_database_error, now_us
 from balsam_jobstore.leases import Credit, Delivery, Grant, NodeKind, Report, Stream
@@ -406,7 +406,7 @@ def _report(message: lease_pb2.Report, offset_us: int = 0) -> Report:
         message.lease.token,
         [(convert.state_number(passage.state), passage.time_us + offset_us) for passage in message.passages],
         message.exit_code if message.HasField("exit_code") else None,
-        message.message.replace("\0", "")[: convert.MAX_MESSAGE],
+        cut(message.message.replace("\0", ""), convert.MAX_MESSAGE),
         message.release,
         message.spared,
     )
