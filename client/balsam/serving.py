@@ -31,6 +31,7 @@ from balsam.health import Health
 from balsam.locks import ServiceLock as ServiceLock
 from balsam.logs import keep_small
 from balsam.open_streams import OpenStreams
+from balsam.refusal_log import RefusalLog
 from balsam.rpc import CHANNEL_OPTIONS, OTHER_VERSION, VERSION_KEY, pack_error, shortened, status_code
 from balsam.secure_port import SecurePort
 from balsam.shares import Shares
@@ -51,7 +52,10 @@ SERVER_OPTIONS = (
     # Who connects from afar proves to be a client soon, or is let go; and asks now and then whether we live.
     ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    # Each connection is an open file, and strangers can make some: who asks nothing for so long connects again.
+    # Packed messages are not unpacked: old versions of grpcio do that before they look at the length, and 16 MiB may
+    # hold 16 GiB. Ours are not packed; such a message is none, and is refused.
+    ("grpc.per_message_decompression", 0),
+    # Who has no call under way for so long is let go; clients connect again with their next call.
     ("grpc.max_connection_idle_ms", 120_000),
 )
 HEALTH_PREFIX = "/grpc.health.v1.Health/"
@@ -61,6 +65,9 @@ WATCH_SECONDS = 2.0
 _OTHER_DESCRIPTORS = 256
 """So many are for the database, logs and other files."""
 _LEAST_CONNECTIONS = 16
+_NO_TOKEN = "UNAUTHENTICATED"
+_DENIED = "PERMISSION_DENIED"
+"""Reasons of what is logged: somebody tries tokens, or what they may not."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self._shares = Shares()
         self._ending = False
         self.open = OpenStreams()
+        self.refusals = RefusalLog(log)
 
     def end_streams(self) -> None:
         """Ends the streams of answers that are open; their callers are told that the service is away."""
@@ -121,7 +129,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         try:
             await self._let_in(method, details.invocation_metadata)
         except Exception as error:
-            return _refusing(method, error)
+            return self._refusing(method, error)
         return self._handlers[method]
 
     async def _let_in(self, method: str, metadata: Any) -> None:
@@ -156,9 +164,11 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         async def handle(request: Any, context: Any) -> Any:
             try:
                 with self._shares.taken(CALLER.get()):
-                    return await inner(_sound(request), context)
+                    answer = await inner(_sound(request), context)
+                self._log_items(context, method, answer)
+                return answer
             except Exception as error:
-                await _refuse(context, method, error)
+                await self._refuse(context, method, error)
 
         return handle
 
@@ -190,11 +200,46 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     raise
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
             except Exception as error:
-                await _refuse(context, method, error)
+                await self._refuse(context, method, error)
             finally:
                 self._streams.discard(stream)
 
         return handle
+
+    def _refusing(self, method: str, error: Exception) -> Any:
+        """A handler for who is not let in. It reads nothing: what they send takes none of our memory."""
+
+        async def handle(requests: Any, context: Any) -> None:
+            await self._refuse(context, method, error)
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    async def _refuse(self, context: Any, method: str, error: Exception) -> None:
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        if not isinstance(error, BalsamError):
+            log.exception("unexpected error in %s", method)
+            await context.abort(grpc.StatusCode.INTERNAL, "an internal error, see the service's log")
+            return
+        text = shortened(str(error))
+        if error.reason == _NO_TOKEN:
+            self.refusals.refused(method, "who has no valid token", context.peer(), text)
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, text)
+        if error.reason == _DENIED:
+            self.refusals.refused(method, _name(CALLER.get()), context.peer(), text)
+        context.set_trailing_metadata((("grpc-status-details-bin", pack_error(error)),))
+        await context.abort(getattr(grpc.StatusCode, status_code(error)), text)
+
+    def _log_items(self, context: Any, method: str, answer: Any) -> None:
+        """One line for what a call that is answered item by item has refused to its caller."""
+        denied = [item for item in getattr(answer, "refusals", ()) if item.reason == _DENIED]
+        if denied:
+            more = f", and {len(denied) - 1} more" if len(denied) > 1 else ""
+            self.refusals.refused(method, _name(CALLER.get()), context.peer(), denied[0].message + more)
+
+
+def _name(caller: Caller) -> str:
+    return f"job {caller.job_id} of {caller.user}" if caller.job_id else f"{caller.user} ({caller.role})"
 
 
 def _check_version(theirs: str) -> None:
@@ -204,15 +249,6 @@ def _check_version(theirs: str) -> None:
             "do: use the same version on both sides (`balsam down`, then `balsam up` by the newer one)",
             reason=OTHER_VERSION,
         )
-
-
-def _refusing(method: str, error: Exception) -> Any:
-    """A handler for who is not let in. It reads nothing: what they send takes none of our memory."""
-
-    async def handle(requests: Any, context: Any) -> None:
-        await _refuse(context, method, error)
-
-    return grpc.stream_stream_rpc_method_handler(handle)
 
 
 def _sound(request: Any) -> Any:
@@ -253,46 +289,6 @@ def _lenient(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return _Malformed(str(error)[:200])
 
     return parse
-
-
-async def _refuse(context: Any, method: str, error: Exception) -> None:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    if not isinstance(error, BalsamError):
-        log.exception("unexpected error in %s", method)
-        await context.abort(grpc.StatusCode.INTERNAL, "an internal error, see the service's log")
-        return
-    text = shortened(str(error))
-    _refusals.tell(method, context.peer(), error)
-    if error.reason == "UNAUTHENTICATED":
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, text)
-    context.set_trailing_metadata((("grpc-status-details-bin", pack_error(error)),))
-    await context.abort(getattr(grpc.StatusCode, status_code(error)), text)
-
-
-class _Refusals:
-    """Says in the log who is not let in, or asks for what their role may not; a few lines a minute."""
-
-    def __init__(self) -> None:
-        self._until = 0.0
-        self._said = 0
-
-    def tell(self, method: str, peer: str, error: BalsamError) -> None:
-        """A call is refused; for other reasons than these nothing is said."""
-        if error.reason not in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            return
-        now = time.monotonic()
-        if now >= self._until:
-            self._until, self._said = now + _MINUTE, 0
-        self._said += 1
-        if self._said <= _MOST_REFUSALS_SAID:
-            more = "; more are not told in this minute" if self._said == _MOST_REFUSALS_SAID else ""
-            log.warning("refused %s from %s: %s%s", method, peer, error, more)
-
-
-_MINUTE = 60.0
-_MOST_REFUSALS_SAID = 20
-_refusals = _Refusals()
 
 
 def owner_only(site: Site) -> Authorize:
@@ -395,6 +391,7 @@ class Service:
                 log.warning("%s.json was damaged or removed: writing it again", self.name)
                 self._say_what_we_are()
             await asyncio.to_thread(keep_small, self.site, f"{self.name}.out")
+            self._interceptor.refusals.tell_rest()
 
     def _say_what_we_are(self) -> None:
         """Who finds nothing said still sees who holds the lock: without room for this, the service serves."""

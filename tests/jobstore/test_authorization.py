@@ -296,6 +296,27 @@ def test_a_refusal_names_the_job_and_its_owner_and_stops_no_other_item(world: Wo
     assert refusal.message == f"job his ({ids[1][:8]}) belongs to bob, not to ann"
 
 
+def test_what_is_refused_is_in_the_log_of_the_job_store(world: World) -> None:
+    eve = people.add_user(world.client(world.tokens[OWNER]), "eve")
+    theirs = new_job(world.client(world.strangers), name="his")
+    requests = jobs_pb.KillJobsRequest(selector=by_id(theirs)), jobs_pb.DeleteJobsRequest(selector=by_id(theirs))
+    for method, request in zip(("JobService/KillJobs", "JobService/DeleteJobs"), requests, strict=True):
+        assert world.client(eve).call(method, request).refused == 1
+    for method, token in (("UserService/ListUsers", eve), ("ApplicationService/DeleteApplication", "user.wrong")):
+        with pytest.raises(Refusal):
+            world.client(token).call(method, rpc_client.empty(method))
+    lines = [line for line in (world.site.log / "jobstore.log").read_text().splitlines() if " refused " in line]
+    of_eve = [line.partition(" refused ")[2] for line in lines if "eve (member)" in line]
+    why = f"job his ({theirs[:8]}) belongs to bob, not to eve"
+    assert of_eve == [
+        f"JobService/KillJobs to eve (member) at the Unix socket: {why}",
+        f"JobService/DeleteJobs to eve (member) at the Unix socket: {why}",
+        "UserService/ListUsers to eve (member) at the Unix socket: UserService/ListUsers is not allowed to a member "
+        "token",
+    ]
+    assert any("to who has no valid token at the Unix socket: no valid token for this site" in line for line in lines)
+
+
 def test_a_filter_takes_one_s_own_and_counts_the_others(world: World) -> None:
     workflow = str(uuid.uuid4())
     ann, bob = world.client(world.tokens["member"]), world.client(world.strangers)

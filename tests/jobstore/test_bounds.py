@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import pytest
 
-from balsam.errors import ValidationError
+from balsam.errors import ResourceExhausted, ValidationError
 from balsam.serving import CALLER, Caller
 from balsam.v1 import job_pb2
 from balsam.v1.job_service_pb2 import CreateJobsRequest
 from balsam_jobstore import reading
 from balsam_jobstore.access import OWNER
+from balsam_jobstore.server import held_bytes
 from balsam_jobstore.server import jobs as server
 from tests.support.store import Bench
 
@@ -59,3 +60,55 @@ def test_few_large_calls_hold_their_jobs_at_once(bench: Bench, monkeypatch: pyte
         return done
 
     assert bench.run(calls()) == [2, 3, 4]
+
+
+def all_or_nothing(*sizes: int) -> Iterator[CreateJobsRequest]:
+    """Messages of a call, each with a job of about so many bytes."""
+    for size in sizes:
+        yield CreateJobsRequest(jobs=[job_pb2.Job(job_id=str(uuid.uuid4()), args="x" * size)], atomic=True)
+
+
+async def slowly(messages: Iterable[CreateJobsRequest], go_on: asyncio.Event) -> AsyncIterator[CreateJobsRequest]:
+    for message in messages:
+        yield message
+    await go_on.wait()
+
+
+def test_calls_hold_so_many_bytes_and_no_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_bytes, "MOST_OF_ONE", 3000)
+    monkeypatch.setattr(held_bytes, "MOST", 5000)
+    service = server.JobService(bench.store)
+
+    async def call(user: str, go_on: asyncio.Event, *sizes: int) -> int:
+        CALLER.set(Caller(user=user, role=OWNER))
+        return (await service.CreateJobs(slowly(all_or_nothing(*sizes), go_on), None)).created
+
+    async def calls() -> None:
+        slow, at_once = asyncio.Event(), asyncio.Event()
+        at_once.set()
+        with pytest.raises(ResourceExhausted, match="in one all-or-nothing call; give a batch_size"):
+            await call("ann", at_once, 1000, 1000, 1000)
+        held = [asyncio.create_task(call(user, slow, 1000, 1000)) for user in ("ann", "bob")]
+        await asyncio.sleep(0)
+        with pytest.raises(ResourceExhausted, match=r"for ann .*try again shortly"):
+            await call("ann", at_once, 1000)
+        with pytest.raises(ResourceExhausted, match=r"for zoe .*try again shortly"):
+            await call("zoe", at_once, 1000)
+        slow.set()
+        assert await asyncio.gather(*held) == [2, 2]
+        assert await call("ann", at_once, 1000, 1000) == 2
+
+    bench.run(calls())
+
+
+def test_what_a_call_holds_is_not_kept_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_bytes, "PATIENCE_SECONDS", 0.01)
+
+    async def call() -> None:
+        CALLER.set(Caller(user="me", role=OWNER))
+        service = server.JobService(bench.store)
+        with pytest.raises(ResourceExhausted, match=r"came for 0.01 s: nothing was added"):
+            await service.CreateJobs(slowly(all_or_nothing(10), asyncio.Event()), None)
+
+    bench.run(call())
+    assert bench.counts() == {}

@@ -6,6 +6,7 @@ import pytest
 
 from balsam.errors import NotFound
 from balsam.states import Actor, State
+from balsam_jobstore.amounts import MOST_BYTES
 from balsam_jobstore.leases import MOST_SPARED, NodeKind, Report, apply_reports
 from balsam_jobstore.sessions import SCHEDULER
 from balsam_jobstore.tx import Tx
@@ -232,6 +233,27 @@ def test_a_large_credit_is_served_at_once_and_in_order(bench: Bench) -> None:
     assert launcher.names == [f"j{i}" for i in range(125)]
     launcher.give(jobs=99)
     assert launcher.names[125:] == [f"j{i}" for i in range(125, 130)]
+
+
+LARGE = {"args": "x" * 120_000, "environ_vars": {f"V{i}": "y" * 60_000 for i in range(16)}, "node_packing_count": 64}
+"""Fields of a job that is as large as it may be."""
+
+
+def test_large_jobs_come_in_messages_that_can_be_sent_and_keep_no_other_back(bench: Bench) -> None:
+    launcher = bench.launcher(jobs=0)
+    bench.create(*[job(f"large{i}", **LARGE) for i in range(40)], job("small"))
+    rounds = 0
+    while "small" not in launcher.names:
+        launcher.give()
+        rounds += 1
+    assert (rounds, len(launcher.names)) == (6, 41)
+    assert all(0 < size <= MOST_BYTES for size in launcher.sizes)
+    launcher.attach()
+    assert len(launcher.names) == 41
+    assert len(launcher.sizes) == 6
+    assert all(0 < size <= MOST_BYTES for size in launcher.sizes)
+    for grant in launcher.grants:
+        launcher.finish(grant)
 
 
 def test_a_launcher_that_was_short_of_nodes_gets_the_rest_when_they_are_free(bench: Bench) -> None:

@@ -110,6 +110,26 @@ def test_bytes_that_are_no_message_are_refused(client: Client, method: str) -> N
     assert "not a valid message" in caught.value.details
 
 
+def test_a_message_that_is_packed_is_refused_and_not_unpacked(shared: Site, client: Client) -> None:
+    name = jobs_pb.GetJobRequest(job_id=NOT_MINE).SerializeToString()
+    with grpc.insecure_channel(shared.address("jobstore")) as channel:
+        call = channel.unary_unary("/balsam.v1.JobService/GetJob")
+        for message, compression, reason in (
+            (name, grpc.Compression.NoCompression, "NOT_FOUND"),
+            (name * 100, grpc.Compression.Gzip, "MALFORMED"),
+            (bytes(20 * MAX_MESSAGE_BYTES), grpc.Compression.Gzip, "MALFORMED"),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                call(
+                    message,
+                    metadata=[("authorization", f"Bearer {client.token}")],
+                    compression=compression,
+                    timeout=20,
+                    wait_for_ready=True,
+                )
+            assert refusal(caught.value).reason == reason
+
+
 def test_text_that_is_not_utf_8_is_refused(client: Client) -> None:
     with pytest.raises(Refusal) as caught:
         client.call("JobService/GetJob", b"\x0a\x02\xed\xa0")

@@ -305,6 +305,8 @@ class Worker:
     def __init__(self, bench: Bench, session: Session, states: Iterable[int]) -> None:
         self.session = session
         self.grants: list[Grant] = []
+        self.sizes: list[int] = []
+        """Of messages with grants [bytes]."""
         self.stops: list[tuple[int, int]] = []
         self.drained = False
         self.replaced = False
@@ -315,7 +317,7 @@ class Worker:
 
     def attach(self, *held: Grant) -> None:
         """Opens a line (again), saying what is held."""
-        self.grants, self.stops, self.drained, self.replaced = [], [], False, False
+        self.grants, self.stops, self.drained, self.replaced, self.sizes = [], [], False, False, []
         self.stream = Stream(self.session, self._states, self._deliver)
         leases_held = [(grant.row_key, grant.fence) for grant in held]
         self._bench.do(lambda tx: attach_stream(self._bench.store, tx, self.stream, leases_held))
@@ -323,6 +325,7 @@ class Worker:
     def _deliver(self, delivery: Delivery) -> None:
         self.replaced |= delivery.grants_sent < 0
         self.grants += delivery.grants
+        self.sizes += [delivery.size] if delivery.grants else []
         self.stops += delivery.stops
         self.drained |= delivery.drained
         self._seen = max(self._seen, delivery.grants_sent)

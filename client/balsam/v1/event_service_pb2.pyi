@@ -91,7 +91,7 @@ class ListEventsResponse(google.protobuf.message.Message):
     """There are more."""
     @property
     def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[balsam.v1.event_pb2.Event]:
-        """The events."""
+        """The events; fewer than were asked for where they are large."""
 
     def __init__(
         self,

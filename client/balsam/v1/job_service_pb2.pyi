@@ -233,7 +233,7 @@ class ListJobsResponse(google.protobuf.message.Message):
     """Empty: this was the last page."""
     @property
     def jobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[balsam.v1.job_pb2.Job]:
-        """The jobs."""
+        """The jobs; fewer than were asked for where they are large."""
 
     def __init__(
         self,

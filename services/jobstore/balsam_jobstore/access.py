@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from balsam.errors import NotAllowed, SiteError
-from balsam.serving import Caller
+from balsam.serving import CALLER, Caller
 from balsam.site import Site, read_owner_token
 from balsam_jobstore.database import now_us
 from balsam_jobstore.users import MEMBER as MEMBER_NUMBER
@@ -159,6 +159,7 @@ def authorizer(site: Site, tokens: RunTokens, users: Users) -> Callable[[str, st
             caller = owner
         else:
             caller = _user_caller(users, token)
+        CALLER.set(caller)  # who is refused by their role is known all the same
         check_role(caller, method)
         return caller
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from balsam.states import Actor, State
 from balsam_jobstore import schema
+from balsam_jobstore.amounts import Room, bytes_of, bytes_of_row
 from balsam_jobstore.database import among
 from balsam_jobstore.history import EventRecord, pack_states, unpack_states
 from balsam_jobstore.rows import OWNER_KEY
@@ -24,6 +25,8 @@ from balsam_jobstore.setting_aside import DamagedRow
 
 RING = 20_000
 """Events kept in memory."""
+_EVENT_BYTES = 250
+"""About so much of an event in a message is neither its text nor its workflow."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,51 @@ class EventHub:
         return list(itertools.islice(self._ring, start, start + limit))
 
 
-def read_events(
-    connection: sa.Connection, wanted: EventFilter, after: int, limit: int, keys: Collection[int] | None = None
-) -> list[EventRecord]:
+def size_of(event: EventRecord) -> int:
+    """About how much an event takes in a message [bytes]."""
+    return _EVENT_BYTES + bytes_of(event.message) + bytes_of(event.workflow)
+
+
+def that_fit(events: Sequence[EventRecord]) -> Sequence[EventRecord]:
+    """The first of these events, as many as one answer can hold."""
+    room = Room()
+    for index, event in enumerate(events):
+        if not room.takes(size_of(event)):
+            return events[:index]
+    return events
+
+
+def read_events(connection: sa.Connection, wanted: EventFilter, after: int, limit: int) -> list[EventRecord]:
     """Recorded events after a sequence, oldest first, at most `limit`.
 
     Raises:
         DamagedRow: some of them are damaged.
     """
+    return _sound_events(connection.execute(_query(connection, wanted, after, limit)))
+
+
+def read_page(connection: sa.Connection, wanted: EventFilter, after: int, limit: int) -> tuple[list[EventRecord], bool]:
+    """The same, at most as many as one answer can hold; and whether there are more.
+
+    Raises:
+        DamagedRow: some of them are damaged.
+    """
+    query = _query(connection, wanted, after, limit + 1)
+    room, more = Room(), False
+    rows: list[sa.Row[Any]] = []
+    with connection.execute(query, execution_options=_BY_CURSOR) as found:
+        for row in found:
+            more = len(rows) == limit or not room.takes(_EVENT_BYTES + bytes_of_row((row.message, row[2])))
+            if more:
+                break
+            rows.append(row)
+    return _sound_events(rows), more
+
+
+_BY_CURSOR = {"stream_results": True, "max_row_buffer": 500}
+
+
+def _query(connection: sa.Connection, wanted: EventFilter, after: int, limit: int) -> sa.Select[Any]:
     event, job = schema.event, schema.job
     run = job.alias("run")
     query = (
@@ -140,7 +180,11 @@ def read_events(
         query = query.where(sa.or_(event.c.deleted_id.is_not(None), *letters))
     if wanted.owner_key is not None:
         query = query.where(sa.or_(job.c.owner_key == wanted.owner_key, event.c.deleted_id.is_not(None)))
-    rows = connection.execute(query).all()
+    return query
+
+
+def _sound_events(found: Iterable[sa.Row[Any]]) -> list[EventRecord]:
+    rows = list(found)
     damaged = [row.sequence for row in rows if not _is_sound(row[:_CHECKED])]
     if damaged:
         raise DamagedRow("event", damaged)

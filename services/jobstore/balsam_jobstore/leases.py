@@ -6,11 +6,12 @@ Credit and grants are touched by the writer's thread only (commands and `dispatc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from balsam.states import RUNNABLE, Actor, State, path_is_allowed
+from balsam_jobstore.amounts import ID_BYTES, Room, bytes_of_row
 from balsam_jobstore.rows import COLUMNS, Row
 from balsam_jobstore.rules import Needs
 from balsam_jobstore.sessions import LAUNCHER, STEP_WORKER, Session, is_ours
@@ -28,6 +29,8 @@ _OF_ALL_BUT_PRESCHEDULED = (
 _RUNNING = int(State.RUNNING)
 _HANDLED = (State.RUN_ERROR, State.RUN_TIMEOUT)
 _MOST_GRANTS = 500
+_DETAILS_AT_ONCE = 64
+"""A job may have some MiB of texts and parents: so many are read before what they hold is counted."""
 _LEAST_REACH = 16
 _EPSILON = 1e-9
 _DAY_US = 86_400_000_000
@@ -125,6 +128,8 @@ class Delivery:
     grants: list[Grant] = field(default_factory=list)
     message: Any = None
     """The grants as its stream packs them; None: it could not."""
+    size: int = 0
+    """About how much the grants hold [bytes]."""
     stops: list[tuple[int, int]] = field(default_factory=list)
     grants_sent: int = 0
     drained: bool = False
@@ -254,11 +259,16 @@ def _hand_out(tx: Tx, stream: Stream) -> None:
     granted = 0
     # A large credit is served over several commits: the credit that answers the grants brings the next.
     while granted < _MOST_GRANTS and stream.wants_more and (rows := _due(tx, stream)):
-        grants = [_grant(tx, stream, row) for row in rows]
+        contents, room = _Contents(), Room()
+        count = contents.add(tx, rows, room)
+        grants = [_grant(tx, stream, row) for row in rows[:count]]
         granted += len(grants)
-        tx.flush(rows)
-        _complete(tx, grants)
-        _after_commit(tx, stream, Delivery(grants, stream.pack(grants), grants_sent=stream.sent))
+        tx.flush(rows[:count])
+        contents.fill(grants)
+        _after_commit(tx, stream, Delivery(grants, stream.pack(grants), room.used, grants_sent=stream.sent))
+        if count < len(rows):  # so does one for large jobs
+            stream.dry = False
+            return
 
 
 def _after_commit(tx: Tx, stream: Stream, delivery: Delivery) -> None:
@@ -428,24 +438,48 @@ def grant_of(row: Row, lost: int = 0) -> Grant:
     )
 
 
-def _complete(tx: Tx, grants: Sequence[Grant]) -> None:
-    """Adds what a run needs beyond the narrow row."""
-    keys = [grant.row_key for grant in grants]
-    columns = ", ".join(DETAIL_COLUMNS)
-    details = {
-        row[0]: row[1:] for row in tx.sql.run(f"SELECT key, {columns} FROM job_detail WHERE key = {{keys}}", keys=keys)
-    }
-    by_key = {grant.row_key: grant for grant in grants}
-    for grant in grants:
-        grant.detail = details[grant.row_key]
-        if grant.state in _HANDLED:
-            grant.message = tx.reason(tx.rows[grant.row_key])
-    children = [key for key in keys if tx.rows[key].needs & Needs.PARENTS]
-    if children:
-        text = """SELECT edge.child, job.job_id FROM edge JOIN job ON job.key = edge.parent
-                  WHERE edge.child = {keys} ORDER BY edge.parent"""
-        for child, parent_id in tx.sql.run(text, keys=children):
-            by_key[child].parents.append(parent_id)
+class _Contents:
+    """What runs of jobs need beyond their narrow rows."""
+
+    def __init__(self) -> None:
+        self._details: dict[int, tuple[Any, ...]] = {}
+        self._parents: dict[int, list[str]] = {}
+        self._reasons: dict[int, str] = {}
+
+    def add(self, tx: Tx, rows: Sequence[Row], room: Room) -> int:
+        """Reads those of the first rows for which there is room; gives how many that are."""
+        for start in range(0, len(rows), _DETAILS_AT_ONCE):
+            some = rows[start : start + _DETAILS_AT_ONCE]
+            self._read(tx, some)
+            for index, row in enumerate(some, start):
+                if row.state in _HANDLED:
+                    self._reasons[row.key] = tx.reason(row)
+                if not room.takes(self._size(row.key)):
+                    return index
+        return len(rows)
+
+    def _size(self, key: int) -> int:
+        values = (self._reasons.get(key, ""), *self._details[key])
+        return bytes_of_row(values) + ID_BYTES * len(self._parents.get(key, ()))
+
+    def _read(self, tx: Tx, rows: Sequence[Row]) -> None:
+        keys = [row.key for row in rows]
+        columns = ", ".join(DETAIL_COLUMNS)
+        for key, *values in tx.sql.run(f"SELECT key, {columns} FROM job_detail WHERE key = {{keys}}", keys=keys):
+            self._details[key] = tuple(values)
+        children = [row.key for row in rows if row.needs & Needs.PARENTS]
+        if children:
+            text = """SELECT edge.child, job.job_id FROM edge JOIN job ON job.key = edge.parent
+                      WHERE edge.child = {keys} ORDER BY edge.parent"""
+            for child, parent_id in tx.sql.run(text, keys=children):
+                self._parents.setdefault(child, []).append(parent_id)
+
+    def fill(self, grants: Sequence[Grant]) -> None:
+        """Adds to grants what was read."""
+        for grant in grants:
+            grant.detail = self._details[grant.row_key]
+            grant.parents = self._parents.get(grant.row_key, [])
+            grant.message = self._reasons.get(grant.row_key, "")
 
 
 def _is_drained(tx: Tx, stream: Stream) -> bool:
@@ -627,20 +661,19 @@ def _plausible(time_us: int, now_us: int) -> int:
     return time_us if now_us - 10 * _DAY_US < time_us <= now_us else now_us
 
 
-def attach(tx: Tx, stream: Stream, held: Sequence[tuple[int, int]]) -> Delivery:
+def attach(tx: Tx, stream: Stream, held: Sequence[tuple[int, int]]) -> list[Delivery]:
     """A session attaches (again): it gets what it holds without knowing, and loses what it does not hold any more."""
     holding = dict(held)
     keys = [key for (key,) in tx.sql.run("SELECT key FROM job WHERE session = :session", session=stream.session.key)]
     rows = {row.key: row for row in tx.load(keys)}
     delivery = Delivery(attached=True)
-    unknown: list[Grant] = []
+    unknown: list[Row] = []
     for row in rows.values():
         if holding.get(row.key) == row.fence:
             if row.tries <= 0:
                 delivery.stops.append((row.key, row.fence))
         elif row.tries > 0 and row.state != _RUNNING:
-            unknown.append(grant_of(row, row.lost))
-            stream.count(_share(stream, *_shape(row)))
+            unknown.append(row)
         else:
             if row.state == _RUNNING:
                 row.lost = 1
@@ -649,8 +682,17 @@ def attach(tx: Tx, stream: Stream, held: Sequence[tuple[int, int]]) -> Delivery:
                 tx.move(row, (int(State.RUN_TIMEOUT),), Actor.JOBSTORE, message)
             tx.release(row)
     delivery.stops += [(key, fence) for key, fence in held if key not in rows or rows[key].fence != fence]
-    if unknown:
-        _complete(tx, unknown)
-        delivery.grants, delivery.message = unknown, stream.pack(unknown)
-        delivery.grants_sent = stream.sent
-    return delivery
+    return [delivery, *_unknown(tx, stream, unknown)]
+
+
+def _unknown(tx: Tx, stream: Stream, rows: Sequence[Row]) -> Iterator[Delivery]:
+    """Grants that a session has not received, anew."""
+    while rows:
+        contents, room = _Contents(), Room()
+        count = contents.add(tx, rows, room)
+        grants = [grant_of(row, row.lost) for row in rows[:count]]
+        for row in rows[:count]:
+            stream.count(_share(stream, *_shape(row)))
+        contents.fill(grants)
+        yield Delivery(grants, stream.pack(grants), room.used, grants_sent=stream.sent)
+        rows = rows[count:]

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from balsam.errors import ValidationError
 from balsam.fields import JOB_FIELDS, check_id, unknown_field
 from balsam_jobstore import schema
+from balsam_jobstore.amounts import ID_BYTES, MOST_BYTES, Room, bytes_of_row
 from balsam_jobstore.database import regex_bounded
 from balsam_jobstore.paging import SortKey, order_clauses, pack_token, rows_after
 from balsam_jobstore.query import (
@@ -28,6 +29,8 @@ T = TypeVar("T")
 PAGE_SIZE = 1000
 MAX_PAGE_SIZE = 10_000
 MAX_GROUPS = 100_000
+_BY_CURSOR = {"stream_results": True, "max_row_buffer": 32}
+"""Rows come from the server a few at a time: each may have some MiB. SQLite gives them one by one anyway."""
 _job, _detail, _edge = schema.job, schema.job_detail, schema.edge
 Condition = sa.ColumnElement[bool] | None
 """On jobs, beside a filter; None: there is none."""
@@ -69,7 +72,7 @@ def list_jobs(
 ) -> tuple[list[dict[str, Any]], str]:
     """A page of jobs as field -> value, and the token of the next page; of those that are visible only."""
     names = [name for name in fields if name in JOB_COLUMNS]
-    rows, next_token = _page(
+    rows, more = _page(
         connection,
         _compiler(connection, JOBS, sqlite),
         [JOB_COLUMNS[name] for name in names],
@@ -77,12 +80,28 @@ def list_jobs(
         lambda used: _source(used | set(fields), _behind(orders, token)),
         visible,
     )
+    if "parents" in fields:
+        fit = _whose_parents_fit(connection, [row[-1] for row in rows])
+        rows, more = rows[:fit], more or fit < len(rows)
     jobs = [dict(zip(names, row[: len(names)], strict=True)) for row in rows]
     if "parents" in fields:
         parents = parents_of(connection, [row[-1] for row in rows])
         for job, row in zip(jobs, rows, strict=True):
             job["parents"] = parents.get(row[-1], [])
-    return jobs, next_token
+    return jobs, _next_token(rows, more, len(names))
+
+
+def _whose_parents_fit(connection: sa.Connection, keys: Sequence[int]) -> int:
+    """How many of the first of these jobs have no more parents together than an answer can hold."""
+    room = Room(MOST_BYTES // 2)
+    for start in range(0, len(keys), 10_000):
+        some = keys[start : start + 10_000]
+        query = sa.select(_edge.c.child, sa.func.count()).where(_edge.c.child.in_(some)).group_by(_edge.c.child)
+        counts = {int(child): int(number) for child, number in connection.execute(query)}
+        for index, key in enumerate(some, start):
+            if not room.takes(ID_BYTES * counts.get(key, 0)):
+                return index
+    return len(keys)
 
 
 def list_records(
@@ -97,9 +116,10 @@ def list_records(
     """A page of a resource that is one table, as field -> value, and the token of the next page."""
     compiler = _compiler(connection, resource, sqlite)
     asked = (node, orders or resource.order, size, token)
-    rows, next_token = _page(connection, compiler, list(resource.columns.values()), asked)
+    rows, more = _page(connection, compiler, list(resource.columns.values()), asked)
     count = len(resource.columns)
-    return [dict(zip(resource.columns, row[:count], strict=True)) for row in rows], next_token
+    found = [dict(zip(resource.columns, row[:count], strict=True)) for row in rows]
+    return found, _next_token(rows, more, count)
 
 
 def _page(
@@ -109,8 +129,10 @@ def _page(
     asked: tuple[Node | None, Sequence[Order], int, str],
     source: Callable[[set[str]], sa.FromClause] | None = None,
     visible: Condition = None,
-) -> tuple[Sequence[sa.Row[Any]], str]:
-    """The rows of a page, its columns and then its sort keys, the key of the row last; and the token of the next page.
+) -> tuple[list[sa.Row[Any]], bool]:
+    """The rows of a page, its columns and then its sort keys, the key of the row last; and whether there are more.
+
+    A page ends early where its rows are large.
 
     Args:
         asked: condition, sort keys, size, token.
@@ -129,26 +151,20 @@ def _page(
         query = query.where(rows_after(keys, token))
     if source is not None:
         query = query.select_from(source(compiler.used))
-    rows = _all(connection, compiler, query.order_by(*order_clauses(keys)).limit(size + 1))
-    kept = _of_size(rows[:size], [i for i, column in enumerate(columns) if isinstance(column.type, sa.Text)])
-    if len(kept) == len(rows):
-        return rows, ""
-    return kept, pack_token(kept[-1][len(columns) :])
+    query = query.order_by(*order_clauses(keys)).limit(size + 1)
+    found: list[sa.Row[Any]] = []
+    room = Room()
+    with regex_bounded(connection, compiler.regex), connection.execute(query, execution_options=_BY_CURSOR) as rows:
+        for row in rows:
+            if len(found) == size or not room.takes(bytes_of_row(row)):
+                return found, True
+            found.append(row)
+    return found, False
 
 
-_MOST_PAGE_BYTES = 8 << 20
-"""Of the texts on a page, about: an answer has at most twice that."""
-
-
-def _of_size(rows: Sequence[sa.Row[Any]], texts: Sequence[int]) -> Sequence[sa.Row[Any]]:
-    """The first of these rows, as many as a page holds, and one at least; `texts`: columns that may be long."""
-    size = 0
-    for number, row in enumerate(rows):
-        # What PostgreSQL has as JSON comes as an object.
-        size += sum([len(row[i]) if type(row[i]) is str else len(repr(row[i])) for i in texts if row[i]])
-        if size > _MOST_PAGE_BYTES and number:
-            return rows[:number]
-    return rows
+def _next_token(rows: Sequence[sa.Row[Any]], more: bool, columns: int) -> str:
+    """The token of the page after these rows, whose sort keys stand behind so many columns."""
+    return pack_token(rows[-1][columns:]) if more else ""
 
 
 _IN_DETAIL = frozenset(

@@ -490,9 +490,9 @@ def attach_stream(store: Store, tx: Tx, stream: Stream, held: list[tuple[int, in
     if old is not None:
         tx.outcome.after_commit.append(lambda: old.deliver(leases.CLOSED))
     store.streams[stream.session.key] = stream
-    delivery = leases.attach(tx, stream, held)
+    deliveries = leases.attach(tx, stream, held)
     failpoints.hit("jobstore.in-attach", as_database_error)
-    tx.outcome.after_commit.append(lambda: stream.deliver(delivery))
+    tx.outcome.after_commit += [functools.partial(stream.deliver, delivery) for delivery in deliveries]
 
 
 def detach_stream(store: Store, stream: Stream) -> None:

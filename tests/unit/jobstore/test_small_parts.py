@@ -12,13 +12,11 @@ import sqlalchemy as sa
 
 from balsam.errors import ResourceExhausted, Unavailable, ValidationError
 from balsam.v1 import job_service_pb2, query_pb2
-from balsam.v1.session_service_pb2 import WorkResponse
 from balsam_jobstore import database
 from balsam_jobstore.json_at import _sqlite_paths
 from balsam_jobstore.leases import Credit, Stream
 from balsam_jobstore.rows import COLUMNS, Row
 from balsam_jobstore.server import convert
-from balsam_jobstore.server.sessions import parts_of
 from balsam_jobstore.sessions import LAUNCHER, Session
 from balsam_jobstore.workflows import is_glob, like_pattern, sqlite_glob, workflow_condition
 
@@ -158,15 +156,3 @@ def test_a_filter_that_some_match_stays() -> None:
         test=query_pb2.Test(field="name", op=query_pb2.Test.EXACT, values=[query_pb2.Value(text="a")])
     )
     assert convert.optional_node(job_service_pb2.CountJobsRequest(filter=some)) is not None
-
-
-def test_grants_of_large_jobs_are_told_in_several_messages() -> None:
-    jobs = [{"lease": {"handle": number}, "job": {"args": "x" * 1_300_000}} for number in range(20)]
-    whole = WorkResponse(attached=True, grants=jobs, programs=[{"program_id": 3}], grants_sent=20, drained=True)
-    parts = list(parts_of(whole))
-    assert max(part.ByteSize() for part in parts) < 12_000_000
-    assert [grant.lease.handle for part in parts for grant in part.grants] == list(range(20))
-    assert [(part.attached, len(part.programs)) for part in parts] == [(True, 1), *[(False, 0)] * (len(parts) - 1)]
-    assert [(part.grants_sent, part.drained) for part in parts] == [*[(0, False)] * (len(parts) - 1), (20, True)]
-    small = WorkResponse(grants=[{"lease": {"handle": number}} for number in range(20)])
-    assert list(parts_of(small)) == [small]

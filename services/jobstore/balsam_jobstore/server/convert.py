@@ -17,6 +17,7 @@ from balsam.fields import CPU_AFFINITIES, JOB_FIELDS, MAX_DATA_BYTES, Field, Kin
 from balsam.request_limits import BY_NAME, MOST_CHARACTERS
 from balsam.states import State
 from balsam.v1 import event_pb2, job_pb2, job_service_pb2, query_pb2
+from balsam_jobstore.amounts import cut
 from balsam_jobstore.creation import NewJob
 from balsam_jobstore.history import EventRecord
 from balsam_jobstore.query import MAX_TESTS, MAX_VALUES, Group, Node, Order, Test
@@ -25,6 +26,7 @@ from balsam_jobstore.refusals import MOST_REFUSALS, Refused
 M = TypeVar("M", bound=Message)
 
 MAX_MESSAGE = 8000
+"""Of a message in the history [bytes]."""
 MAX_PATHS = BY_NAME["paths"]
 _LONGEST_NAME = 100
 _TIME_FIELDS = frozenset({"create_time"})
@@ -136,7 +138,7 @@ def plain_text(text: str, field: str, most: int = 1000) -> str:
 
 def event_text(message: str) -> str:
     """A message for the history; a long one is cut. Raises ValidationError if it holds a NUL character."""
-    return plain_text(message[:MAX_MESSAGE], "message", MAX_MESSAGE)
+    return plain_text(cut(message, MAX_MESSAGE), "message", MAX_MESSAGE)
 
 
 def _state_name(number: int) -> str:

@@ -12,7 +12,7 @@ from balsam.v1 import event_service_pb2
 from balsam.v1.event_service_pb2_grpc import EventServiceServicer
 from balsam_jobstore import reading
 from balsam_jobstore.access import RUN
-from balsam_jobstore.events import EventFilter, read_events
+from balsam_jobstore.events import EventFilter, read_page, that_fit
 from balsam_jobstore.history import EventRecord
 from balsam_jobstore.server import convert
 from balsam_jobstore.store import Store
@@ -21,10 +21,6 @@ pb = event_service_pb2
 
 MAX_JOB_IDS = 100_000
 _BATCH = 2000
-_MOST_BYTES = 8 << 20
-"""Of the events in one message, at most: gRPC sends none of more than twice that."""
-_EVENT_BYTES = 500
-"""Of an event without what is said for people, at most."""
 _SHARED = 500
 
 
@@ -42,10 +38,9 @@ class EventService(EventServiceServicer):
         wanted = self._filter(request.filter)
         size = reading.page_size(request.page_size)
         after = request.after_sequence
-        found = await self._store.read(lambda connection: read_events(connection, wanted, after, size + 1))
-        told = _of_size(found[:size])
-        events = [convert.event_message(event, self._store.users.name) for event in told]
-        return pb.ListEventsResponse(events=events, more=len(found) > len(told))
+        found, more = await self._store.read(lambda connection: read_page(connection, wanted, after, size))
+        events = [convert.event_message(event, self._store.users.name) for event in found]
+        return pb.ListEventsResponse(events=events, more=more)
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
         """Events as they are committed."""
@@ -66,13 +61,11 @@ class EventService(EventServiceServicer):
                 if told is not None:
                     message, position = told
                 else:
-                    found = await self._store.read(
-                        lambda connection, start=start: read_events(connection, wanted, start, _BATCH)  # type: ignore[misc]
+                    found, more = await self._store.read(
+                        lambda connection, start=start: read_page(connection, wanted, start, _BATCH)  # type: ignore[misc]
                     )
-                    events = _of_size(found)
-                    is_cut = len(found) == _BATCH or len(events) < len(found)
-                    position = events[-1].sequence if is_cut else max(upto, position)
-                    message = self._message([event for event in events if event.sequence <= position], position)
+                    position = found[-1].sequence if more else max(upto, position)
+                    message = self._message([event for event in found if event.sequence <= position], position)
                 if message is not None:
                     yield message
                 await hub.wait_beyond(position)
@@ -94,9 +87,9 @@ class EventService(EventServiceServicer):
         fresh = hub.after(position, _BATCH)
         if fresh is None:
             return None
-        told = _of_size(fresh)
-        is_cut = len(fresh) == _BATCH or len(told) < len(fresh)
-        upto = told[-1].sequence if is_cut else max(position, hub.sequence)
+        told = that_fit(fresh)
+        more = len(told) == _BATCH or len(told) < len(fresh)
+        upto = told[-1].sequence if more else max(position, hub.sequence)
         made = self._message([event for event in told if wanted.matches(event)], upto), upto
         if len(fresh) <= _SHARED:  # one that lags far behind is alone with that
             self._made[wanted, position] = made
@@ -123,15 +116,3 @@ class EventService(EventServiceServicer):
             frozenset(int(convert.state(state)) for state in message.states),
             caller.user_key if caller.role == RUN and self._store.users.any else None,
         )
-
-
-def _of_size(events: Sequence[EventRecord]) -> Sequence[EventRecord]:
-    """The first of these, as many as a message holds, and one at least: what is said of each may be long."""
-    if len(events) * (_EVENT_BYTES + 4 * convert.MAX_MESSAGE) <= _MOST_BYTES:
-        return events
-    size = 0
-    for number, event in enumerate(events):
-        size += _EVENT_BYTES + len(event.message.encode(errors="replace"))
-        if size > _MOST_BYTES and number:
-            return events[:number]
-    return events

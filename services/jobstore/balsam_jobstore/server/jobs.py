@@ -20,6 +20,7 @@ from balsam_jobstore.rights import rights_of_caller
 from balsam_jobstore.rows import Row
 from balsam_jobstore.server import convert
 from balsam_jobstore.server.calls import Call, one_by_one, total
+from balsam_jobstore.server.held_bytes import HeldByCall, HeldBytes
 from balsam_jobstore.server.selections import Selector, each, in_parts, refuse_others
 from balsam_jobstore.store import Store
 from balsam_jobstore.tx import Tx
@@ -27,7 +28,7 @@ from balsam_jobstore.tx import Tx
 pb = job_service_pb2
 
 MAX_ATOMIC_JOBS = 200_000
-"""Of one all-or-nothing call, which are held until the last has come: a kilobyte each."""
+"""Of one all-or-nothing call, which are held until the last has come."""
 _LARGE_CALL = 2000
 """A call with more jobs than these..."""
 _LARGE_CALLS = 4
@@ -41,26 +42,30 @@ class JobService(JobServiceServicer):
         self._store = store
         self._data = str(store.site.data)
         self._large_calls = asyncio.Semaphore(_LARGE_CALLS)
+        self._held = HeldBytes()
 
     async def CreateJobs(self, request: AsyncIterator[pb.CreateJobsRequest], context: Any) -> pb.CreateJobsResponse:
         """Adds jobs: all in one transaction or, where not all or nothing is asked for, message by message."""
         async with contextlib.AsyncExitStack() as stack:
-            return await self._create_jobs(request, stack)
+            with self._held.call() as holds:
+                return await self._create_jobs(request, stack, holds)
 
     async def _create_jobs(
-        self, request: AsyncIterator[pb.CreateJobsRequest], stack: contextlib.AsyncExitStack
+        self, request: AsyncIterator[pb.CreateJobsRequest], stack: contextlib.AsyncExitStack, holds: HeldByCall
     ) -> pb.CreateJobsResponse:
         response = pb.CreateJobsResponse()
         call: Call[pb.CreateJobsResponse] | None = None
         held: list[NewJob] = []
         atomic = is_large = False
         index = part = 0
-        async for message in request:
+        async for message in holds.in_time(request):
             if call is None:
                 call = Call(self._store, message, pb.CreateJobsResponse)
                 atomic = message.atomic
             else:
                 call.add(message)
+            if atomic:
+                holds.add(message.ByteSize())
             batch: list[NewJob] = []
             refusals: list[Refused] = []
             for job in message.jobs:

@@ -8,7 +8,7 @@ import json
 import math
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NoReturn
 
 from balsam import failpoints, stores
@@ -20,6 +20,7 @@ from balsam.v1.session_service_pb2_grpc import SessionServiceServicer
 from balsam.version import VERSION
 from balsam_jobstore import applications, leases, sessions
 from balsam_jobstore.access import denied
+from balsam_jobstore.amounts import Room, cut
 from balsam_jobstore.clocks import ClockOffset
 from balsam_jobstore.database import as_database_error, now_us
 from balsam_jobstore.leases import Credit, Delivery, Grant, NodeKind, Report, Stream
@@ -41,9 +42,8 @@ _MOST_QUICK_APPLICATIONS = 1000
 _MOST_OF_A_KIND = 1_000_000
 _MOST_LAUNCHES = 1_000
 _MOST_PASSAGES = 100
-_MOST_BYTES = 8 << 20
-_MOST_LARGE_GRANTS = 6
-"""So many grants fit into a message, however large their jobs are: some 1.3 MB each."""
+_PROGRAMS_AT_ONCE = 8
+"""In one answer: each may have half a MiB."""
 _WORKDIR = leases.DETAIL_COLUMNS.index("workdir")
 _FLAGS = frozenset({"post_error_handler", "post_timeout_handler"})
 
@@ -285,13 +285,13 @@ class _Line:
         return self._last_fit == _fit(credit)
 
     async def responses(self) -> AsyncIterator[pb.WorkResponse]:
-        """What goes out: all that has come together since the last message, in one."""
+        """What goes out: all that has come together since the last message, in one if it is not too large."""
         while True:
             deliveries = [await self._out.get()]
             await asyncio.sleep(0)  # the acknowledgement of a commit comes right after what it grants
             while not self._out.empty():
                 deliveries.append(self._out.get_nowait())
-            response = pb.WorkResponse()
+            response, room = pb.WorkResponse(), Room()
             ended: Exception | None = None
             closed = False
             for delivery in deliveries:
@@ -304,24 +304,38 @@ class _Line:
                 if delivery.grants and delivery.message is None:
                     await self._set_aside(delivery.grants)
                     return  # what it holds comes anew when it attaches again
+                if delivery.size and not room.takes(delivery.size):
+                    async for part in self._with_programs(response):
+                        yield part
+                    response, room = pb.WorkResponse(), Room()
+                    room.takes(delivery.size)
                 _merge(response, delivery)
-            await self._add_programs(response)
-            for part in parts_of(response):
+            async for part in self._with_programs(response):
                 yield part
             if ended:
                 raise ended
             if closed:
                 return
 
-    async def _add_programs(self, response: pb.WorkResponse) -> None:
-        """Adds the programs of grants, where the line has not told them as they are now."""
+    async def _with_programs(self, response: pb.WorkResponse) -> AsyncIterator[pb.WorkResponse]:
+        """A response with the programs of its grants, where the line has not told them as they are now; many of them
+        come before it."""
         wanted = {grant.program_id for grant in response.grants} - {0}
         revisions = self._store.program_revisions
         stale = [key for key in wanted if self._programs.get(key) != revisions.get(key, 0)]
-        if stale:
-            for program in await self._store.writer.do(lambda tx: applications.by_keys(tx, stale)):
-                response.programs.append(_program(program))
-                self._programs[program.key] = revisions.get(program.key, 0)
+        for start in range(0, len(stale), _PROGRAMS_AT_ONCE):
+            programs = await self._read_programs(stale[start : start + _PROGRAMS_AT_ONCE])
+            if start + _PROGRAMS_AT_ONCE < len(stale):
+                yield pb.WorkResponse(programs=programs)
+            else:
+                response.programs.extend(programs)
+        yield response
+
+    async def _read_programs(self, keys: list[int]) -> list[lease_pb2.Program]:
+        programs = await self._store.writer.do(lambda tx: applications.by_keys(tx, keys))
+        for program in programs:
+            self._programs[program.key] = self._store.program_revisions.get(program.key, 0)
+        return [_program(program) for program in programs]
 
     async def _set_aside(self, grants: Sequence[Grant]) -> None:
         keys = [grant.row_key for grant in grants]
@@ -396,27 +410,6 @@ def _merge(response: pb.WorkResponse, delivery: Delivery) -> None:
         response.ack.refused.add(handle=key, token=fence)
 
 
-def parts_of(response: pb.WorkResponse) -> Iterator[pb.WorkResponse]:
-    """A message as several, where it is too large for one: a job may have a megabyte of variables.
-
-    Programs come with the first grants, and what counts these with the last.
-    """
-    if len(response.grants) <= _MOST_LARGE_GRANTS or response.ByteSize() <= _MOST_BYTES:
-        yield response
-        return
-    grants = list(response.grants)
-    first = pb.WorkResponse(attached=response.attached, programs=response.programs)
-    while len(grants) > _MOST_LARGE_GRANTS:
-        first.grants.extend(grants[:_MOST_LARGE_GRANTS])
-        del grants[:_MOST_LARGE_GRANTS]
-        yield first
-        first = pb.WorkResponse()
-    del response.grants[:], response.programs[:]
-    response.attached = False
-    response.grants.extend(grants)
-    yield response
-
-
 def _fit(credit: Credit) -> tuple[Any, ...]:
     return (
         *(credit.largest, credit.minutes, credit.serial_only, credit.ranks_per_node, credit.node_kinds),
@@ -432,7 +425,7 @@ def _report(message: lease_pb2.Report, offset_us: int = 0) -> Report:
         message.lease.token,
         [(convert.state_number(passage.state), passage.time_us + offset_us) for passage in message.passages],
         message.exit_code if message.HasField("exit_code") else None,
-        message.message.replace("\0", "")[: convert.MAX_MESSAGE],
+        cut(message.message.replace("\0", ""), convert.MAX_MESSAGE),
         message.release,
         message.spared,
     )

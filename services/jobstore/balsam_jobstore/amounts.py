@@ -1,0 +1,61 @@
+"""Amounts of bytes: how much an answer holds, which gRPC refuses to send beyond `balsam.rpc.MAX_MESSAGE_BYTES`.
+
+Rows are counted by the lengths of their texts, as they come from the database: that costs next to nothing where they
+are short, and what is large is not made into a message first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+MOST_BYTES = 8 * 1024 * 1024
+"""Of the rows of one answer, where they are more than one: half of a message, for their numbers count little here."""
+_NUMBER_BYTES = 4
+ID_BYTES = 40
+"""Of the id of a job, as text in a message."""
+
+
+def bytes_of(text: str) -> int:
+    """Length of a text in UTF-8 [bytes]."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
+def bytes_of_row(values: Iterable[object]) -> int:
+    """About how many bytes values of a row take in a message; those of JSON as their text."""
+    total = 0
+    for value in values:
+        if type(value) is str:
+            total += len(value) if value.isascii() else bytes_of(value)
+        elif type(value) is dict or type(value) is list:
+            total += bytes_of(json.dumps(value, ensure_ascii=False))
+        else:
+            total += _NUMBER_BYTES
+    return total
+
+
+def cut(text: str, most: int) -> str:
+    """The beginning of a text, of at most so many bytes in UTF-8, and in whole characters."""
+    if bytes_of(text) <= most:
+        return text
+    return text.encode(errors="replace")[:most].decode(errors="ignore")
+
+
+class Room:
+    """Counts down what an answer may still hold. The first item always finds room: there is progress.
+
+    Args:
+        most: how much there is [bytes]; None: `MOST_BYTES`.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = MOST_BYTES if most is None else most
+        self.used = 0
+        """So much is taken [bytes]."""
+
+    def takes(self, size: int) -> bool:
+        """Takes an item of this size [bytes], if there is room for it."""
+        if self.used and self.used + size > self._most:
+            return False
+        self.used += max(size, 1)
+        return True
