@@ -140,8 +140,12 @@ class Site:
         """Makes the run directory, closed to everyone else.
 
         Raises:
-            SiteError: it exists and belongs to somebody else.
+            SiteError: it exists and belongs to somebody else; or others may write to what decides what runs here.
         """
+        if self.is_own:
+            from balsam.closed import require_closed
+
+            require_closed(self)
         self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         info = os.lstat(self.run)
         if info.st_uid != os.getuid():
@@ -250,6 +254,7 @@ def make_site(path: str | os.PathLike[str], settings: Settings | None = None) ->
     """
     import secrets
 
+    from balsam.closed import close, make_closed
     from balsam.settings import Settings, render
 
     site = Site(Path(path).expanduser().absolute())
@@ -260,10 +265,12 @@ def make_site(path: str | os.PathLike[str], settings: Settings | None = None) ->
 
         certificates.require_cryptography()
     try:
-        site.path.mkdir(parents=True, exist_ok=True)
-        site.data.mkdir(exist_ok=True)
+        # With a umask of 002, in a directory that hands its group on, all of the group could write there.
+        site.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        close(site.path)
+        site.data.mkdir(mode=0o755, exist_ok=True)
         for directory in (site.log, site.qsubmit, site.database, site.credentials):
-            directory.mkdir(mode=0o700, exist_ok=True)
+            make_closed(directory)
         write_secret(site.owner_token_file, "owner." + secrets.token_urlsafe(32))
         write_secret(site.credentials / "site.key", secrets.token_hex(32))
         if settings is not None and settings.listen:
@@ -277,7 +284,12 @@ def make_site(path: str | os.PathLike[str], settings: Settings | None = None) ->
 
 def write_secret(path: Path, text: str) -> None:
     """Writes a file that only its owner can read."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    write_closed(path, text, 0o600)
+
+
+def write_closed(path: Path, text: str, mode: int = 0o644) -> None:
+    """Writes a file that only its owner can write to, whatever the umask is."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "w") as file:
         file.write(text + ("" if text.endswith("\n") else "\n"))
         file.flush()

@@ -10,7 +10,7 @@ import click
 from balsam.addresses import parse_address
 from balsam.errors import ValidationError
 from balsam.settings import Settings
-from balsam.site import make_site
+from balsam.site import make_site, write_closed
 from balsam_cli import known_sites, options, team_folders
 from balsam_cli.command import Command
 from balsam_cli.databases import check_database
@@ -43,7 +43,7 @@ def command(path: str, db: str, listen: str, group: str | None, as_json: bool) -
     if group_number is not None:
         team_folders.share(site, group_number)
     templates.copy_to(site)
-    (site.path / policy.POLICY_FILE).write_text(policy.render())
+    write_closed(site.path / policy.POLICY_FILE, policy.render())
     known_sites.remember(site)
     where = shlex.quote(str(site.path))
     printer(as_json).one(

@@ -1,0 +1,70 @@
+"""Another Unix user of the same group, in the directories that a site's owner shares with it, and beside them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from balsam.errors import SiteError
+from balsam.site import Site, make_site
+from balsam_cli.main import main
+from tests.support.teammates import TEAMMATE, as_teammate, project
+
+__all__ = ["project"]
+
+_WRITABLE = """
+for path in sys.argv[1:]:
+    if os.access(path, os.W_OK):
+        print(path)
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--group", "daemon"]])
+def test_a_site_in_a_directory_of_a_group_is_not_the_group_s(project: Path, options: list[str]) -> None:
+    """The usual umask of hosts where each user has a group of their own is 002."""
+    assert main(["init", str(project / "site"), *options]) == 0
+    site = Site(project / "site")
+    site.make_run()
+    shared = {site.data, site.log, site.qsubmit} if options else set()
+    written = as_teammate(_WRITABLE, project, *[site.path, *site.path.rglob("*")]).splitlines()
+    assert {Path(path) for path in written} == {project, *shared}
+
+
+@pytest.mark.parametrize("name", ["", "templates", "templates/local.sh", "policy.toml"])
+def test_nothing_is_started_in_a_site_that_others_can_change(
+    project: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["init", str(project / "site")]) == 0
+    site = Site(project / "site")
+    path = site.path / name
+    path.chmod(path.stat().st_mode | 0o020)
+    with pytest.raises(SiteError, match=f"its group may write to {path}.*`chmod go-w {path}`"):
+        site.make_run()
+    monkeypatch.setenv("BALSAM_DB_PATH", str(site.path))
+    main(["doctor"])
+    assert f"chmod go-w {path}" in capsys.readouterr().out
+    path.chmod(path.stat().st_mode & ~0o020)
+    site.make_run()
+
+
+@pytest.mark.parametrize("name", ["", "credentials", "log"])
+def test_no_site_is_made_in_a_directory_that_somebody_else_has_put_there(project: Path, name: str) -> None:
+    (project / "site" / name).mkdir(parents=True)
+    os.chown(project / "site" / name, TEAMMATE, -1)
+    with pytest.raises(SiteError, match="belongs to nobody: make the site in a directory of your own"):
+        make_site(project / "site")
+
+
+def test_doctor_does_not_adopt_a_run_directory_that_somebody_else_has_made(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(project / "site")
+    site.run.mkdir(mode=0o700)
+    os.chown(site.run, TEAMMATE, -1)
+    monkeypatch.setenv("BALSAM_DB_PATH", str(site.path))
+    main(["doctor"])
+    said = capsys.readouterr().out
+    assert f"sudo mv {site.run} {site.run}.not-mine" in said
+    assert "chown" not in said
