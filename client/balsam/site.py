@@ -242,8 +242,23 @@ def find_site(path: str | os.PathLike[str] | None = None) -> Site:
     here = Path.cwd()
     for directory in (here, *here.parents):
         if os.path.isfile(directory / SETTINGS_FILE) and os.path.isdir(directory / "credentials"):
-            return open_site(directory)
+            return _open_found(directory)
     raise SiteError(f"no Balsam site at or above {here}; make one with `balsam init PATH`, or point {ENV_SITE} at one")
+
+
+def _open_found(directory: Path) -> Site:
+    """The site in a directory that nobody has named. We may only happen to be below it: neither is what it holds run,
+    nor a token given to the address that it names, but by who has made it or has logged in to it."""
+    from balsam.logins import find
+
+    site = open_site(directory)
+    settings = directory / SETTINGS_FILE
+    if settings.stat().st_uid == os.getuid() if site.is_own else find(str(directory)) is not None:
+        return site
+    raise SiteError(
+        f"the site {directory}, above the current directory, belongs to {owner_name(settings)}: "
+        f"`balsam login {directory}` first, or name it by {ENV_SITE}"
+    )
 
 
 def make_site(path: str | os.PathLike[str], settings: Settings | None = None) -> Site:

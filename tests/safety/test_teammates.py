@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from balsam.errors import SiteError
-from balsam.site import Site, make_site
+from balsam.site import Site, find_site, make_site
 from balsam_cli.main import main
 from tests.support.teammates import TEAMMATE, as_teammate, project
 
@@ -68,3 +68,25 @@ def test_doctor_does_not_adopt_a_run_directory_that_somebody_else_has_made(
     said = capsys.readouterr().out
     assert f"sudo mv {site.run} {site.run}.not-mine" in said
     assert "chown" not in said
+
+
+# A site above the current directory
+
+
+def test_a_site_that_somebody_else_has_put_above_is_neither_used_nor_given_a_token(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by root either, who may read its settings, nor where a token is there for some other site."""
+    site = make_site(project / "site")
+    (site.path / "connect.json").write_text('{"address": "elsewhere:1", "host": "elsewhere", "authority": ""}')
+    for path in (site.path, *site.path.rglob("*")):
+        os.chown(path, TEAMMATE, -1)
+    token = project / "token"
+    token.write_text("user." + "x" * 43)
+    monkeypatch.setenv("BALSAM_TOKEN_FILE", str(token))
+    monkeypatch.chdir(site.data)
+    for _ in "as root", "as who is not logged in":
+        with pytest.raises(SiteError, match=f"belongs to nobody: `balsam login {site.path}` first, or name it"):
+            find_site()
+        assert find_site(site.path).path == site.path
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
