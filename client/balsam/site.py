@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from balsam.directories import user_name
 from balsam.errors import SiteError
 
 if TYPE_CHECKING:
@@ -220,13 +221,7 @@ def _is_ours(directory: Path) -> bool:
 
 def owner_name(path: Path) -> str:
     """Name of the user whose file this is."""
-    import pwd
-
-    uid = path.stat().st_uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
+    return user_name(path.stat().st_uid)
 
 
 def find_site(path: str | os.PathLike[str] | None = None) -> Site:

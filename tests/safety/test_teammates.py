@@ -9,7 +9,13 @@ import pytest
 
 from balsam.errors import SiteError
 from balsam.site import Site, find_site, make_site
+from balsam.states import State
+from balsam.v1.lease_pb2 import Program
 from balsam_cli.main import main
+from balsam_launcher.frames import Order, Start
+from balsam_launcher.spawning import Refused, Spawner
+from balsam_scheduler.steps import Outcome
+from tests.scheduler.test_steps import Bench
 from tests.support.teammates import TEAMMATE, as_teammate, project
 
 __all__ = ["project"]
@@ -90,3 +96,42 @@ def test_a_site_that_somebody_else_has_put_above_is_neither_used_nor_given_a_tok
             find_site()
         assert find_site(site.path).path == site.path
         monkeypatch.setattr(os, "getuid", lambda: 12345)
+
+
+# Working directories, whose names are known before they are made
+
+
+@pytest.fixture
+def planted(project: Path) -> tuple[Site, Path]:
+    """A site that a group shares, and the working directory of a job that somebody of the group has made before."""
+    assert main(["init", str(project / "site"), "--group", "daemon"]) == 0
+    site = Site(project / "site")
+    directory = site.data / "wf" / "job_01234567"
+    as_teammate("os.makedirs(sys.argv[1]); open(sys.argv[1] + '/helper.py', 'w').write('print(666)')", directory)
+    return site, directory
+
+
+def test_a_run_is_not_started_in_a_directory_that_somebody_else_has_made(
+    planted: tuple[Site, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, directory = planted
+    monkeypatch.chdir(site.path)
+    start = Start(Order.START, 1, ["/bin/true"], {}, str(directory), "job.out", "", False, root=str(site.data))
+    with pytest.raises(Refused, match=f"cannot use the working directory {directory}: it belongs to nobody"):
+        Spawner().start(start)
+    assert [path.name for path in directory.iterdir()] == ["helper.py"]
+    # The owner's own are used, by the owner and by members.
+    start = start._replace(directory=str(site.data / "own" / "job_2"))
+    for _ in "by the owner", "by a member":
+        pid, _ = Spawner().start(start)
+        assert os.waitpid(pid, 0)[1] == 0
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+
+
+def test_nor_is_a_script(planted: tuple[Site, Path]) -> None:
+    site, directory = planted
+    bench = Bench(site)
+    bench.directory = directory
+    outcome = bench.do(State.STAGED_IN, Program(preprocess="pwd"))
+    assert outcome == Outcome(State.FAILED, f"the working directory {directory} belongs to nobody")
+    assert bench.do(State.STAGED_IN, Program(preprocess="pwd"), user_workdir=str(directory)).state is State.PREPROCESSED
