@@ -196,9 +196,8 @@ class MemberSite(Site):
 
     @property
     def qsubmit(self) -> Path:
-        """Scripts that were given to a batch system."""
-        shared = self.path / "qsubmit"
-        return shared if os.access(shared, os.W_OK) else self.state / "qsubmit"
+        """Scripts that were given to a batch system: where only this user can change them."""
+        return self.state / "qsubmit"
 
     @property
     def ledgers(self) -> Path:

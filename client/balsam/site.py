@@ -143,10 +143,9 @@ class Site:
         Raises:
             SiteError: it exists and belongs to somebody else; or others may write to what decides what runs here.
         """
-        if self.is_own:
-            from balsam.closed import require_closed
+        from balsam.closed import require_closed
 
-            require_closed(self)
+        require_closed(self)
         self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         info = os.lstat(self.run)
         if info.st_uid != os.getuid():

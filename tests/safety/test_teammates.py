@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from balsam.errors import SiteError
+from balsam.logins import MemberSite
 from balsam.site import Site, find_site, make_site
 from balsam.states import State
 from balsam.v1.lease_pb2 import Program
 from balsam_cli.main import main
 from balsam_launcher.frames import Order, Start
 from balsam_launcher.spawning import Refused, Spawner
+from balsam_scheduler.batch.submitting import prepare
+from balsam_scheduler.batch.systems import SYSTEMS
 from balsam_scheduler.steps import Outcome
+from tests.batch.test_templates import launch
 from tests.scheduler.test_steps import Bench
 from tests.support.teammates import TEAMMATE, as_teammate, project
 
@@ -33,12 +37,12 @@ def test_a_site_in_a_directory_of_a_group_is_not_the_group_s(project: Path, opti
     assert main(["init", str(project / "site"), *options]) == 0
     site = Site(project / "site")
     site.make_run()
-    shared = {site.data, site.log, site.qsubmit} if options else set()
+    shared = {site.data, site.log} if options else set()
     written = as_teammate(_WRITABLE, project, *[site.path, *site.path.rglob("*")]).splitlines()
     assert {Path(path) for path in written} == {project, *shared}
 
 
-@pytest.mark.parametrize("name", ["", "templates", "templates/local.sh", "policy.toml"])
+@pytest.mark.parametrize("name", ["", "templates", "templates/local.sh", "policy.toml", "qsubmit"])
 def test_nothing_is_started_in_a_site_that_others_can_change(
     project: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,3 +139,26 @@ def test_nor_is_a_script(planted: tuple[Site, Path]) -> None:
     outcome = bench.do(State.STAGED_IN, Program(preprocess="pwd"))
     assert outcome == Outcome(State.FAILED, f"the working directory {directory} belongs to nobody")
     assert bench.do(State.STAGED_IN, Program(preprocess="pwd"), user_workdir=str(directory)).state is State.PREPROCESSED
+
+
+# Scripts for the batch system, which are started by their paths
+
+
+def test_no_script_is_submitted_from_where_others_can_swap_it(project: Path) -> None:
+    assert main(["init", str(project / "site"), "--group", "daemon"]) == 0
+    site = Site(project / "site")
+    submission = prepare(site, launch(), SYSTEMS["local"])
+    swap = "try: os.rename(sys.argv[1], sys.argv[1] + '.old')\nexcept PermissionError: print('it stays')"
+    assert as_teammate(swap, submission.script) == "it stays"
+    site.qsubmit.chmod(0o2770)
+    with pytest.raises(SiteError, match=f"its group may write to {site.qsubmit}"):
+        prepare(site, launch(), SYSTEMS["local"])
+
+
+def test_members_scripts_are_where_they_alone_can_write(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["init", str(project / "site"), "--group", "daemon"]) == 0
+    monkeypatch.setenv("XDG_STATE_HOME", str(project / "home"))
+    site = MemberSite(project / "site")
+    site.make_run()
+    assert as_teammate(_WRITABLE, site.state, site.qsubmit) == ""
+    assert site.state in site.qsubmit.parents
