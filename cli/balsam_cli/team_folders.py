@@ -1,4 +1,4 @@
-"""What `balsam init --group` shares: data/ and log/; qsubmit/ it may read. All else of the site stays its owner's."""
+"""What `balsam init --group` shares: data/; log/ and qsubmit/ it may read. All else of the site stays its owner's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from balsam.site import Site
 
 _SHARED = 0o2770
 _SHOWN = 0o2750
-"""Who could write there could put scripts in the place of those that are submitted, and links in that of outputs."""
+"""Who could write there could put scripts in the place of those that are submitted, and links in that of outputs and
+logs."""
 _PASSED_THROUGH = 0o750
 
 
@@ -38,7 +39,7 @@ def share(site: Site, group: int) -> None:
     try:
         os.chown(site.path, -1, group)
         os.chmod(site.path, _PASSED_THROUGH)
-        for directory, mode in ((site.data, _SHARED), (site.log, _SHARED), (site.qsubmit, _SHOWN)):
+        for directory, mode in ((site.data, _SHARED), (site.log, _SHOWN), (site.qsubmit, _SHOWN)):
             os.chown(directory, -1, group)
             os.chmod(directory, mode)
     except OSError as error:

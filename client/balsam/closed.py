@@ -68,5 +68,5 @@ def _check_owner(directory: Path, info: os.stat_result) -> None:
 
 def _to_be_closed(site: Site) -> Iterator[Path]:
     """Not what is closed to readers, too: the first who uses that sees to it."""
-    yield from (site.path, site.path / "policy.toml", site.qsubmit, site.templates)
+    yield from (site.path, site.path / "policy.toml", site.log, site.qsubmit, site.templates)
     yield from sorted(site.templates.glob("*.sh"))

@@ -37,12 +37,12 @@ def test_a_site_in_a_directory_of_a_group_is_not_the_group_s(project: Path, opti
     assert main(["init", str(project / "site"), *options]) == 0
     site = Site(project / "site")
     site.make_run()
-    shared = {site.data, site.log} if options else set()
+    shared = {site.data} if options else set()
     written = as_teammate(_WRITABLE, project, *[site.path, *site.path.rglob("*")]).splitlines()
     assert {Path(path) for path in written} == {project, *shared}
 
 
-@pytest.mark.parametrize("name", ["", "templates", "templates/local.sh", "policy.toml", "qsubmit"])
+@pytest.mark.parametrize("name", ["", "templates", "templates/local.sh", "policy.toml", "log", "qsubmit"])
 def test_nothing_is_started_in_a_site_that_others_can_change(
     project: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,10 +155,30 @@ def test_no_script_is_submitted_from_where_others_can_swap_it(project: Path) -> 
         prepare(site, launch(), SYSTEMS["local"])
 
 
-def test_members_scripts_are_where_they_alone_can_write(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_scripts_and_logs_are_where_they_alone_can_write(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["init", str(project / "site"), "--group", "daemon"]) == 0
     monkeypatch.setenv("XDG_STATE_HOME", str(project / "home"))
     site = MemberSite(project / "site")
     site.make_run()
-    assert as_teammate(_WRITABLE, site.state, site.qsubmit) == ""
-    assert site.state in site.qsubmit.parents
+    assert as_teammate(_WRITABLE, site.state, site.qsubmit, site.log) == ""
+    assert {site.qsubmit.parent, site.log.parent} == {site.state}
+
+
+# Logs
+
+
+def test_no_link_is_put_in_the_place_of_a_log_and_the_group_reads_them(project: Path) -> None:
+    """Each log that is written, also by PostgreSQL, `balsam submit-launch` and the owner's launchers."""
+    assert main(["init", str(project / "site"), "--group", "daemon"]) == 0
+    site = Site(project / "site")
+    (site.log / "jobstore.log").write_text("read by the group")
+    put = """
+for name in ("jobstore.log", "postgres.log", "batch.log", "scheduler.out"):
+    try: os.symlink("/etc/passwd", sys.argv[1] + "/" + name)
+    except (PermissionError, FileExistsError): pass
+try: os.rename(sys.argv[1], sys.argv[1] + ".old")
+except PermissionError: print(open(sys.argv[1] + "/jobstore.log").read(), *os.listdir(sys.argv[1]))
+"""
+    assert as_teammate(put, site.log) == "read by the group jobstore.log"

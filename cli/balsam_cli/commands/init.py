@@ -21,7 +21,7 @@ from balsam_cli.output import Lines, printer
 @click.argument("path")
 @click.option("--db", metavar="DB", default="sqlite", help="sqlite (default), postgres, or the URL of a PostgreSQL.")
 @click.option("--listen", metavar="HOST:PORT", default="", help="Listen there, with TLS, for other hosts and users.")
-@click.option("--group", metavar="G", help="Share data/ and log/ with this Unix group (docs/team.md).")
+@click.option("--group", metavar="G", help="Share data/ with this Unix group (docs/team.md).")
 @options.as_json
 def command(path: str, db: str, listen: str, group: str | None, as_json: bool) -> None:
     """Make a site at PATH: settings, policy, database, job templates, data/, log/, qsubmit/, credentials.
