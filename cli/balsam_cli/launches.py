@@ -35,8 +35,9 @@ def logged(site: Site) -> Iterator[None]:
     """What is submitted and cancelled meanwhile, and why it is not, goes into the site's log ``batch.log`` as well."""
     log = logging.getLogger("balsam.batch")
     try:
+        site.make_run()  # and, of a member, where their logs are
         handler = logging.FileHandler(site.log / "batch.log", delay=True, encoding="utf-8", errors="backslashreplace")
-    except OSError:
+    except (OSError, BalsamError):
         yield
         return
     handler.setFormatter(formatter())

@@ -1,4 +1,4 @@
-"""What `balsam init --group` shares: data/, log/ and qsubmit/. All else of the site stays its owner's."""
+"""What `balsam init --group` shares: data/; log/ and qsubmit/ it may read. All else of the site stays its owner's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from balsam.errors import SiteError, ValidationError
 from balsam.site import Site
 
 _SHARED = 0o2770
+_SHOWN = 0o2750
+"""Who could write there could put scripts in the place of those that are submitted, and links in that of outputs and
+logs."""
 _PASSED_THROUGH = 0o750
 
 
@@ -36,8 +39,8 @@ def share(site: Site, group: int) -> None:
     try:
         os.chown(site.path, -1, group)
         os.chmod(site.path, _PASSED_THROUGH)
-        for directory in (site.data, site.log, site.qsubmit):
+        for directory, mode in ((site.data, _SHARED), (site.log, _SHOWN), (site.qsubmit, _SHOWN)):
             os.chown(directory, -1, group)
-            os.chmod(directory, _SHARED)
+            os.chmod(directory, mode)
     except OSError as error:
         raise SiteError(f"cannot share {error.filename} with the group: {error.strerror}") from None

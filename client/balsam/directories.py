@@ -92,6 +92,27 @@ def _share(descriptor: int) -> None:
             os.chmod(path, stat.S_IMODE(os.fstat(descriptor).st_mode) | _SHARED)
 
 
+def user_name(number: int) -> str:
+    """Name of a Unix user."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def stranger(directory: str | int, root: str | os.PathLike[str]) -> str:
+    """Whose a working directory below `root` is, if neither ours nor of whose `root` is; empty: it may be used.
+
+    A directory that a third user has made may hold anything, such as a module that a job's program imports from there.
+    """
+    owner = os.stat(directory).st_uid
+    if owner == os.getuid() or owner == os.stat(root).st_uid:
+        return ""
+    return user_name(owner)
+
+
 @contextlib.contextmanager
 def by_descriptor(descriptor: int, path: Path) -> Iterator[Path]:
     """A path of an open directory that cannot be swapped. In errors it is `path`; closes the descriptor at the end."""

@@ -134,7 +134,7 @@ class Ledger:
             self._complain(error)
 
     def _open(self) -> None:
-        self._directory.mkdir(exist_ok=True)
+        self._directory.mkdir(mode=0o700, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         while self._descriptor < 0:
             descriptor = os.open(self._path, flags, 0o600)

@@ -190,15 +190,13 @@ class MemberSite(Site):
 
     @property
     def log(self) -> Path:
-        """The site's own directory where we may write there, else one of ours."""
-        shared = self.path / "log"
-        return shared if os.access(shared, os.W_OK) else self.state / "log"
+        """Logs of this user's launchers."""
+        return self.state / "log"
 
     @property
     def qsubmit(self) -> Path:
-        """Scripts that were given to a batch system."""
-        shared = self.path / "qsubmit"
-        return shared if os.access(shared, os.W_OK) else self.state / "qsubmit"
+        """Scripts that were given to a batch system: where only this user can change them."""
+        return self.state / "qsubmit"
 
     @property
     def ledgers(self) -> Path:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from balsam.directories import user_name
 from balsam.errors import SiteError
 
 if TYPE_CHECKING:
@@ -140,8 +141,11 @@ class Site:
         """Makes the run directory, closed to everyone else.
 
         Raises:
-            SiteError: it exists and belongs to somebody else.
+            SiteError: it exists and belongs to somebody else; or others may write to what decides what runs here.
         """
+        from balsam.closed import require_closed
+
+        require_closed(self)
         self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         info = os.lstat(self.run)
         if info.st_uid != os.getuid():
@@ -216,13 +220,7 @@ def _is_ours(directory: Path) -> bool:
 
 def owner_name(path: Path) -> str:
     """Name of the user whose file this is."""
-    import pwd
-
-    uid = path.stat().st_uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
+    return user_name(path.stat().st_uid)
 
 
 def find_site(path: str | os.PathLike[str] | None = None) -> Site:
@@ -238,8 +236,23 @@ def find_site(path: str | os.PathLike[str] | None = None) -> Site:
     here = Path.cwd()
     for directory in (here, *here.parents):
         if os.path.isfile(directory / SETTINGS_FILE) and os.path.isdir(directory / "credentials"):
-            return open_site(directory)
+            return _open_found(directory)
     raise SiteError(f"no Balsam site at or above {here}; make one with `balsam init PATH`, or point {ENV_SITE} at one")
+
+
+def _open_found(directory: Path) -> Site:
+    """The site in a directory that nobody has named. We may only happen to be below it: neither is what it holds run,
+    nor a token given to the address that it names, but by who has made it or has logged in to it."""
+    from balsam.logins import find
+
+    site = open_site(directory)
+    settings = directory / SETTINGS_FILE
+    if settings.stat().st_uid == os.getuid() if site.is_own else find(str(directory)) is not None:
+        return site
+    raise SiteError(
+        f"the site {directory}, above the current directory, belongs to {owner_name(settings)}: "
+        f"`balsam login {directory}` first, or name it by {ENV_SITE}"
+    )
 
 
 def make_site(path: str | os.PathLike[str], settings: Settings | None = None) -> Site:
@@ -250,6 +263,7 @@ def make_site(path: str | os.PathLike[str], settings: Settings | None = None) ->
     """
     import secrets
 
+    from balsam.closed import close, make_closed
     from balsam.settings import Settings, render
 
     site = Site(Path(path).expanduser().absolute())
@@ -260,10 +274,12 @@ def make_site(path: str | os.PathLike[str], settings: Settings | None = None) ->
 
         certificates.require_cryptography()
     try:
-        site.path.mkdir(parents=True, exist_ok=True)
-        site.data.mkdir(exist_ok=True)
+        # With a umask of 002, in a directory that hands its group on, all of the group could write there.
+        site.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        close(site.path)
+        site.data.mkdir(mode=0o755, exist_ok=True)
         for directory in (site.log, site.qsubmit, site.database, site.credentials):
-            directory.mkdir(mode=0o700, exist_ok=True)
+            make_closed(directory)
         write_secret(site.owner_token_file, "owner." + secrets.token_urlsafe(32))
         write_secret(site.credentials / "site.key", secrets.token_hex(32))
         if settings is not None and settings.listen:
@@ -277,7 +293,12 @@ def make_site(path: str | os.PathLike[str], settings: Settings | None = None) ->
 
 def write_secret(path: Path, text: str) -> None:
     """Writes a file that only its owner can read."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    write_closed(path, text, 0o600)
+
+
+def write_closed(path: Path, text: str, mode: int = 0o644) -> None:
+    """Writes a file that only its owner can write to, whatever the umask is."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "w") as file:
         file.write(text + ("" if text.endswith("\n") else "\n"))
         file.flush()

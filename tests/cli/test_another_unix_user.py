@@ -80,9 +80,9 @@ def test_a_group_shares_data_log_and_qsubmit_and_nothing_else(tmp_path: Path, ba
     assert balsam("init", str(path), "--group", "daemon").status == 0
     group = path.stat().st_gid
     assert group != os.getegid()
-    for name in ("data", "log", "qsubmit"):
+    for name, mode in (("data", 0o2770), ("log", 0o2750), ("qsubmit", 0o2750)):
         info = (path / name).stat()
-        assert (info.st_gid, info.st_mode & 0o7777) == (group, 0o2770)
+        assert (info.st_gid, info.st_mode & 0o7777) == (group, mode)
     for name in ("credentials", "database", "settings.toml"):
         assert (path / name).stat().st_mode & 0o077 == 0
     assert path.stat().st_mode & 0o7777 == 0o750

@@ -10,7 +10,7 @@ import click
 from balsam.addresses import parse_address
 from balsam.errors import ValidationError
 from balsam.settings import Settings
-from balsam.site import make_site
+from balsam.site import make_site, write_closed
 from balsam_cli import known_sites, options, team_folders
 from balsam_cli.command import Command
 from balsam_cli.databases import check_database
@@ -21,7 +21,7 @@ from balsam_cli.output import Lines, printer
 @click.argument("path")
 @click.option("--db", metavar="DB", default="sqlite", help="sqlite (default), postgres, or the URL of a PostgreSQL.")
 @click.option("--listen", metavar="HOST:PORT", default="", help="Listen there, with TLS, for other hosts and users.")
-@click.option("--group", metavar="G", help="Share data/, log/ and qsubmit/ with this Unix group (docs/team.md).")
+@click.option("--group", metavar="G", help="Share data/ with this Unix group (docs/team.md).")
 @options.as_json
 def command(path: str, db: str, listen: str, group: str | None, as_json: bool) -> None:
     """Make a site at PATH: settings, policy, database, job templates, data/, log/, qsubmit/, credentials.
@@ -48,7 +48,7 @@ def command(path: str, db: str, listen: str, group: str | None, as_json: bool) -
     if group_number is not None:
         team_folders.share(site, group_number)
     templates.copy_to(site)
-    (site.path / policy.POLICY_FILE).write_text(policy.render())
+    write_closed(site.path / policy.POLICY_FILE, policy.render())
     known_sites.remember(site)
     where = shlex.quote(str(site.path))
     printer(as_json).one(

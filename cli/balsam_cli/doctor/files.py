@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from balsam.closed import open_to_writers
 from balsam.site import SETTINGS_FILE, owner_name
 from balsam_cli.doctor.finding import Finding, note, ok, problem, quoted
 from balsam_cli.doctor.patient import Patient
@@ -44,9 +45,9 @@ def check_permissions(patient: Patient) -> Iterator[Finding]:
     """What holds secrets is its owner's, and closed to everyone else."""
     site = patient.site
     wrong, fixes = [], []
-    if site.path.stat().st_mode & stat.S_IWOTH:
-        wrong.append(f"everybody may write to {site.path}")
-        fixes.append(f"chmod o-w {quoted(site.path)}")
+    for path, who in open_to_writers(site):
+        wrong.append(f"{who} may write to {path}")
+        fixes.append(f"chmod go-w {quoted(path)}")
     for path, mode in (
         (site.credentials, 0o700),
         (site.owner_token_file, 0o600),
@@ -71,7 +72,9 @@ def check_permissions(patient: Patient) -> Iterator[Finding]:
             continue
         if info.st_uid != os.getuid():
             wrong.append(f"{path} belongs to {owner_name(path)}")
-            fixes.append(f"sudo chown -R $(id -un) {quoted(path)}")
+            # A run directory holds nothing that is to be kept, and of a stranger's nothing is to be used.
+            aside = f"sudo mv {quoted(path)} {quoted(path.with_name(path.name + '.not-mine'))}"
+            fixes.append(aside if path == site.run else f"sudo chown -R $(id -un) {quoted(path)}")
         elif stat.S_IMODE(info.st_mode) & ~mode & 0o777:
             wrong.append(f"{path} is open to others (mode {stat.S_IMODE(info.st_mode):04o})")
             fixes.append(f"chmod {mode:o} {quoted(path)}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from balsam import failpoints
 from balsam.commands import NOT_FOUND_CODE, NOT_STARTED_CODE, base_environment, find_executable
-from balsam.directories import open_below, unfit_output
+from balsam.directories import open_below, stranger, unfit_output
 from balsam_launcher.frames import Start
 from balsam_launcher.topology import cores_of_this_host, threads_of
 
@@ -78,6 +78,12 @@ class Spawner:
         if not root:
             _enter_any(directory)
             return
+        self._enter_below_root(directory, root)
+        other = stranger(".", root)
+        if other:
+            raise Refused(f"cannot use the working directory {directory}: it belongs to {other}")
+
+    def _enter_below_root(self, directory: str, root: str) -> None:
         below = directory.removeprefix(f"{root}/")
         if below == directory:
             raise Refused(f"cannot use the working directory {directory}: it is not under {root}")

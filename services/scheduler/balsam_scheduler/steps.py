@@ -21,7 +21,7 @@ from balsam.commands import (
     helper_environment,
     output_name,
 )
-from balsam.directories import by_descriptor, open_below, open_directory
+from balsam.directories import by_descriptor, open_below, open_directory, stranger
 from balsam.errors import BalsamError
 from balsam.site import Site
 from balsam.states import State
@@ -165,6 +165,10 @@ class Steps:
         else:
             raise StepFailed(f"the working directory {directory} is not under {self._site.data}")
         with by_descriptor(descriptor, directory) as here:
+            # What is only read may be of whoever ran the job.
+            other = make and not job.user_workdir and stranger(descriptor, self._site.data)
+            if other:
+                raise StepFailed(f"the working directory {directory} belongs to {other}")
             yield here
 
     def _run_script(self, step: Step) -> None:

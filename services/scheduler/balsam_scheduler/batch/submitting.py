@@ -19,7 +19,7 @@ from balsam.client import Client
 from balsam.commands import split
 from balsam.errors import BalsamError
 from balsam.fields import LAUNCH_FIELDS
-from balsam.site import Site
+from balsam.site import Site, write_closed
 from balsam_scheduler.batch import calls, naming, records, templates
 from balsam_scheduler.batch.answers import CannotTell, Gone, InDoubt, Known, Refused, Submission, System
 from balsam_scheduler.batch.looking import end_others
@@ -155,14 +155,14 @@ def prepare(site: Site, launch: LaunchRecord, system: System) -> Submission:
     """Renders the script of a launch into the site's qsubmit/.
 
     Raises:
-        BalsamError: the template does not render.
+        BalsamError: the template does not render, or others may write to it or beside the script.
         OSError: the script cannot be written.
     """
+    site.make_run()  # and what else is this user's own; nobody else may write beside the script
     submission = describe(site, launch, system)
-    submission.script.parent.mkdir(exist_ok=True)
+    submission.script.parent.mkdir(mode=0o700, exist_ok=True)
     draft = submission.script.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(submission.text)
-    draft.chmod(0o700)
+    write_closed(draft, submission.text, 0o700)
     draft.replace(submission.script)
     return submission
 

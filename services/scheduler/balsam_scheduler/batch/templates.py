@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from balsam.errors import SiteError
-from balsam.site import ENV_SITE, Site
+from balsam.site import ENV_SITE, Site, write_closed
 
 if TYPE_CHECKING:
     from balsam_scheduler.batch.records import LaunchRecord
@@ -38,11 +38,11 @@ def copy_to(site: Site) -> None:
     Raises:
         OSError: they cannot be written.
     """
-    site.templates.mkdir(exist_ok=True)
+    site.templates.mkdir(mode=0o755, exist_ok=True)
     for shipped in sorted(_SHIPPED.glob("*.sh")):
         own = site.templates / shipped.name
         if not own.exists():
-            own.write_text(shipped.read_text())
+            write_closed(own, shipped.read_text())
 
 
 def variables(site: Site, launch: LaunchRecord, name: str, output: Path) -> dict[str, Any]:
