@@ -52,8 +52,8 @@ SERVER_OPTIONS = (
     # Who connects from afar proves to be a client soon, or is let go; and asks now and then whether we live.
     ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    # Packed messages are not unpacked: old versions of grpcio do that before they look at the length, and 16 MiB may hold
-    # 16 GiB. Ours are not packed; such a message is none, and is refused.
+    # Packed messages are not unpacked: old versions of grpcio do that before they look at the length, and 16 MiB may
+    # hold 16 GiB. Ours are not packed; such a message is none, and is refused.
     ("grpc.per_message_decompression", 0),
     # Who has no call under way for so long is let go; clients connect again with their next call.
     ("grpc.max_connection_idle_ms", 120_000),
