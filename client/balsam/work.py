@@ -26,6 +26,7 @@ import grpc.aio
 from balsam import failpoints, rpc, stores
 from balsam.errors import BalsamError, NotFound, ResourceExhausted, Unavailable
 from balsam.ledger import Ledger, holds_result
+from balsam.report_batches import that_fit
 from balsam.site import Site
 from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceStub
@@ -39,7 +40,6 @@ Credit = session_service_pb2.WorkRequest.Credit
 GATHER_SECONDS = 0.05
 """Reports that nobody waits for are gathered so long before they are sent."""
 _IN_FLIGHT = 2
-_MESSAGE_REPORTS = 2000
 _SYNC_SECONDS = 0.5  # a result that is not acknowledged after so long is synced to the ledger's disk
 _RECONNECT_SECONDS = (0.05, 1.0)
 _FINAL = frozenset({rpc.UNAUTHENTICATED, "PERMISSION_DENIED"})
@@ -247,9 +247,10 @@ class Worker:
         Raises:
             BalsamError: the job store is away or has too much to do; they are kept.
         """
-        late = list(self._late)
-        if not late:
-            return
+        while late := self._late[: that_fit(self._late)]:
+            await self._send_some_late(late)
+
+    async def _send_some_late(self, late: list[lease_pb2.Report]) -> None:
         connection = rpc.Connection(self.site, retry_seconds=0, prefer=self._store)
         request = session_service_pb2.RecoverReportsRequest(session_id=self.session_id, reports=late)
         try:
@@ -486,7 +487,8 @@ class Worker:
             self._unsent -= 1
         elif self._buffer:
             self._number += 1
-            batch, self._buffer = self._buffer[:_MESSAGE_REPORTS], self._buffer[_MESSAGE_REPORTS:]
+            count = that_fit(self._buffer)
+            batch, self._buffer = self._buffer[:count], self._buffer[count:]
             sent_us = time.time_ns() // 1000
             reports = session_service_pb2.WorkRequest.Reports(number=self._number, reports=batch, send_time_us=sent_us)
             self._unacked.append(reports)

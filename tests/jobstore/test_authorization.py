@@ -317,6 +317,14 @@ def test_what_is_refused_is_in_the_log_of_the_job_store(world: World) -> None:
     assert any("to who has no valid token at the Unix socket: no valid token for this site" in line for line in lines)
 
 
+def test_a_member_opens_no_session_for_a_launch_that_is_still_to_come(world: World) -> None:
+    session = session_pb2.Session(kind=session_pb2.Session.LAUNCHER, host="here", job_mode="auto", launch=999)
+    request = work_pb.OpenSessionRequest(session=session, request_id=str(uuid.uuid4()))
+    with pytest.raises(Refusal) as caught:
+        world.client(world.tokens["member"]).call("SessionService/OpenSession", request)
+    assert (caught.value.code, caught.value.field) == ("NOT_FOUND", "launch_id")
+
+
 def test_a_filter_takes_one_s_own_and_counts_the_others(world: World) -> None:
     workflow = str(uuid.uuid4())
     ann, bob = world.client(world.tokens["member"]), world.client(world.strangers)

@@ -7,11 +7,13 @@ are short, and what is large is not made into a message first.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 MOST_BYTES = 8 * 1024 * 1024
 """Of the rows of one answer, where they are more than one: half of a message, for their numbers count little here."""
 _NUMBER_BYTES = 4
+_STRUCTURED = frozenset({dict, list})
+"""What PostgreSQL's JSON becomes."""
 ID_BYTES = 40
 """Of the id of a job, as text in a message."""
 
@@ -21,17 +23,13 @@ def bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
-def bytes_of_row(values: Iterable[object]) -> int:
+def bytes_of_row(values: Sequence[object]) -> int:
     """About how many bytes values of a row take in a message; those of JSON as their text."""
-    total = 0
-    for value in values:
-        if type(value) is str:
-            total += len(value) if value.isascii() else bytes_of(value)
-        elif type(value) is dict or type(value) is list:
-            total += bytes_of(json.dumps(value, ensure_ascii=False))
-        else:
-            total += _NUMBER_BYTES
-    return total
+    total = bytes_of("".join([value for value in values if type(value) is str]))
+    if not _STRUCTURED.isdisjoint(map(type, values)):
+        structured = [value for value in values if type(value) in _STRUCTURED]
+        total += bytes_of(json.dumps(structured, ensure_ascii=False))
+    return total + _NUMBER_BYTES * len(values)
 
 
 def cut(text: str, most: int) -> str:

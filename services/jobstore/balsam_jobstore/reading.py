@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -29,8 +30,9 @@ T = TypeVar("T")
 PAGE_SIZE = 1000
 MAX_PAGE_SIZE = 10_000
 MAX_GROUPS = 100_000
-_BY_CURSOR = {"stream_results": True, "max_row_buffer": 32}
-"""Rows come from the server a few at a time: each may have some MiB. SQLite gives them one by one anyway."""
+_FEW = 32
+_BY_CURSOR = {"stream_results": True, "max_row_buffer": _FEW}
+"""Rows come from the database a few at a time: each may have some MiB."""
 _job, _detail, _edge = schema.job, schema.job_detail, schema.edge
 Condition = sa.ColumnElement[bool] | None
 """On jobs, beside a filter; None: there is none."""
@@ -155,7 +157,7 @@ def _page(
     found: list[sa.Row[Any]] = []
     room = Room()
     with regex_bounded(connection, compiler.regex), connection.execute(query, execution_options=_BY_CURSOR) as rows:
-        for row in rows:
+        for row in itertools.chain.from_iterable(rows.partitions(_FEW)):
             if len(found) == size or not room.takes(bytes_of_row(row)):
                 return found, True
             found.append(row)

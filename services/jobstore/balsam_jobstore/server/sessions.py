@@ -18,7 +18,7 @@ from balsam.serving import CALLER
 from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceServicer
 from balsam.version import VERSION
-from balsam_jobstore import applications, leases, sessions
+from balsam_jobstore import applications, launches, leases, sessions
 from balsam_jobstore.access import denied
 from balsam_jobstore.amounts import Room, cut
 from balsam_jobstore.clocks import ClockOffset
@@ -94,6 +94,8 @@ class SessionService(SessionServiceServicer):
 
         def command(tx: Tx) -> pb.OpenSessionResponse:
             if session.launch is not None:
+                if not rights.is_all:  # the next one will be somebody's, and would be believed to have its launcher
+                    launches.get(tx, session.launch)
                 rights.check_launch(tx, session.launch)
             return pb.OpenSessionResponse(session=_session_message(self._store.add_session(tx, session), 0, users))
 
