@@ -7,6 +7,7 @@ the process that made them: an inherited gRPC channel hangs, so a forked child o
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -147,6 +148,17 @@ def shortened(text: str) -> str:
     return data[:_MOST_ERROR_BYTES].decode(errors="ignore") + " ..."
 
 
+def _too_large(details: str, service: str) -> str:
+    """In place of what gRPC says of a message that is too large; empty: it says something else."""
+    found = re.search(r"message larger than max \((\d+) vs", details)
+    if found is None:
+        return ""
+    return (
+        f"a message to or from {service} has {int(found[1]):,} bytes, and at most {MAX_MESSAGE_BYTES:,} are allowed: "
+        "ask for fewer at once, or send fewer (batch_size)"
+    )
+
+
 def unpack_error(error: grpc.RpcError, service: str = "the job store") -> errors.BalsamError:
     """The exception for a failed call."""
     code = error.code().name
@@ -171,7 +183,7 @@ def unpack_error(error: grpc.RpcError, service: str = "the job store") -> errors
     if code == "UNAUTHENTICATED":
         return errors.NotAllowed(f"{service} does not accept the credential: {details}", reason="UNAUTHENTICATED")
     if code == "RESOURCE_EXHAUSTED":
-        return errors.ResourceExhausted(details)
+        return errors.ResourceExhausted(_too_large(details, service) or details)
     if code == "INVALID_ARGUMENT":
         return errors.ValidationError(details)
     return errors.BalsamError(f"{service} answered {code}: {details}", reason=code)

@@ -462,3 +462,13 @@ def test_a_host_that_is_short_of_files_is_told(look: Look, site: Site) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environ, check=False, timeout=60)
     assert done.returncode == 1
     assert "services need 1024 files" in done.stdout
+    done = subprocess.run(
+        ["bash", "-c", command.replace("ulimit -n 100", "ulimit -S -n 1024; ulimit -H -n 2000")],
+        capture_output=True,
+        text=True,
+        env=environ,
+        check=False,
+        timeout=60,
+    )
+    assert "1,024 open files (services: up to 2,000)" in done.stdout
+    assert "at the job store each client takes one" in done.stdout

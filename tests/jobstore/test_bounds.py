@@ -16,7 +16,7 @@ from balsam_jobstore import reading
 from balsam_jobstore.access import OWNER
 from balsam_jobstore.server import held_bytes
 from balsam_jobstore.server import jobs as server
-from tests.support.store import Bench
+from tests.support.store import Bench, job
 
 
 def test_a_count_by_a_field_with_too_many_values_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +29,13 @@ def test_a_count_by_a_field_with_too_many_values_is_refused(bench: Bench, monkey
     bench.add("d")
     with bench.database.reader() as connection, pytest.raises(ValidationError, match="name: there are more than 3 gr"):
         reading.count_jobs(connection, bench.database.is_sqlite, None, ["name"])
+
+
+def test_a_count_by_a_field_with_long_values_is_refused(bench: Bench) -> None:
+    for letter in "abcdefghijkl":
+        bench.create(*[job(args=f"{letter}{i}" + "x" * 120_000) for i in range(10)])
+    with bench.database.reader() as connection, pytest.raises(ValidationError, match="longer than one answer can hold"):
+        reading.count_jobs(connection, bench.database.is_sqlite, None, ["args"])
 
 
 def test_few_large_calls_hold_their_jobs_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from balsam.rpc import MAX_MESSAGE_BYTES
+from balsam.errors import ResourceExhausted
+from balsam.rpc import MAX_MESSAGE_BYTES, Connection
 from balsam.site import Site
 from balsam.states import State
 from balsam.v1 import (
@@ -37,6 +38,7 @@ from balsam.v1 import (
     session_service_pb2,
     site_service_pb2,
 )
+from balsam.v1.job_service_pb2_grpc import JobServiceStub
 from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 from balsam_jobstore.database import Database, sqlite_url
 from balsam_jobstore.migrate import migrate
@@ -222,6 +224,14 @@ def test_a_query_that_names_no_field_is_told_so(client: Client, request_: jobs_p
         client.call("JobService/ListJobs", request_)
     assert (caught.value.code, caught.value.field) == ("INVALID_ARGUMENT", "field")
     assert "\n" not in caught.value.details
+
+
+def test_who_sends_too_much_is_told_how_much_it_was(shared: Site) -> None:
+    connection = Connection(shared)
+    request = jobs_pb.GetJobRequest(job_id="x" * (MAX_MESSAGE_BYTES + 1))
+    with pytest.raises(ResourceExhausted, match=r"has 16,777,222 bytes, and at most 16,777,216 are allowed: ask for"):
+        connection.call(JobServiceStub, "GetJob", request)
+    connection.close()
 
 
 def test_a_message_that_is_too_large_is_refused_and_the_service_lives(client: Client) -> None:

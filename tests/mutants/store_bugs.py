@@ -52,9 +52,8 @@ STORE_BUGS = (
         "granted-before-commit",
         "no run exists of which the store does not know",
         _LEASES,
-        "        _after_commit(tx, stream, Delivery(grants, stream.pack(grants), room.used, grants_sent=stream.sent))"
-        "\n",
-        "        stream.deliver(Delivery(grants, stream.pack(grants), room.used, grants_sent=stream.sent))\n",
+        "        _after_commit(tx, stream, delivery)\n",
+        "        stream.deliver(delivery)\n",
         "leases",
         "failpoints",
         "chaos",

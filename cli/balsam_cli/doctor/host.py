@@ -16,6 +16,7 @@ from balsam_cli.doctor.programs import ask
 _TRIAL_SECONDS = 20.0
 _BATCH_SECONDS = 8.0
 _LEAST_FILES, _LEAST_PROCESSES = 1024, 1000
+_MANY_FILES = 4096
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,19 @@ def check_batch(patient: Patient) -> Iterator[Finding]:
 
 def check_limits(patient: Patient) -> Iterator[Finding]:
     """Processes can be started, and enough of them, with enough open files."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    shell_files, files = resource.getrlimit(resource.RLIMIT_NOFILE)  # services raise the first to the second
     processes, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    text = f"{_limit(files)} open files, {_limit(processes)} processes, {_cores()}"
+    text = (
+        f"{_limit(shell_files)} open files (services: up to {_limit(files)}), {_limit(processes)} processes, {_cores()}"
+    )
     if (trial := ask(["true"], 10.0)).status != 0:
         yield problem(
             "limits", f"no process can be started: {trial.last_line}; {text}", "ulimit -u unlimited; ps -u $USER"
         )
     elif 0 <= files < _LEAST_FILES:
         yield problem("limits", f"{text}: services need {_LEAST_FILES} files", f"ulimit -n {_LEAST_FILES * 4}")
+    elif 0 <= files < _MANY_FILES:
+        yield note("limits", f"{text}: at the job store each client takes one; {_MANY_FILES:,} are enough for a team")
     elif 0 <= processes < _LEAST_PROCESSES:
         yield problem(
             "limits", f"{text}: launchers need {_LEAST_PROCESSES} processes", f"ulimit -u {_LEAST_PROCESSES * 4}"

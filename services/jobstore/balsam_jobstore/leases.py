@@ -265,7 +265,8 @@ def _hand_out(tx: Tx, stream: Stream) -> None:
         granted += len(grants)
         tx.flush(rows[:count])
         contents.fill(grants)
-        _after_commit(tx, stream, Delivery(grants, stream.pack(grants), room.used, grants_sent=stream.sent))
+        delivery = Delivery(grants, stream.pack(grants), room.used, grants_sent=stream.sent)
+        _after_commit(tx, stream, delivery)
         if count < len(rows):  # so does one for large jobs
             stream.dry = False
             return

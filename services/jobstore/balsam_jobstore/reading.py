@@ -30,6 +30,7 @@ T = TypeVar("T")
 PAGE_SIZE = 1000
 MAX_PAGE_SIZE = 10_000
 MAX_GROUPS = 100_000
+_MOST_GROUP_BYTES = 12 * 1024 * 1024
 _FEW = 32
 _BY_CURSOR = {"stream_results": True, "max_row_buffer": _FEW}
 """Rows come from the database a few at a time: each may have some MiB."""
@@ -267,16 +268,24 @@ def count_jobs(
     if visible is not None:
         query = query.where(visible)
     query = query.where(where).group_by(*columns).order_by(*columns).limit(MAX_GROUPS + 1)
-    rows = _all(connection, compiler, query)
-    if len(rows) > MAX_GROUPS:
-        raise ValidationError(
-            f"group_by = {', '.join(group_by)}: there are more than {MAX_GROUPS} groups; take a field with fewer "
-            "values, or a filter",
-            field="group_by",
-        )
+    rows: list[sa.Row[Any]] = []
+    room = Room(_MOST_GROUP_BYTES)
+    with regex_bounded(connection, compiler.regex), connection.execute(query, execution_options=_BY_CURSOR) as found:
+        for row in itertools.chain.from_iterable(found.partitions(_FEW)):
+            if len(rows) == MAX_GROUPS or not room.takes(bytes_of_row(row)):
+                raise _too_many_groups(group_by)
+            rows.append(row)
     if not group_by:
         return int(rows[0][0]), []
     return sum(row[-1] for row in rows), [tuple(row) for row in rows]
+
+
+def _too_many_groups(group_by: Sequence[str]) -> ValidationError:
+    return ValidationError(
+        f"group_by = {', '.join(group_by)}: there are more than {MAX_GROUPS} groups, or their values are longer than "
+        "one answer can hold; take a field with fewer values, or a filter",
+        field="group_by",
+    )
 
 
 def _by_state(connection: sa.Connection) -> list[tuple[Any, ...]]:
