@@ -268,7 +268,7 @@ def count_jobs(
     if visible is not None:
         query = query.where(visible)
     query = query.where(where).group_by(*columns).order_by(*columns).limit(MAX_GROUPS + 1)
-    rows: list[sa.Row[Any]] = []
+    rows: list[Any] = []
     room = Room(_MOST_GROUP_BYTES)
     with regex_bounded(connection, compiler.regex), connection.execute(query, execution_options=_BY_CURSOR) as found:
         for row in itertools.chain.from_iterable(found.partitions(_FEW)):
