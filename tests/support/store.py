@@ -92,7 +92,7 @@ class Bench:
         self.store.hub.publish = keep  # type: ignore[method-assign]
 
     async def _make(self, lease_seconds: float) -> Store:
-        settings = SimpleNamespace(lease_seconds=lease_seconds)
+        settings = SimpleNamespace(lease_seconds=lease_seconds, audit_days=365)
         site = SimpleNamespace(settings=settings, set_aside=self.set_aside, data="/data")
         return Store(cast(Site, site), self.database, RunTokens(b"bench"), Users("me"))
 
