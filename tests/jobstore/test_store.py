@@ -49,7 +49,8 @@ def database(store_url: str) -> Iterator[Database]:
 @contextlib.asynccontextmanager
 async def started(database: Database, lease_seconds: float = 60.0) -> Any:
     """A job store that runs, without its server."""
-    site = SimpleNamespace(settings=SimpleNamespace(lease_seconds=lease_seconds), set_aside=Path("/nowhere"))
+    settings = SimpleNamespace(lease_seconds=lease_seconds, audit_days=365)
+    site = SimpleNamespace(settings=settings, set_aside=Path("/nowhere"))
     store = Store(cast(Site, site), database, RunTokens(b"key"), Users("me"))
     await store.start()
     try:
