@@ -264,7 +264,7 @@ def count_jobs(
     compiler = _compiler(connection, JOBS, sqlite)
     where = compiler.where(node) if node is not None else sa.true()
     columns = [compiler.plain_column(name) for name in group_by]
-    query = sa.select(*columns, sa.func.count()).select_from(_source(compiler.used))
+    query: sa.Select[Any] = sa.select(*columns, sa.func.count()).select_from(_source(compiler.used))
     if visible is not None:
         query = query.where(visible)
     query = query.where(where).group_by(*columns).order_by(*columns).limit(MAX_GROUPS + 1)
