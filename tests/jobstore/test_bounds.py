@@ -13,7 +13,7 @@ from balsam.serving import CALLER, Caller
 from balsam.v1 import job_pb2
 from balsam.v1.job_service_pb2 import CreateJobsRequest
 from balsam_jobstore import reading
-from balsam_jobstore.access import OWNER
+from balsam_jobstore.access import MEMBER, OWNER
 from balsam_jobstore.server import held_bytes
 from balsam_jobstore.server import jobs as server
 from tests.support.store import Bench, job
@@ -82,7 +82,7 @@ async def slowly(messages: Iterable[CreateJobsRequest], go_on: asyncio.Event) ->
 
 
 def test_calls_hold_so_many_bytes_and_no_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held_bytes, "MOST_OF_ONE", 3000)
+    monkeypatch.setattr(held_bytes, "MOST_OF_OWNER", 3000)
     monkeypatch.setattr(held_bytes, "MOST", 5000)
     service = server.JobService(bench.store)
 
@@ -106,6 +106,17 @@ def test_calls_hold_so_many_bytes_and_no_more(bench: Bench, monkeypatch: pytest.
         assert await call("ann", at_once, 1000, 1000) == 2
 
     bench.run(calls())
+
+
+@pytest.mark.parametrize(("role", "most"), [(OWNER, held_bytes.MOST_OF_OWNER), (MEMBER, held_bytes.MOST_OF_ONE)])
+def test_the_owner_may_hold_more_than_others(role: str, most: int) -> None:
+    before = CALLER.set(Caller(user="ada", role=role))
+    held = held_bytes.HeldBytes().call()
+    CALLER.reset(before)
+    with held:
+        held.add(most)
+        with pytest.raises(ResourceExhausted, match="give a batch_size"):
+            held.add(1)
 
 
 def test_what_a_call_holds_is_not_kept_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,14 @@ from typing import Any
 
 from balsam.errors import ResourceExhausted
 from balsam.serving import CALLER
+from balsam_jobstore.access import OWNER
 
 MIB = 1024 * 1024
 MOST_OF_ONE = 64 * MIB
 """What the calls of one caller may hold [bytes]."""
-MOST = 256 * MIB
+MOST_OF_OWNER = 256 * MIB
+"""What the calls of the site's owner may hold [bytes]: a kilobyte for each of as many jobs as one call may have."""
+MOST = 384 * MIB
 """What all calls may hold [bytes]."""
 PATIENCE_SECONDS = 300.0
 """How long what a call holds is kept for its next message [s]."""
@@ -27,15 +30,17 @@ class HeldBytes:
 
     def call(self) -> HeldByCall:
         """What a call of the current caller holds: nothing yet."""
-        return HeldByCall(self._of, CALLER.get().user)
+        caller = CALLER.get()
+        return HeldByCall(self._of, caller.user, MOST_OF_OWNER if caller.role == OWNER else MOST_OF_ONE)
 
 
 class HeldByCall:
     """What one call holds; use it as a context, at whose end that is nothing."""
 
-    def __init__(self, of: Counter[str], user: str) -> None:
+    def __init__(self, of: Counter[str], user: str, most: int) -> None:
         self._of = of
         self._user = user
+        self._most = most
         self._mine = 0
 
     def __enter__(self) -> HeldByCall:
@@ -52,14 +57,14 @@ class HeldByCall:
         Raises:
             ResourceExhausted: that is more than one call, one caller, or all together may hold.
         """
-        if self._mine + size > MOST_OF_ONE:
+        if self._mine + size > self._most:
             raise ResourceExhausted(
-                f"more than {MOST_OF_ONE // MIB} MiB of jobs in one all-or-nothing call; give a batch_size"
+                f"more than {self._most // MIB} MiB of jobs in one all-or-nothing call; give a batch_size"
             )
-        if self._of[self._user] + size > MOST_OF_ONE or self._of.total() + size > MOST:
+        if self._of[self._user] + size > self._most or self._of.total() + size > MOST:
             raise ResourceExhausted(
                 f"all-or-nothing calls that are under way hold {self._of[self._user] // MIB} MiB of jobs for "
-                f"{self._user} (at most {MOST_OF_ONE // MIB}), and {self._of.total() // MIB} MiB for all (at most "
+                f"{self._user} (at most {self._most // MIB}), and {self._of.total() // MIB} MiB for all (at most "
                 f"{MOST // MIB}); try again shortly"
             )
         self._of[self._user] += size
