@@ -24,14 +24,14 @@ sys.exit(main(["--site", {site!r}]))
 """
 
 BEFORE_THE_LAUNCHER = """
-import os
+import os, sys
 take_over = os.execv
 def execv(*arguments):
     os.kill(os.getpid(), {number})
     take_over(*arguments)
 os.execv = execv
-from balsam_cli.main import run
-run()
+from balsam_cli.start import main
+sys.exit(main())
 """
 
 

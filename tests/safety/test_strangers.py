@@ -32,22 +32,23 @@ def site(tmp_path: Path) -> Site:
 def test_connections_that_say_nothing_keep_nobody_out(site: Site) -> None:
     few = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({DESCRIPTORS}, {DESCRIPTORS}))"
     with job_store_after(few, site) as process, contextlib.ExitStack() as opened:
+        host, _, port = site.settings.listen.rpartition(":")
         for _ in range(DESCRIPTORS + 100):
             with contextlib.suppress(OSError):
-                opened.enter_context(silent_connection(site))
+                line = opened.enter_context(socket.create_connection((host, int(port)), 5))
+                opened.enter_context(say_nothing(site, line))
         assert psutil.Process(process.pid).num_fds() < DESCRIPTORS - 100
         assert Client(site, patient=True).call("SiteService/GetSite", GetSiteRequest()).jobs == 0
     assert "Traceback" not in (site.log / "jobstore.console").read_text()
 
 
-def silent_connection(site: Site) -> ssl.SSLSocket:
-    """An HTTP/2 connection over TLS without a call."""
-    host, _, port = site.settings.listen.rpartition(":")
+def say_nothing(site: Site, line: socket.socket) -> ssl.SSLSocket:
+    """Makes it an HTTP/2 connection over TLS, without a call."""
     context = ssl.create_default_context(cadata=authority_of(site))
     context.set_alpn_protocols(["h2"])
-    line = context.wrap_socket(socket.create_connection((host, int(port)), 5), server_hostname=host)
-    line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
-    return line
+    secure = context.wrap_socket(line, server_hostname=site.settings.listen.rpartition(":")[0])
+    secure.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    return secure
 
 
 def test_what_comes_without_a_token_is_not_read(site: Site) -> None:
@@ -56,7 +57,10 @@ def test_what_comes_without_a_token_is_not_read(site: Site) -> None:
         with ThreadPoolExecutor(CALLS) as threads:
             codes = set(threads.map(lambda _: code_of_a_large_call(site), range(CALLS)))
         grown = psutil.Process(process.pid).memory_info().rss - before
-        assert codes == {grpc.StatusCode.UNAUTHENTICATED}
+        # The connection may be cut while the message is on its way.
+        assert (
+            {grpc.StatusCode.UNAUTHENTICATED} <= codes <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE}
+        )
         assert grown < CALLS * len(MESSAGE) / 4
         assert Client(site, patient=True).call("SiteService/GetSite", GetSiteRequest()).jobs == 0
 

@@ -90,7 +90,8 @@ class Starters:
     async def close(self, patience: float) -> None:
         """Waits for the run commands to end, as they do when their members have; after `patience` seconds ends them."""
         await asyncio.gather(*(asyncio.to_thread(starter.wait, patience) for starter in self._starters))
-        for starter in self._starters:
+        starters, self._starters = self._starters, []  # nobody hears them any more, or closes them again
+        for starter in starters:
             starter.hear()
             starter.close()
 
