@@ -30,6 +30,7 @@ def test_the_notebook_runs_a_campaign(short_directory: Path) -> None:
     printed = outputs(copy)
     assert "30 jobs finished" in printed
     assert "0.1  0.5591" in printed  # C. M. Bender and T. T. Wu, Phys. Rev. 184, 1231 (1969): 0.559146
+    assert pictures(copy) == 1
 
 
 def test_what_is_checked_in_has_no_output() -> None:
@@ -38,6 +39,12 @@ def test_what_is_checked_in_has_no_output() -> None:
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert code
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+
+
+def pictures(notebook: Path) -> int:
+    """How many pictures its cells show."""
+    cells = json.loads(notebook.read_text())["cells"]
+    return sum("image/png" in output.get("data", ()) for cell in cells for output in cell.get("outputs", ()))
 
 
 def outputs(notebook: Path) -> str:
