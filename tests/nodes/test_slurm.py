@@ -49,6 +49,24 @@ def submit(slurm: Slurm, site: Site, nodes: int) -> str:
     return str(json.loads(done.stdout)["scheduler_id"])
 
 
+def start_agents_after(monkeypatch: pytest.MonkeyPatch, directory: Path, lines: str) -> None:
+    """Has srun run these lines of shell on each node before the node agent."""
+    srun = directory / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(
+        f"""#!/bin/bash
+        words=()
+        for word; do
+            [ "$word" = "{sys.executable}" ] && words+=(sh -c '{lines}; exec "$@"' sh)
+            words+=("$word")
+        done
+        exec {shutil.which("srun")} "${{words[@]}}"
+        """
+    )
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+
+
 def wait_until_over(slurm: Slurm, site: Site, batch_job: str, timeout: float = 120) -> str:
     """Waits until a batch job is over; gives its last state."""
 
@@ -137,13 +155,54 @@ def test_the_jobs_of_a_lost_node_run_elsewhere_and_the_others_go_on(
     assert [jobs.get(job_id).attempt for job_id in others] == [1, 1]
 
 
+class Pair:
+    """An MPI run on two nodes, of which one is lost, and the other ends well as soon as `let_end` is called."""
+
+    def __init__(self, slurm: Slurm, site: Site, directory: Path) -> None:
+        self.site = site
+        self.jobs = Jobs(site)
+        self._slurm = slurm
+        self._begun, self._gate, script = directory / "begun", directory / "gate", directory / "rank.sh"
+        script.write_text(
+            f"echo $BALSAM_ATTEMPT $SLURMD_NODENAME >> {self._begun}; while [ ! -e {self._gate} ]; do sleep 0.05; done"
+        )
+        self.job_id = self.jobs.add("pair", args=f"bash {script}", num_nodes=2, ranks_per_node=1, max_restarts=0)
+        self._batch_job = submit(slurm, site, 3)
+
+    def where(self, attempt: int) -> set[str]:
+        """The nodes on which an attempt has begun."""
+        lines = [line.split() for line in self._begun.read_text().splitlines()] if self._begun.exists() else []
+        return {node for number, node in lines if number == str(attempt)}
+
+    def lose_a_node(self) -> str:
+        """Kills the node that has not the launcher, once both ranks run; gives its name."""
+        wait_until(lambda: len(self.where(1)) == 2, timeout=60, what="both ranks run", site=self.site)
+        (lost,) = self.where(1) - {"node1"}
+        self._slurm.kill_node(lost)
+        return lost
+
+    def let_end(self) -> None:
+        """Ranks end from now on."""
+        self._gate.touch()
+
+    def check_that_it_ran_elsewhere(self, lost: str) -> None:
+        """Waits for its end."""
+        self.jobs.wait(self.job_id, State.JOB_FINISHED, timeout=120)
+        job = self.jobs.get(self.job_id)
+        assert (job.attempt, job.restarts) == (2, 0)
+        assert not {"RUN_ERROR", "FAILED"} & set(self.jobs.history(self.job_id))
+        assert len(self.where(2)) == 2
+        assert lost not in self.where(2)
+        self.jobs.close()
+        self._slurm.command("scancel", self._batch_job)
+
+
+SRUN = {"mpi_command": "srun", "mpi_options": "--mpi=pmi2"}
+
+
 @pytest.mark.parametrize(
     "settings",
-    [
-        {"mpi_command": "mpich"},
-        {"mpi_command": "srun", "mpi_options": "--mpi=pmi2"},
-        {"mpi_program": "mpiexec.openmpi"},
-    ],
+    [{"mpi_command": "mpich"}, SRUN, {"mpi_program": "mpiexec.openmpi"}],
     ids=["mpich", "srun", "openmpi"],
 )
 def test_an_mpi_run_that_loses_a_node_runs_again_elsewhere_however_its_run_command_ends(
@@ -153,51 +212,34 @@ def test_an_mpi_run_that_loses_a_node_runs_again_elsewhere_however_its_run_comma
         use_open_mpi(monkeypatch)
         monkeypatch.setenv("OMPI_MCA_btl", "tcp,self")
     site = make_test_site(tmp_path, lease_seconds=6.0, launcher_address="127.0.0.1", **settings)
-    begun, gate, script = tmp_path / "begun", tmp_path / "gate", tmp_path / "rank.sh"
-    script.write_text(f"echo $BALSAM_ATTEMPT $SLURMD_NODENAME >> {begun}; while [ ! -e {gate} ]; do sleep 0.05; done")
     with services(site):
-        jobs = Jobs(site)
-        job_id = jobs.add("pair", args=f"bash {script}", num_nodes=2, ranks_per_node=1, max_restarts=0)
-        batch_job = submit(slurm, site, 3)
-
-        def where(attempt: int) -> set[str]:
-            lines = [line.split() for line in begun.read_text().splitlines()] if begun.exists() else []
-            return {node for number, node in lines if number == str(attempt)}
-
-        wait_until(lambda: len(where(1)) == 2, timeout=60, what="both ranks run", site=site)
-        (lost,) = where(1) - {"node1"}  # which has the launcher
-        slurm.kill_node(lost)
-        gate.touch()  # the rank that is left ends well
-        if settings.get("mpi_command") == "srun":
+        pair = Pair(slurm, site, tmp_path)
+        lost = pair.lose_a_node()
+        pair.let_end()
+        if settings is SRUN:
             slurm.set_down(lost)  # now srun ends, with 0 or 137
-        jobs.wait(job_id, State.JOB_FINISHED, timeout=120)
-        job = jobs.get(job_id)
-        assert (job.attempt, job.restarts) == (2, 0)
-        assert not {"RUN_ERROR", "FAILED"} & set(jobs.history(job_id))
-        assert len(where(2)) == 2
-        assert lost not in where(2)
-        jobs.close()
-        slurm.command("scancel", batch_job)
+        pair.check_that_it_ran_elsewhere(lost)
+
+
+def test_so_does_one_that_loses_a_node_before_the_agent_of_that_has_come(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agents = tmp_path / "agents"
+    start_agents_after(monkeypatch, tmp_path, f"while [ ! -e {agents} ]; do sleep 0.05; done")
+    site = make_test_site(tmp_path, lease_seconds=6.0, launcher_address="127.0.0.1", **SRUN)
+    with services(site):
+        pair = Pair(slurm, site, tmp_path)
+        lost = pair.lose_a_node()
+        slurm.set_down(lost)
+        pair.let_end()
+        agents.touch()
+        pair.check_that_it_ran_elsewhere(lost)
 
 
 def test_a_node_on_which_no_agent_starts_gets_no_mpi_jobs_either(
     slurm: Slurm, site: Site, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    srun = tmp_path / "bin" / "srun"
-    srun.parent.mkdir()
-    on_node3 = 'if [ "$SLURMD_NODENAME" = node3 ]; then exit 2; fi; exec "$@"'
-    srun.write_text(
-        f"""#!/bin/bash
-        words=()
-        for word; do
-            [ "$word" = "{sys.executable}" ] && words+=(sh -c '{on_node3}' sh)
-            words+=("$word")
-        done
-        exec {shutil.which("srun")} "${{words[@]}}"
-        """
-    )
-    srun.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+    start_agents_after(monkeypatch, tmp_path, 'if [ "$SLURMD_NODENAME" = node3 ]; then exit 2; fi')
     gate, script = tmp_path / "gate", tmp_path / "wait.sh"
     script.write_text(f"while [ ! -e {gate} ]; do sleep 0.05; done")
     jobs.add("wait", args=f"bash {script}")

@@ -127,6 +127,10 @@ class Ensemble:
         """How long a lease lasts [s]: signs of life come several times in it."""
         self._beat_seconds = min(max(seconds / _BEATS_A_LEASE, _BEAT_SECONDS[0]), _BEAT_SECONDS[1])
 
+    def can_tell(self, node: int) -> bool:
+        """Whether the agent of a node has ever been there, or is still expected."""
+        return self.agents[node].came_at > 0 or self._starters.expects(node)
+
     async def close(self) -> None:
         """Lets all agents go; they end what they still run."""
         self._closing = True

@@ -67,9 +67,9 @@ class Fleet:
         for agent in self._ensemble.agents if self._ensemble is not None else ():
             agent.trust(until, grace, deadline)
 
-    def has_come(self, node: int) -> bool:
-        """Whether the agent of a node has ever been there, apart from that of this host."""
-        return self._ensemble is not None and self._ensemble.agents[node].came_at > 0
+    def can_tell(self, node: int) -> bool:
+        """Whether a node has an agent of its own, apart from that of this host, or one is still to come."""
+        return self._ensemble is not None and self._ensemble.can_tell(node)
 
     def ask(self, node: int, question: int) -> None:
         """Asks a node's agent for a sign of life; see `RemoteAgent.ask`."""

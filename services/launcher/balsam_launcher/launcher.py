@@ -442,10 +442,13 @@ class Launcher:
     # Ends of MPI runs, whose nodes may have been lost
 
     def _nodes_to_ask(self, leased: LeasedJob) -> list[int]:
-        """Of an MPI run that has ended by itself: the other hosts, as far as there are agents who can tell."""
+        """Of an MPI run that has ended by itself: the other hosts, as far as there are agents who can tell.
+
+        MPI runs do not wait for the agents of their nodes: some may end, or lose a node, before these have come.
+        """
         if not leased.need.mpi or self._stopping:
             return []
-        return [node for node in leased.nodes if not self.nodes[node].local and self._agents.has_come(node)]
+        return [node for node in leased.nodes if not self.nodes[node].local and self._agents.can_tell(node)]
 
     def _keep_back(self, end: MpiEnd, nodes: Sequence[int], now: float) -> None:
         self.pool.remove(end.leased)
@@ -689,6 +692,8 @@ class Launcher:
         else:
             log.warning("%s gets nothing for now: %s", self.nodes[node].name, reason)
             self._close_node(node)
+            self._mpi_ends.agent_lost(node, f"{self.nodes[node].name}: {reason}")
+        self._look_at_suspended()
         self._settle()
 
     def _on_agent_lost(self, agent: int, reason: str, blamed: bool = True) -> None:

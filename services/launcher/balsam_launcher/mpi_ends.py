@@ -117,7 +117,7 @@ class MpiEnds:
             self._lose(end, reason)
 
     def agent_lost(self, node: int, reason: str) -> None:
-        """The agent of a node has died, and the node perhaps not: what failed there with it was lost with it."""
+        """The agent of a node has died, or cannot be started, and the node perhaps is well: what failed was lost."""
         for end in list(self._by_node.get(node, ())):
             if end.code != 0:
                 self._lose(end, reason)

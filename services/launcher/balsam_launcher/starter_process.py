@@ -17,6 +17,7 @@ from balsam_launcher.hostlists import expand
 
 _ENDED_TASKS = re.compile(r"srun: error: (\S+): tasks? \S+: (.+)")
 _NOT_LAUNCHED = re.compile(r"srun: error: .*failed on node ([^\s:]+): (.+)")
+_LOST = re.compile(r"srun: error: (?=Node failure on (\S+))(.+)")
 _READ_BYTES = 1 << 16
 
 
@@ -24,9 +25,9 @@ def nodes_without(line: str) -> Iterator[tuple[str, str]]:
     """Names of the nodes of which srun says that its task has ended there, or was not started, and how. Pure.
 
     Source: srun of Slurm 22.05: ``srun: error: node[3-4]: tasks 2-3: Exited with exit code 1``, ``srun: error: Task
-    launch for StepId=5.0 failed on node node3: Unspecified error``.
+    launch for StepId=5.0 failed on node node3: Unspecified error``, ``srun: error: Node failure on node2``.
     """
-    found = _ENDED_TASKS.search(line) or _NOT_LAUNCHED.search(line)
+    found = _ENDED_TASKS.search(line) or _NOT_LAUNCHED.search(line) or _LOST.search(line)
     if found is not None:
         with contextlib.suppress(ValidationError):
             for name in expand("srun", found[1]):

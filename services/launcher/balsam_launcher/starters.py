@@ -87,6 +87,10 @@ class Starters:
         self._vain_rounds = 0
         self._pause = _PAUSE_SECONDS[0]
 
+    def expects(self, node: int) -> bool:
+        """Whether an agent may still come to a node that has none."""
+        return node not in self._given_up
+
     async def close(self, patience: float) -> None:
         """Waits for the run commands to end, as they do when their members have; after `patience` seconds ends them."""
         await asyncio.gather(*(asyncio.to_thread(starter.wait, patience) for starter in self._starters))

@@ -21,6 +21,7 @@ from balsam_launcher.starter_process import StarterProcess, nodes_without
             "srun: error: Task launch for StepId=5.0 failed on node node3: Unspecified error",
             [("node3", "Unspecified error")],
         ),
+        ("srun: error: Node failure on node2", [("node2", "Node failure on node2")]),
         ("srun: error: Timed out waiting for job step to complete", []),
         ("srun: error: n[: task 1: Killed", []),
         ("node agent on node3: no line to the launcher", []),
