@@ -6,9 +6,11 @@ import contextlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import grpc
 import pytest
@@ -17,6 +19,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from balsam.rpc import CHANNEL_OPTIONS
 from balsam.site import Site
 from balsam_jobstore.postgres import Cluster
+from tests.support.nursery import Copy, start_module
+
+Process = Copy | subprocess.Popen[bytes]
+"""A process of ours that a test has started."""
 
 SERVICES = ("jobstore", "scheduler")
 START_SECONDS = 30.0
@@ -36,7 +42,7 @@ class Services:
     def __init__(self, site: Site, words: Sequence[str] = ()) -> None:
         self.site = site
         self._words = list(words)
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, Process] = {}
 
     def start(self, *names: str) -> None:
         """Starts services, each when the one before answers; returns when all do."""
@@ -60,7 +66,7 @@ class Services:
         for name in names:
             self._end(name, signal.SIGKILL)
 
-    def given_up(self, name: str) -> subprocess.Popen[bytes]:
+    def given_up(self, name: str) -> Process:
         """A service that is to end by itself: its process, which is not looked after any more."""
         return self._processes.pop(name)
 
@@ -68,11 +74,14 @@ class Services:
         """Stops what still runs, last started first."""
         self.stop(*reversed(self._processes))
 
-    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, name: str) -> Process:
         service, _, number = name.partition("-")
-        command = [*self._words, sys.executable, "-m", f"balsam_{service}", "--site", str(self.site.path)]
-        command += ["--number", number] if number else []
+        module, options = f"balsam_{service}", ["--site", str(self.site.path)]
+        options += ["--number", number] if number else []
         with _console(self.site, name).open("ab") as console:
+            if not self._words:
+                return start_module(module, options, stdout=console)
+            command = [*self._words, sys.executable, "-m", module, *options]
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
             )
@@ -136,29 +145,24 @@ def services(site: Site, *names: str, words: Sequence[str] = ()) -> Iterator[Ser
 
 def launcher(site: Site, *options: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
     """Runs a launcher until it ends by itself, and fails the test if it ends with an error."""
-    command = launcher_command(site, *options)
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        pytest.fail(f"the launcher runs after {timeout:g} s\n{error.stderr!r}\n{log_tails(site)}")
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = start_module("balsam_launcher", _launcher_options(site, *options), stdout=out, stderr=err)
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            pytest.fail(f"the launcher runs after {timeout:g} s\n{_text(err)}\n{log_tails(site)}")
+        done = subprocess.CompletedProcess(process.args, process.wait(), _text(out), _text(err))
     if done.returncode != 0 or "Traceback" in done.stderr:
         pytest.fail(f"the launcher ended with {done.returncode}\n{done.stdout}\n{done.stderr}\n{log_tails(site)}")
     return done
 
 
 @contextlib.contextmanager
-def running_launcher(site: Site, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def running_launcher(site: Site, *options: str) -> Iterator[Process]:
     """A launcher that runs beside the test; asked to stop afterwards, if the test has not ended it."""
     with _console(site, "launcher").open("ab") as console:
-        process = subprocess.Popen(
-            launcher_command(site, *options),
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=console,
-            start_new_session=True,
-        )
+        process = start_module("balsam_launcher", _launcher_options(site, *options), stdout=console)
     try:
         yield process
     finally:
@@ -173,7 +177,16 @@ def running_launcher(site: Site, *options: str) -> Iterator[subprocess.Popen[byt
 
 def launcher_command(site: Site, *options: str) -> list[str]:
     """The command line of a launcher."""
-    return [sys.executable, "-m", "balsam_launcher", "--site", str(site.path), *options]
+    return [sys.executable, "-m", "balsam_launcher", *_launcher_options(site, *options)]
+
+
+def _launcher_options(site: Site, *options: str) -> list[str]:
+    return ["--site", str(site.path), *options]
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 def _stop_private_database(site: Site) -> None:
