@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import graphlib
-import json
-import tomllib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from balsam import documents
 from balsam.errors import InvalidParentsError, ValidationError
 from balsam.fields import APPLICATION_FIELDS, JOB_FIELDS, Field, Phase, unknown_field
 
@@ -38,32 +37,14 @@ def read(path: Path) -> JobFile:
 
 
 def _load(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8", errors="strict") if path.exists() else _missing(path)
+    kind = path.suffix.removeprefix(".")
+    data = path.read_bytes()
+    if kind not in documents.KINDS:
+        raise ValidationError(f"{path}: the name must end in .toml, .yaml or .json")
     try:
-        if path.suffix == ".toml":
-            return tomllib.loads(text)
-        if path.suffix == ".json":
-            return json.loads(text)
-        if path.suffix in (".yaml", ".yml"):
-            return _load_yaml(text)
+        return documents.parse(data, kind)
     except ValueError as error:
         raise ValidationError(f"{path}: {error}") from None
-    raise ValidationError(f"{path}: the name must end in .toml, .yaml or .json")
-
-
-def _missing(path: Path) -> str:
-    raise FileNotFoundError(2, "no such file", str(path))
-
-
-def _load_yaml(text: str) -> Any:
-    try:
-        import yaml  # type: ignore[import-untyped,unused-ignore]
-    except ImportError:
-        raise ValidationError("YAML needs the package pyyaml: pip install pyyaml, or use TOML") from None
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValidationError(" ".join(str(error).split())) from None
 
 
 def parse(document: Any, where: str) -> JobFile:

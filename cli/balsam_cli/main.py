@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from balsam.collector import collect_seldom, end_without_collecting
+from balsam.quiet import keep_grpc_quiet
 from balsam_cli.lazy_group import LazyGroup
 from balsam_cli.text import one_line
 
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` and returns its exit status; without `argv`, the process is this command's."""
     if argv is None:
         collect_seldom()
+        keep_grpc_quiet()
         _prepare_streams()
     try:
         _check_words(sys.argv[1:] if argv is None else argv)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from balsam.client import Client
@@ -47,11 +49,15 @@ def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> bo
         return False
     # Most jobs need neither cores nor GPUs of their own, and to read the settings takes its time.
     site = asking.node_of_settings(store.site) if any(need.cores or need.gpus for need in needs) else None
-    text = warning(needs, [*takers, *asking.takers_to_come(store, takers, site)], site)
+    to_come = asking.takers_to_come(store, takers, site)
+    expected = functools.cache(lambda: asking.expected_minutes(store))
+    if to_come:
+        needs = [replace(need, expected=expected().get(need.application)) for need in needs]
+    text = warning(needs, [*takers, *to_come], site)
     if text:
         from balsam_cli.policy_note import with_policy
 
-        text = with_policy(text, store.site, jobs)
+        text = with_policy(text, store.site, jobs, expected)
     if text:
         note(f"note: {text}")
     return bool(text)

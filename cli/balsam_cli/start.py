@@ -37,6 +37,13 @@ def help_text() -> str:
 
 def main() -> int:
     """The command line of this process; returns the exit status."""
+    try:
+        return _run()
+    except KeyboardInterrupt:  # before there is anybody who takes it, or in the moment after
+        return 130
+
+
+def _run() -> int:
     if sys.argv[1:] in ([], ["--help"], ["-h"]) and "_BALSAM_COMPLETE" not in os.environ and _print_help():
         return 0
     from balsam_cli.main import main as run

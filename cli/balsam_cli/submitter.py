@@ -8,13 +8,14 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from balsam import logs
 from balsam.client import Client
 from balsam.errors import BalsamError, Unavailable
 from balsam.locks import ServiceLock
+from balsam.run_times import expected_minutes
 from balsam.site import Site
 from balsam.states import State
 from balsam_cli.policy_note import SERVICE_LOCK
@@ -32,6 +33,7 @@ _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SHARE = 20
 """A question to the job store that took a second is not followed by another within so many: jobs come first there."""
 _LEAST_PAUSE = 0.1  # seconds
+_LEARN_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class Submitter:
         self._ask_at = 0.0
         """When the batch system is asked next, by the clock that only rises."""
         self._stopping = False
+        self._known: Mapping[str, int] = {}
+        self._learned: float | None = None
+        """When that was read, by the clock that only rises."""
 
     def run(self, *, once: bool) -> int:
         """Works in the foreground. Returns the exit status.
@@ -124,7 +129,12 @@ class Submitter:
 
     def _round(self, *, ask_batch: bool) -> rounds.Round:
         done = rounds.do_round(
-            self._store, time.time(), self._say, ask_batch=ask_batch, stopping=lambda: self._stopping
+            self._store,
+            time.time(),
+            self._say,
+            ask_batch=ask_batch,
+            expected=self._expected(),
+            stopping=lambda: self._stopping,
         )
         # A note that is the reason why jobs wait is said with their number.
         lines = {note: note for note in done.plan.notes} | waiting_lines(done.plan.verdicts)
@@ -133,6 +143,13 @@ class Submitter:
                 self._say(line)
         self._said = set(lines)
         return done
+
+    def _expected(self) -> Mapping[str, int]:
+        """How long launchers expect runs to take [minutes], by application; read as seldom as they read it."""
+        if self._learned is None or time.monotonic() >= self._learned + _LEARN_SECONDS:
+            self._known = expected_minutes(self._store)
+            self._learned = time.monotonic()
+        return self._known
 
     # Waiting
 

@@ -47,11 +47,21 @@ class Need:
     """What it takes of each node."""
     owner: str = ""
     """The user whose job it is; empty: nobody knows."""
+    application: str = ""
+    """Its application; empty: none."""
+    expected: int | None = None
+    """Minutes in which runs of its application end, as launchers will find that go by the history; None: it does not
+    tell, or they do not go by it."""
 
     @property
     def total(self) -> float:
         """What it takes of a launcher, in nodes."""
         return self.nodes * self.share
+
+    @property
+    def expected_minutes(self) -> int:
+        """How long it takes for launchers that are still to be started."""
+        return self.minutes if self.expected is None else min(self.minutes, self.expected)
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,12 @@ class Taker:
     """What its nodes have; none: nobody knows."""
     users: frozenset[str] = frozenset()
     """The users whose jobs it takes; none: nobody knows."""
+    quick: frozenset[str] = frozenset()
+    """Applications whose jobs it takes however long they may take, as their runs end in its time (`fit_by_history`)."""
+
+    def minutes_of(self, need: Need) -> int:
+        """How long a job takes, as this launcher sees it; one that is to come reads the history first."""
+        return need.expected_minutes if self.label else need.minutes
 
 
 class Hindrance(NamedTuple):
@@ -109,6 +125,7 @@ def need_of(job: Mapping[str, Any]) -> Need:
         math.ceil(need.gpus),
         need.share,
         str(job.get("owner") or ""),
+        str(job.get("application") or ""),
     )
 
 
@@ -129,8 +146,8 @@ def hindrance(need: Need, taker: Taker) -> Hindrance | None:
         return Hindrance("nodes", f"has {taker.nodes} of the {need.nodes} nodes")
     if found := lacking(need, taker.kinds):
         return found
-    if taker.minutes is not None and need.minutes > taker.minutes:
-        return Hindrance("minutes", f"has {taker.minutes} of the {need.minutes} minutes")
+    if taker.minutes is not None and need.application not in taker.quick and taker.minutes_of(need) > taker.minutes:
+        return Hindrance("minutes", f"has {taker.minutes} of the {taker.minutes_of(need)} minutes")
     return None
 
 

@@ -16,6 +16,12 @@ def one_line(text: str) -> str:
     return joined if joined.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in joined)
 
 
+def cut(text: str, most: int) -> str:
+    """`text` in one line, of so many characters at most."""
+    line = one_line(text)
+    return line if len(line) <= most else f"{line[: most - 4]} ..."
+
+
 def printable(text: str) -> str:
     """`text` with its line breaks, without characters that could steer a terminal."""
     return "\n".join(

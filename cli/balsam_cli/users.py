@@ -15,12 +15,14 @@ from balsam.v1 import user_pb2, user_service_pb2
 from balsam.v1.user_service_pb2_grpc import UserServiceStub
 from balsam_cli import records
 from balsam_cli.output import Column, Record
-from balsam_cli.text import local_time, parse_time
+from balsam_cli.text import cut, local_time, parse_time
 
 pb = user_service_pb2
 ROLES = ("member", "viewer")
 _TOKEN_BYTES = 32
 _DAY = 86_400
+_MOST_DETAIL = 120  # characters, for people: a detail may be as long as a command
+_MOST_NAME = 40
 
 
 def add(store: Client, name: str, role: str, days: float | None) -> tuple[Record, str]:
@@ -127,11 +129,18 @@ AUDIT_COLUMNS = (
     Column("THROUGH", lambda record: f"run of {record['run_job_id'][: records.SHORT]}" if record["run_job_id"] else ""),
     Column("ACTION", lambda record: str(record["action"])),
     Column("WHAT", lambda record: _objects(record), flexible=True),
-    Column("DETAIL", lambda record: str(record["detail"]), flexible=True),
+    Column("DETAIL", lambda record: cut(record["detail"], _MOST_DETAIL), flexible=True),
 )
 
 
 def _objects(entry: Record) -> str:
-    names = [name[: records.SHORT] if len(name) == 36 else name for name in entry["objects"][:3]]  # a UUID has 36
+    names = [
+        name[: records.SHORT] if len(name) == 36 else cut(name, _MOST_NAME) for name in entry["objects"][:3]
+    ]  # a UUID has 36
     more = entry["count"] - len(names)
     return " ".join([*names, f"and {more:,} more" if names else f"{more:,} jobs"] if more > 0 else names)
+
+
+def _object(name: str) -> str:
+    is_id = len(name) == 36  # as a UUID
+    return name[: records.SHORT] if is_id else cut(name, _MOST_NAME)

@@ -85,6 +85,10 @@ NOT_RUNNING = "NOT_RUNNING"
 NO_DATABASE = "NO_DATABASE"
 """Reason of an Unavailable where the job store has lost its database, which it looks for again at every call."""
 
+BUSY = "BUSY"
+"""Reason of a ResourceExhausted that passes by itself: too much is under way. That of a message that is too large,
+or of a full disk, is another."""
+
 UNREACHABLE = "UNREACHABLE"
 """Reason of an Unavailable where the way to a job store over TLS is barred; whether it runs is not known."""
 
@@ -104,7 +108,7 @@ OTHER_VERSION = "OTHER_VERSION"
 
 _MOST_ERROR_BYTES = 1500
 _REFUSED = ("Connection refused", "No such file or directory")
-_WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING, UNREACHABLE, NO_DATABASE, stores.OTHER_STORE})
+_WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING, UNREACHABLE, NO_DATABASE, BUSY, stores.OTHER_STORE})
 _AWAY = frozenset({NOT_RUNNING, UNREACHABLE})
 
 
@@ -326,8 +330,10 @@ class Connection:
         self._stubs = {}  # after the channel: another thread may be making one
 
     def call(self, make: Callable[[Any], Any], method: str, request: Any, timeout: float = DEADLINE_SECONDS) -> Any:
-        """Calls a method; tries again while the service cannot be reached. Every call of ours may be repeated:
-        what changes something bears an id, the same one each time, by which the job store knows it again.
+        """Calls a method; tries again while the service cannot be reached, or has too much to do.
+
+        Every call of ours may be repeated: what changes something bears an id, the same one each time, by which the job
+        store knows it again.
 
         Args:
             make: the generated stub class.

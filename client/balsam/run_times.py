@@ -117,6 +117,18 @@ def sample(client: Client, applications: Iterable[str] = ()) -> RunTimes:
     return times
 
 
+def expected_minutes(client: Client) -> dict[str, int]:
+    """Application -> minutes in which launchers that have a time limit expect its runs to end, by the history.
+
+    Without the setting `fit_by_history` they expect nothing: it is empty, and nothing is read.
+
+    Raises:
+        BalsamError: the job store cannot be asked, or the settings are not valid.
+    """
+    share = client.site.settings.fit_by_history
+    return sample(client).minutes(share) if share > 0 else {}
+
+
 def _done_somewhere(client: Client) -> Iterator[str]:
     """Ids of jobs of which a run ended well in one of the windows."""
     last = _last_sequence(client)

@@ -32,7 +32,7 @@ from balsam.locks import ServiceLock as ServiceLock
 from balsam.logs import keep_small
 from balsam.open_streams import OpenStreams
 from balsam.refusal_log import RefusalLog
-from balsam.rpc import CHANNEL_OPTIONS, OTHER_VERSION, VERSION_KEY, pack_error, shortened, status_code
+from balsam.rpc import BUSY, CHANNEL_OPTIONS, OTHER_VERSION, VERSION_KEY, pack_error, shortened, status_code
 from balsam.secure_port import SecurePort
 from balsam.shares import Shares
 from balsam.site import Site, read_owner_token
@@ -444,4 +444,4 @@ def shed(under_way: int, limit: int, what: str) -> None:
         ResourceExhausted: there is too much under way.
     """
     if under_way >= limit:
-        raise ResourceExhausted(f"{under_way} {what} are under way, which is the limit; try again shortly")
+        raise ResourceExhausted(f"{under_way} {what} are under way, which is the limit; try again shortly", reason=BUSY)

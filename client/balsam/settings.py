@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from balsam import documents
 from balsam.errors import SiteError, ValidationError
 
 
@@ -138,11 +139,11 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         SiteError: it cannot be read, or is no TOML.
     """
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        values: dict[str, Any] = documents.parse(path.read_bytes(), "toml")
+        return values
     except OSError as error:
         raise SiteError(f"cannot read the {what} {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise SiteError(f"{path} is not valid TOML: {error}") from None
 
 

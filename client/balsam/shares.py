@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from balsam.errors import ResourceExhausted
+from balsam.rpc import BUSY
 
 
 class CallerLike(Protocol):
@@ -61,7 +62,8 @@ class Shares:
             what = "streams" if stream else "calls"
             raise ResourceExhausted(
                 f"{most} {what} of {f'job {caller.job_id}' if caller.job_id else caller.user} are under way, which is "
-                "the limit for one caller; try again when some have ended"
+                "the limit for one caller; try again when some have ended",
+                reason=BUSY,
             )
         self._under_way[key] += 1
         try:

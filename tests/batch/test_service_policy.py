@@ -21,7 +21,7 @@ from balsam_scheduler.batch.planning import plan
 from balsam_scheduler.batch.policy import POLICY_FILE, Band, Policy, Queue, check, load, render, settings_of
 from balsam_scheduler.batch.reasons import why_never
 from balsam_scheduler.batch.scene import Launch, Memory, Scene
-from balsam_scheduler.batch.work import Shape, Work, shape_of, work_of
+from balsam_scheduler.batch.work import Shape, Work, group_fields, shape_of, work_of
 from scripts.check_imports import ROOT
 
 PAGE = (ROOT / "docs" / "service.md").read_text()
@@ -187,6 +187,16 @@ def test_cores_and_gpus_are_counted_as_launchers_count_them(ranks: int, threads:
     assert (shape.cores, shape.gpus) == (need.cores, need.gpus)
 
 
+def test_a_job_takes_as_long_as_launchers_expect_of_its_application_and_never_longer_than_it_says() -> None:
+    job = {"application": "simulate", "wall_time_minutes": 60}
+    assert shape_of(job, {"simulate": 7, "analyse": 3}) == Shape(1, 7)
+    assert shape_of(job, {"simulate": 90}) == shape_of(job, {"analyse": 3}) == Shape(1, 60)
+    assert shape_of(job, {"simulate": 0}) == Shape(1, 1)
+    fields = group_fields(applications=True)
+    groups = [(("CREATED", 1, 0, 1, 1, minutes, None, "none", 1, 1, 0.0, "simulate"), 2) for minutes in (60, 90)]
+    assert work_of(groups, fields, {"simulate": 7}) == (Work(Shape(1, 7), 4),)
+
+
 def test_groups_of_one_shape_are_one_kind_of_work_and_the_largest_comes_first() -> None:
     rest = ("none", 1, 1, 0.0)
     groups = [
@@ -197,8 +207,8 @@ def test_groups_of_one_shape_are_one_kind_of_work_and_the_largest_comes_first() 
     ]
     large = Work(Shape(2, 5, 1, False), 1, launch=7)
     plain = [(values[:-1], count) for values, count in groups]
-    assert work_of(plain, workflows=False) == (large, Work(Shape(1, 5), 5), Work(Shape(1, 5), 4, waits=True))
-    assert [one.workflow for one in work_of(groups, workflows=True)] == ["a", "a", "a", "b"]
+    assert work_of(plain) == (large, Work(Shape(1, 5), 5), Work(Shape(1, 5), 4, waits=True))
+    assert [one.workflow for one in work_of(groups, group_fields(workflows=True))] == ["a", "a", "a", "b"]
 
 
 def test_minutes_in_which_no_job_starts() -> None:

@@ -129,7 +129,7 @@ def test_a_file_is_added_as_a_whole_or_not_at_all(balsam: Balsam, tmp_path: Path
 def test_a_file_stands_alone(balsam: Balsam, tmp_path: Path) -> None:
     assert balsam("job", "--file", "f.toml", "--name", "x").status == 2
     missing = balsam("job", "--file", str(tmp_path / "f.toml"))
-    assert (missing.status, missing.err) == (1, f"balsam: no such file: {tmp_path / 'f.toml'}\n")
+    assert (missing.status, missing.err) == (1, f"balsam: No such file or directory: {tmp_path / 'f.toml'}\n")
 
 
 def test_applications_are_registered_once_and_changed_on_request(balsam: Balsam, greet: str) -> None:

@@ -181,6 +181,11 @@ def test_the_mpi_run_command_is_printed_without_running_anything(balsam_process:
     result = balsam_process("launcher", "--print-command")
     assert result.status == 0, result.err
     assert result.out.strip()
+    record = balsam_process("launcher", "--print-command", "--json", "--time-limit-minutes", "5").json
+    assert (record["minutes"], record["serial"]) == (5, {"command": ["COMMAND"]})
+    assert [node["name"] for node in record["nodes"]] == [os.uname().nodename]
+    wrong = balsam_process("launcher", "--json")
+    assert (wrong.status, "--json goes with --print-command" in wrong.err) == (2, True)
 
 
 @pytest.mark.usefixtures("services")

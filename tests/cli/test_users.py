@@ -104,6 +104,15 @@ def test_connections_and_the_audit_trail_are_shown(balsam: Balsam, ann: Balsam) 
     assert job_id[:8] in table
 
 
+def test_what_is_long_in_the_audit_trail_is_one_line_for_people_and_whole_as_json(balsam: Balsam) -> None:
+    assert balsam("app", "--name", "long", "--executable", f"/bin/echo {'word ' * 80}").status == 0
+    (entry,) = balsam("server", "--audit", "--limit", "1", "--json").json
+    shown = balsam("server", "--audit").out.splitlines()[-1]
+    assert len(entry["detail"]) > 400
+    assert len(shown) < 250
+    assert shown.endswith(" ...")
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

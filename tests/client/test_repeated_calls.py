@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from balsam.errors import Conflict
-from balsam.rpc import Connection
+from balsam.errors import Conflict, ResourceExhausted
+from balsam.rpc import MAX_MESSAGE_BYTES, Connection
 from balsam.site import Site
 from balsam.v1 import application_pb2, application_service_pb2
 from balsam.v1.application_service_pb2_grpc import ApplicationServiceStub
 from tests.support.dumps import dump_of_site
+from tests.support.odd_job_stores import job_store_after
 from tests.support.processes import services
 from tests.support.relay import Relay
 from tests.support.sites import wait_until
@@ -48,6 +50,33 @@ def test_a_caller_whose_line_breaks_before_the_answer_gets_it_from_the_next_job_
         assert answer.result(timeout=30).revision == 1
         assert len(dump_of_site(any_site)["application"]) == 1
         connection.close()
+
+
+def test_who_is_told_that_there_is_too_much_under_way_tries_again(site: Site) -> None:
+    """A job store that takes one call of each caller at a time."""
+    shares = "import balsam.shares as shares; shares.SHARES = {'owner': shares.Share(1, 100)}"
+
+    def create(name: str) -> int:
+        with contextlib.closing(Connection(site, retry_seconds=60)) as connection:
+            return sum(
+                connection.call(ApplicationServiceStub, "CreateApplication", new_app(f"{name}{number}")).revision
+                for number in range(20)
+            )
+
+    with job_store_after(shares, site), ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(create, "abcdefgh"))
+    assert made == [20] * 8
+    assert len(dump_of_site(site)["application"]) == 160
+
+
+def test_a_message_that_is_too_large_is_refused_at_once(site: Site) -> None:
+    with services(site, "jobstore"), contextlib.closing(Connection(site, retry_seconds=60)) as connection:
+        request = new_app()
+        request.application.description = "x" * MAX_MESSAGE_BYTES
+        began = time.monotonic()
+        with pytest.raises(ResourceExhausted, match="bytes, and at most"):
+            connection.call(ApplicationServiceStub, "CreateApplication", request)
+        assert time.monotonic() - began < 30
 
 
 def test_many_callers_lose_and_double_nothing_when_the_job_store_is_killed(any_site: Site) -> None:

@@ -64,14 +64,27 @@ def by_hard_link(site: Site, path: Path) -> Site:
 def test_a_second_job_store_on_a_file_is_refused_by_whatever_path_it_comes(
     tmp_path: Path, other_way: Callable[[Site, Path], Site]
 ) -> None:
-    site = make_test_site(tmp_path)
+    # Where a path is too long for sockets, what is in the run directory does not tell that a symlink is the same site.
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    site = make_test_site(deep)
     with services(site, "jobstore") as running:
-        refused = start(other_way(site, tmp_path / "other"))
+        refused = start(other_way(site, deep / "other"))
         assert refused.returncode == 1
         holder = f"(pid {running.pid('jobstore')} on {socket.gethostname()}, site {site.path})"
         named = "under another name" if other_way is by_hard_link else holder
         assert refused.stderr.endswith(f"is in use by another job store{',' * (named != holder)} {named}\n")
         assert refused.stderr.count("\n") == 1
+        assert serves(site, "jobstore")
+
+
+def test_the_same_site_by_a_symlink_is_known_by_its_run_directory(short_directory: Path) -> None:
+    site = make_test_site(short_directory)
+    with services(site, "jobstore") as running:
+        refused = start(by_symlink(site, short_directory / "other"))
+        holder = f"(pid {running.pid('jobstore')} on {socket.gethostname()})"
+        assert refused.returncode == 1
+        assert refused.stderr == f"balsam job store: the job store of this site runs already {holder}\n"
         assert serves(site, "jobstore")
 
 

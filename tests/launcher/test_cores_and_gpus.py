@@ -175,6 +175,11 @@ def test_nodes_time_and_commands_are_shown(tmp_path: Path, two_gpus: None, monke
     assert lines[4].startswith("MPI:    /bin/echo -n 4 --host n1:2,n2:2 --oversubscribe --map-by ppr:2:node ")
     hidden = "/usr/bin/env -u OMPI_MCA_orte_local_tmpdir_base"
     assert lines[4].endswith(f" --mca a b {hidden} COMMAND    (openmpi; here with num_nodes = 2, ranks_per_node = 2)")
+    record = json.loads(shown(site, "--limit-nodes", "2", "--time-limit-minutes", "5", "--json"))
+    assert (record["minutes"], record["serial"]) == (5, {"command": ["COMMAND"]})
+    mpi = record["mpi"]
+    assert (mpi["kind"], mpi["num_nodes"], mpi["ranks_per_node"]) == ("openmpi", 2, 2)
+    assert (mpi["command"][0], mpi["command"][-1]) == ("/bin/echo", "COMMAND")
 
 
 def test_settings_say_what_nodes_have(tmp_path: Path) -> None:
@@ -186,6 +191,10 @@ def test_settings_say_what_nodes_have(tmp_path: Path) -> None:
     assert lines[0].endswith(", 2 GPUs (0,1): b")
     assert lines[1] == "time:   no limit"
     assert lines[3].startswith("MPI:    none: no aprun found")
+    record = json.loads(shown(site, "--offset-nodes", "1", "--job-mode", "mpi", "--json"))
+    assert record["nodes"] == [{"name": "b", "cores": 3, "threads_per_core": 1, "gpus": ["0", "1"]}]
+    assert (record["minutes"], record["serial"], record["mpi"]) == (None, None, None)
+    assert record["why_no_mpi"].startswith("no aprun found")
 
 
 def test_a_damaged_allocation_stops_a_launcher_in_one_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

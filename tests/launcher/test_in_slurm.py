@@ -15,7 +15,7 @@ from tests.support.mpi import use_open_mpi
 from tests.support.processes import launcher_command
 from tests.support.processes import services as run_services
 from tests.support.scheduling import Jobs
-from tests.support.sites import make_test_site, wait_until
+from tests.support.sites import make_test_site
 from tests.support.slurm import Slurm
 
 RANK = "import os; os.write(1, f\"rank: {os.environ['SLURMD_NODENAME']} {os.environ['BALSAM_NODES']}\\n\".encode())"
@@ -39,9 +39,7 @@ def in_allocation(slurm: Slurm, site: Site, nodes: int, *options: str) -> str:
     job = slurm.command(
         "sbatch", "--parsable", f"-N{nodes}", "--exclusive", "-t5", f"-o{file}", f"--wrap={script}"
     ).strip()
-    ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
-    wait_until(lambda: slurm.state(job) in ended, timeout=60, what="the launcher has ended", site=site)
-    assert slurm.state(job) == "COMPLETED", file.read_text() + slurm.story()
+    assert slurm.wait_until_over(job, site, 60) == "COMPLETED", file.read_text() + slurm.story()
     return file.read_text()
 
 

@@ -69,6 +69,24 @@ class Cable:
         target.transport.abort()
 
 
+def started_by(script: Path, nodes: list[str], told: list[tuple[int, str, bool]]) -> Ensemble:
+    """An ensemble whose run command is a script, beside which its log is; `told` gets what was tried in vain."""
+    return Ensemble(
+        nodes,
+        lambda names: [str(script), *names],
+        dict(os.environ),
+        "127.0.0.1",
+        script.parent / "log",
+        on_notices=lambda notices: None,
+        on_change=lambda node: None,
+        on_lost=lambda node, reason, blamed: None,
+        on_alive=lambda node, question: None,
+        on_down=lambda node, reason: None,
+        on_vain=lambda *news: told.append(news),
+        on_hopeless=pytest.fail,
+    )
+
+
 class Launcher:
     """What an ensemble tells a launcher; and orders for its only node."""
 
@@ -308,20 +326,7 @@ def test_a_node_on_which_nothing_starts_keeps_no_other_from_its_agent_and_is_giv
     told: list[tuple[int, str, bool]] = []
 
     async def story() -> None:
-        ensemble = Ensemble(
-            ["good", "bad", "well"],
-            lambda names: [str(script), *names],
-            dict(os.environ),
-            "127.0.0.1",
-            tmp_path / "log",
-            on_notices=lambda notices: None,
-            on_change=lambda node: None,
-            on_lost=lambda node, reason, blamed: None,
-            on_alive=lambda node, question: None,
-            on_down=lambda node, reason: None,
-            on_vain=lambda *news: told.append(news),
-            on_hopeless=pytest.fail,
-        )
+        ensemble = started_by(script, ["good", "bad", "well"], told)
         await ensemble.start()
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -352,20 +357,7 @@ def test_a_run_command_that_goes_on_without_a_node_and_says_so_is_not_waited_for
     told: list[tuple[int, str, bool]] = []
 
     async def story() -> None:
-        ensemble = Ensemble(
-            ["good", "bad"],
-            lambda names: [str(script), *names],
-            dict(os.environ),
-            "127.0.0.1",
-            tmp_path / "log",
-            on_notices=lambda notices: None,
-            on_change=lambda node: None,
-            on_lost=lambda node, reason, blamed: None,
-            on_alive=lambda node, question: None,
-            on_down=lambda node, reason: None,
-            on_vain=lambda *news: told.append(news),
-            on_hopeless=pytest.fail,
-        )
+        ensemble = started_by(script, ["good", "bad"], told)
         await ensemble.start()
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):

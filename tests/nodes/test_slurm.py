@@ -67,20 +67,6 @@ def start_agents_after(monkeypatch: pytest.MonkeyPatch, directory: Path, lines: 
     monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
 
 
-def wait_until_over(slurm: Slurm, site: Site, batch_job: str, timeout: float = 120) -> str:
-    """Waits until a batch job is over; gives its last state."""
-
-    def over() -> str:
-        state = slurm.state(batch_job)
-        return "" if state in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING") else state or "gone"
-
-    try:
-        return wait_until(over, timeout, f"batch job {batch_job} is over", site=site)
-    except BaseException:
-        print(slurm.story())
-        raise
-
-
 def test_serial_and_mpi_jobs_in_one_allocation_of_four_nodes(
     slurm: Slurm, site: Site, jobs: Jobs, tmp_path: Path
 ) -> None:
@@ -92,7 +78,7 @@ def test_serial_and_mpi_jobs_in_one_allocation_of_four_nodes(
     for number in range(20):
         jobs.add(f"mpi{number}", args=f"{sys.executable} {ranks}", num_nodes=2, ranks_per_node=2)
     batch_job = submit(slurm, site, 4)
-    assert wait_until_over(slurm, site, batch_job) == "COMPLETED", log_tails(site)
+    assert slurm.wait_until_over(batch_job, site) == "COMPLETED", log_tails(site)
     assert Counter(states(site).values()) == {"JOB_FINISHED": 220}
     used: Counter[str] = Counter()
     for job in all_jobs(site):
@@ -119,12 +105,12 @@ def test_what_is_cancelled_goes_on_in_the_next_allocation(slurm: Slurm, site: Si
     for job_id in ids:
         jobs.wait(job_id, State.RUNNING, timeout=60)
     slurm.command("scancel", first)
-    assert wait_until_over(slurm, site, first) == "CANCELLED"
+    assert slurm.wait_until_over(first, site) == "CANCELLED"
     for job_id in ids:
         wait_until(lambda one=job_id: "RUN_TIMEOUT" in jobs.history(one), what="it is cut off", site=site)  # type: ignore[misc]
         assert "RUN_ERROR" not in jobs.history(job_id)
     gate.touch()
-    assert wait_until_over(slurm, site, submit(slurm, site, 4)) == "COMPLETED", log_tails(site)
+    assert slurm.wait_until_over(submit(slurm, site, 4), site) == "COMPLETED", log_tails(site)
     assert set(states(site).values()) == {"JOB_FINISHED"}
 
 
@@ -149,7 +135,7 @@ def test_the_jobs_of_a_lost_node_run_elsewhere_and_the_others_go_on(
     slurm.kill_node("node2")
     wait_until(lambda: jobs.get(lost).restarts == 1, timeout=90, what="its job is given up", site=site)
     gate.touch()
-    assert wait_until_over(slurm, site, batch_job, timeout=120) in ("COMPLETED", "NODE_FAIL"), log_tails(site)
+    assert slurm.wait_until_over(batch_job, site, timeout=120) in ("COMPLETED", "NODE_FAIL"), log_tails(site)
     assert set(states(site).values()) == {"JOB_FINISHED"}
     assert where(lost) != "node2"
     assert [jobs.get(job_id).attempt for job_id in others] == [1, 1]
@@ -259,4 +245,4 @@ def test_a_node_on_which_no_agent_starts_gets_no_mpi_jobs_either(
         jobs.wait(job_id, State.JOB_FINISHED, timeout=60)
     assert "node3" not in "".join(output(job_id) for job_id in ids)
     gate.touch()
-    assert wait_until_over(slurm, site, batch_job) == "COMPLETED", log_tails(site)
+    assert slurm.wait_until_over(batch_job, site) == "COMPLETED", log_tails(site)

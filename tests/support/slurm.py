@@ -25,7 +25,9 @@ from pathlib import Path
 import pytest
 
 from balsam.processes import process_table, send
+from balsam.site import Site
 from tests.support.components import missing
+from tests.support.sites import wait_until
 
 NODES = 4
 CORES = 4
@@ -76,6 +78,20 @@ class Slurm:
     def state(self, job: str) -> str:
         """The state of a job, as RUNNING; empty: it is not known (any more)."""
         return self.command("squeue", "-h", "-t", "all", "-o", "%T", "-j", job, check=False).strip()
+
+    def wait_until_over(self, job: str, site: Site, timeout: float = 120.0) -> str:
+        """Waits until a job of a site is over [s at the most]; gives its last state. If it does not end, fails with all
+        that is known of both."""
+
+        def over() -> str:
+            state = self.state(job)
+            return "" if state in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING") else state or "gone"
+
+        try:
+            return wait_until(over, timeout, f"batch job {job} is over", site=site)
+        except BaseException:
+            print(self.story())
+            raise
 
     # Daemons
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--persistent", is_flag=True, help="Stay when there is nothing to do.")
 @click.option("--print-command", is_flag=True, help="Print nodes, time left and commands, and exit.")
+@click.option("--json", "as_json", is_flag=True, help="With --print-command: print one JSON document.")
 @click.option("--num-transition-threads", hidden=True, help="Of Balsam 0.x: the scheduler does that work.")
 def command(
     consume_all: bool,
@@ -56,6 +57,7 @@ def command(
     trust: tuple[str, ...],
     persistent: bool,
     print_command: bool,
+    as_json: bool,
     num_transition_threads: str | None,
 ) -> None:
     """Be a launcher: run the jobs of the site on the nodes of this allocation, or on this host.
@@ -72,6 +74,8 @@ def command(
     """
     if consume_all and wf_filter:
         raise click.UsageError("--consume-all and --wf-filter exclude each other")
+    if as_json and not print_command:
+        raise click.UsageError("--json goes with --print-command: what a launcher does shows in `balsam ls --json`")
     if num_transition_threads is not None:
         note("note: --num-transition-threads has no effect: the scheduler does that work (`balsam up`)")
 
@@ -91,7 +95,7 @@ def command(
         "--gpus-per-node": gpus_per_node,
     }
     words = [f"{name}={value}" for name, value in values.items() if value not in (None, "")]
-    flags = {"--persistent": persistent, "--print-command": print_command}
+    flags = {"--persistent": persistent, "--print-command": print_command, "--json": as_json}
     words += [flag for flag, given in flags.items() if given]
     words += [f"--trust={user}" for user in trust]
     from balsam_launcher.early import hold_signals

@@ -92,6 +92,19 @@ def _credits(site: Site, answer: session_service_pb2.ListSessionsResponse) -> Ma
     return found
 
 
+def expected_minutes(store: Client) -> Mapping[str, int]:
+    """How long launchers that are to come will expect runs to take [minutes], by application; none where they go by
+    what jobs say, or nobody knows."""
+    try:
+        if not store.site.settings.fit_by_history:
+            return {}
+    except SiteError:
+        return {}  # who may not read the settings
+    from balsam.run_times import expected_minutes
+
+    return expected_minutes(store)
+
+
 def takers_at_work(store: Client) -> list[Taker]:
     """What the launchers at work can run."""
     at_work = sessions(store)
@@ -129,6 +142,7 @@ def taker_at_work(
         if credit is None
         else tuple(NodeKind(kind.count, kind.cores, kind.gpus) for kind in credit.node_kinds),
         users=users_of(session),
+        quick=frozenset(credit.quick_applications) if credit is not None else frozenset(),
     )
 
 

@@ -187,6 +187,8 @@ def _with_launchers(store: Client, scene: Scene, sessions: asking.Sessions) -> S
         bring_up_to_date(store)
     node = asking.node_of_settings(store.site)
     at_work = {one.launch for one in sessions.launchers if one.HasField("launch")}
+    expected = asking.expected_minutes(store)
+    scene = replace(scene, need=replace(scene.need, expected=expected.get(scene.need.application)))
     launches = [_launch(store.site, values, node, at_work) for values in asking.open_launches(store)]
     bound_only = frozenset(one.launch_id for one in launches if one.taker.bound_only)
     launchers = []
@@ -198,7 +200,7 @@ def _with_launchers(store: Client, scene: Scene, sessions: asking.Sessions) -> S
     able = [one.taker for one in launchers if hindrance(scene.need, one.taker) is None]
     if able:
         scene = _ahead(store, scene, able)
-    return replace(scene, policy=_policy(store, scene), place=_place(store.site, scene.me))
+    return replace(scene, policy=_policy(store, scene, expected), place=_place(store.site, scene.me))
 
 
 def _launch(site: Site, values: Mapping[str, Any], node: NodeKind | None, at_work: set[int]) -> Launch:
@@ -263,7 +265,7 @@ def _any_of_filters(able: list[Taker]) -> Node | None:
 # What could be started
 
 
-def _policy(store: Client, scene: Scene) -> Policy | None:
+def _policy(store: Client, scene: Scene, expected: Mapping[str, int]) -> Policy | None:
     """What the automatic submitter may do for the job; None: no policy names a queue."""
     from balsam_cli.policy_note import SERVICE_LOCK, queues_of, why_never
 
@@ -271,21 +273,21 @@ def _policy(store: Client, scene: Scene) -> Policy | None:
         policy = queues_of(store.site)
         if policy is None:
             return None
-        never = why_never(policy, store.site, scene.job)
+        never = why_never(policy, store.site, scene.job, expected)
         at_work = locks.holder(store.site.run / SERVICE_LOCK) is not None
-        verdict = _verdict_of_round(store, scene) if at_work and not never else ""
+        verdict = _verdict_of_round(store, scene, expected) if at_work and not never else ""
     except SiteError as error:
         return Policy(trouble=str(error))
     return Policy(never, at_work, verdict)
 
 
-def _verdict_of_round(store: Client, scene: Scene) -> str:
+def _verdict_of_round(store: Client, scene: Scene, expected: Mapping[str, int]) -> str:
     """Why the automatic submitter submits nothing for such jobs now; empty: it does."""
     from balsam_scheduler.batch import rounds
     from balsam_scheduler.batch.work import shape_of
 
-    shape, workflow = shape_of(scene.job), scene.need.workflow
-    for found in rounds.dry_round(store, time.time()).verdicts:
+    shape, workflow = shape_of(scene.job, expected), scene.need.workflow
+    for found in rounds.dry_round(store, time.time(), expected).verdicts:
         work = found.work
         if work.shape == shape and work.workflow in ("", workflow) and not work.waits and work.launch is None:
             return found.why

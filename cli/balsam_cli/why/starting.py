@@ -20,7 +20,7 @@ def start(scene: Scene) -> str:
     if place.here is not None and hindrance(need, place.here) is None:
         return command("launcher", *_filter(scene))
     if place.batch_system and (place.node is None or lacking(need, [_many(place.node, need)]) is None):
-        return command("submit-launch", "-n", need.nodes, "-t", need.minutes + place.spare_minutes)
+        return command("submit-launch", "-n", need.nodes, "-t", need.expected_minutes + place.spare_minutes)
     return ""
 
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from balsam.errors import BalsamError, ResourceExhausted, SiteError, Unavailable, ValidationError
-from balsam.rpc import NO_DATABASE
+from balsam.rpc import BUSY, NO_DATABASE
 
 BUSY_SECONDS = 10.0
 LOG_PAGES = 64_000
@@ -245,7 +245,7 @@ def translate_error(error: Exception) -> BalsamError | None:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return Unavailable("no database", reason=NO_DATABASE)
     if isinstance(error, sa.exc.TimeoutError):
-        return ResourceExhausted("too many reads are under way; try again shortly")
+        return ResourceExhausted("too many reads are under way; try again shortly", reason=BUSY)
     if "user-defined function" in text or "statement timeout" in text:
         return ValidationError("it takes too long; make it simpler", field="regex")
     if "invalid regular expression" in text:

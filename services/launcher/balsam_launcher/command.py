@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from balsam import failpoints
 from balsam.errors import BalsamError
 from balsam.fields import JOB_MODES
 from balsam.site import open_site
-from balsam_launcher.main import print_command, run
+from balsam_launcher.main import run, would_run
 from balsam_launcher.options import ENV_LAUNCH_ID, LauncherOptions, launch_of
 from balsam_launcher.run_commands import TEMPLATES
 
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         site = open_site(given.site)
         if given.print_command:
-            print(print_command(site, options))
+            shown = would_run(site, options)
+            print(json.dumps(shown.record(), indent=2) if given.json else shown.text)
             return 0
         return run(site, options)
     except KeyboardInterrupt:  # in the moment after the loop that took it
@@ -68,4 +70,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--persistent", action="store_true", help="stay when there is nothing to do")
     parser.add_argument("--print-command", action="store_true", help="show nodes, time and commands, and exit")
+    parser.add_argument("--json", action="store_true", help="with --print-command: as one JSON document")
     return parser

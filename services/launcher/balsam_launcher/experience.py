@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from balsam.client import Client
 from balsam.errors import BalsamError
-from balsam.run_times import sample
+from balsam.run_times import expected_minutes
 from balsam.site import Site
 from balsam_launcher.leased import LeasedJob
 
@@ -71,4 +71,4 @@ class Experience:
 
     def _read(self) -> Mapping[str, int]:
         with contextlib.closing(Client(self._site)) as client:
-            return sample(client).minutes(self._share)
+            return expected_minutes(client)

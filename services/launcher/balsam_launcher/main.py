@@ -91,7 +91,7 @@ def _report_for_the_dead(site: Site) -> None:
         connection.close()
 
 
-def print_command(site: Site, options: LauncherOptions) -> str:
+def would_run(site: Site, options: LauncherOptions) -> showing.Shown:
     """What this launcher would run on: its nodes, and how it would start MPI runs and serial jobs.
 
     Raises:
@@ -99,13 +99,14 @@ def print_command(site: Site, options: LauncherOptions) -> str:
     """
     nodes = _nodes(site, options)
     left = _time_left(options)
-    if left is None:
-        time = f"{options.time_limit_minutes:g} minutes (--time-limit-minutes)"
-    else:
-        time = time_left.describe(left, site.settings.stop_margin_seconds)
-    lines = [f"nodes:  {showing.nodes(nodes)}", f"time:   {time}", f"mode:   {options.job_mode}"]
     command = mpi.of_settings(site.settings, os.environ)
-    return "\n".join([*lines, *showing.commands(site, nodes, options.job_mode, command)])
+    if left is None:
+        given = options.time_limit_minutes or 0.0
+        limit = 60 * given, f"{given:g} minutes (--time-limit-minutes)"
+        return showing.shown(site, nodes, options.job_mode, command, *limit)
+    margin = site.settings.stop_margin_seconds
+    limits = time_left.usable(left, margin), time_left.describe(left, margin)
+    return showing.shown(site, nodes, options.job_mode, command, *limits)
 
 
 def _nodes(site: Site, options: LauncherOptions) -> list[Node]:

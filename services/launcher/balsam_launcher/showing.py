@@ -6,6 +6,8 @@ import itertools
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from balsam.commands import base_environment
 from balsam.site import Site
@@ -55,27 +57,80 @@ def mpi(command: Mpi | NoMpi) -> str:
     return f"none ({command.reason})" if isinstance(command, NoMpi) else f"{command.name} ({command.program})"
 
 
-def commands(site: Site, found: Sequence[Node], job_mode: str, command: Mpi | NoMpi) -> list[str]:
-    """How a serial job and an MPI job would be started, a line each; those that the mode allows."""
+@dataclass(frozen=True)
+class Shown:
+    """What a launcher would run on and how, as `--print-command` shows it.
+
+    Attributes:
+        nodes: the nodes.
+        seconds: how long it would work [s]; None: nobody says that there is a limit.
+        time: that, and who says so, for people.
+        job_mode: of the launcher.
+        serial: the words that start a serial job; none: the mode allows none.
+        mpi: the words that start an MPI job on all nodes; none: the mode allows none, or nothing could start it.
+        mpi_kind: of which kind its MPI run command is; empty: it has none.
+        why_no_mpi: why no MPI job could be started; empty: one could, or the mode allows none.
+    """
+
+    nodes: Sequence[Node]
+    seconds: float | None
+    time: str
+    job_mode: str
+    serial: Sequence[str]
+    mpi: Sequence[str]
+    mpi_kind: str = ""
+    why_no_mpi: str = ""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        lines = [f"nodes:  {nodes(self.nodes)}", f"time:   {self.time}", f"mode:   {self.job_mode}"]
+        if self.serial:
+            lines.append(f"serial: {shlex.join(self.serial)}")
+        if self.mpi:
+            example = f"num_nodes = {len(self.nodes)}, ranks_per_node = {_RANKS}"
+            lines.append(f"MPI:    {shlex.join(self.mpi)}    ({self.mpi_kind}; here with {example})")
+        elif self.why_no_mpi:
+            lines.append(f"MPI:    none: {self.why_no_mpi}")
+        return "\n".join(lines)
+
+    def record(self) -> dict[str, Any]:
+        """As plain data for `--json`."""
+        one = {"command": list(self.mpi), "num_nodes": len(self.nodes), "ranks_per_node": _RANKS}
+        return {
+            "nodes": [
+                {"name": node.name, "cores": node.cores, "threads_per_core": node.threads_per_core, "gpus": node.gpus}
+                for node in self.nodes
+            ],
+            "minutes": None if self.seconds is None else round(self.seconds / 60, 1),
+            "time": self.time,
+            "job_mode": self.job_mode,
+            "serial": {"command": list(self.serial)} if self.serial else None,
+            "mpi": {"kind": self.mpi_kind, **one} if self.mpi else None,
+            "why_no_mpi": self.why_no_mpi,
+        }
+
+
+def shown(
+    site: Site, found: Sequence[Node], job_mode: str, command: Mpi | NoMpi, seconds: float | None, time: str
+) -> Shown:
+    """What a launcher would run on and how; see `Shown`."""
     around = Surroundings(site.path, site.data, base_environment(os.environ), found, job_mode, command, "")
-    lines = []
-    if job_mode != "mpi":
-        lines.append(f"serial: {_words(job_pb2.Job(args='COMMAND', attempt=1), around)}")
-    if job_mode == "serial":
-        return lines
-    if isinstance(command, NoMpi):
-        return [*lines, f"MPI:    none: {command.reason}"]
+    job = job_pb2.Job(args="COMMAND", attempt=1)
+    serial = _words(job, around) if job_mode != "mpi" else []
+    if job_mode == "serial" or isinstance(command, NoMpi):
+        why = command.reason if isinstance(command, NoMpi) and job_mode != "serial" else ""
+        return Shown(found, seconds, time, job_mode, serial, [], why_no_mpi=why)
     job = job_pb2.Job(args="COMMAND", attempt=1, num_nodes=len(found), ranks_per_node=_RANKS)
-    shown = f"{command.name}; here with num_nodes = {len(found)}, ranks_per_node = {_RANKS}"
-    return [*lines, f"MPI:    {_words(job, around)}    ({shown})"]
+    return Shown(found, seconds, time, job_mode, serial, _words(job, around), command.name)
 
 
-def _words(job: job_pb2.Job, around: Surroundings) -> str:
+def _words(job: job_pb2.Job, around: Surroundings) -> list[str]:
     need = need_of_job(job, around.job_mode)
     assert need is not None
     leased = LeasedJob(1, lease_pb2.Lease(handle=1, token=1), job, None, "", need)
     pool = Pool(around.nodes)
     pool.add(leased)
     for placed in pool.startable():
-        return shlex.join(make_start(placed, around).argv)
+        return list(make_start(placed, around).argv)
     raise AssertionError("a job of all nodes fits on all nodes")

@@ -22,7 +22,6 @@ from scripts.check_imports import ROOT
 NAMES = list(SUMMARIES)
 WITHOUT_JSON = {
     "completion": "prints a script for a shell",
-    "launcher": "is a launcher, whose results are those of `ls`",
     "run": "prints what the job prints",
     "top": "is a full screen",
     "web": "is a page in the browser",

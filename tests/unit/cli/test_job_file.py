@@ -88,3 +88,19 @@ def test_a_file_that_is_none_of_the_formats_is_refused(tmp_path: Path, name: str
     (tmp_path / name).write_text(text)
     with pytest.raises(ValidationError):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.toml", b'a = "\xff"', "a.toml: byte 6 is not UTF-8"),
+        ("a.yaml", b"job: [\xff]", "a.yaml: byte 7 is not UTF-8"),
+        ("a.json", b"[" * 100_000, "a.json: it is nested too deep"),
+        ("a.yml", b"job: [", "a.yml: while parsing a flow"),
+    ],
+)
+def test_what_is_no_text_or_has_no_end_is_told_with_the_file(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValidationError) as caught:
+        read(tmp_path / name)
+    assert said in str(caught.value)

@@ -188,6 +188,22 @@ def test_a_traceback_is_shown_to_who_asks_for_it(
     assert "Traceback" in capfd.readouterr().err
 
 
+def test_an_interrupt_while_it_is_loaded_ends_it_quietly() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'balsam_cli.main':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "sys.argv = ['balsam', 'ls']\n"
+        "from balsam_cli.start import main\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_there_is_a_completion_script_for_each_shell(shell: str) -> None:
     done = balsam("completion", shell)

@@ -10,6 +10,7 @@ SERIAL = Need("scan", nodes=1, serial=True)
 BOUND = Need("scan", nodes=1, serial=True, launch=7)
 MPI = Need("scan", nodes=2, serial=False)
 LONG = Need("scan", nodes=1, serial=True, minutes=90)
+USED = Need("scan", nodes=1, serial=True, minutes=90, application="simulate", expected=20)
 BOBS = Need("scan", nodes=1, serial=True, owner="bob")
 OF_ANN = frozenset({"ann"})
 
@@ -30,6 +31,11 @@ OF_ANN = frozenset({"ann"})
         (BOUND, Taker(1, "auto", "", launch=7, bound_only=True), ""),
         (LONG, Taker(1, "auto", "", launch=7, minutes=90), ""),
         (LONG, Taker(1, "auto", "", launch=7, minutes=89), "has 89 of the 90 minutes"),
+        (USED, Taker(1, "auto", "", minutes=20), "has 20 of the 90 minutes"),
+        (USED, Taker(1, "auto", "", minutes=20, quick=frozenset({"simulate"})), ""),
+        (LONG, Taker(1, "auto", "", minutes=20, quick=frozenset({"simulate"})), "has 20 of the 90 minutes"),
+        (USED, Taker(1, "auto", "", launch=7, minutes=20, label="launch 7"), ""),
+        (USED, Taker(1, "auto", "", launch=7, minutes=19, label="launch 7"), "has 19 of the 20 minutes"),
         (BOBS, Taker(1, "auto", "", users=OF_ANN), "takes the jobs of ann, and not those of bob"),
         (BOBS, Taker(1, "auto", "", users=OF_ANN | {"bob"}), ""),
         (BOBS, Taker(1, "auto", ""), ""),

@@ -15,7 +15,7 @@ from balsam.site import Site
 from balsam.states import State
 from balsam.v1 import session_pb2
 from balsam_cli.takers import NodeKind, Taker, need_of
-from balsam_cli.why import collecting
+from balsam_cli.why import asking, collecting
 from balsam_cli.why.chain import judge
 from balsam_cli.why.scene import Launch, Launcher, Moment, Place, Policy, Relative, Scene, Scheduler
 from balsam_cli.why.verdict import Verdict
@@ -52,7 +52,9 @@ def runnable(fields: dict[str, Any] | None = None, **more: Any) -> Scene:
 
 
 def launcher(nodes: int = 1, mode: str = "auto", workflow: str = "", **more: Any) -> Launcher:
-    taken = {name: more.pop(name) for name in ("launch", "bound_only", "minutes", "kinds", "users") if name in more}
+    taken = {
+        name: more.pop(name) for name in ("launch", "bound_only", "minutes", "kinds", "users", "quick") if name in more
+    }
     known = {"free_nodes": float(nodes), "free_jobs": 100, "largest": nodes} | more
     return Launcher(f"launcher h:{nodes}", Taker(nodes, mode, workflow, **taken), **known)
 
@@ -352,6 +354,23 @@ def test_a_launch_that_is_too_small_does_not_count() -> None:
     check(found, "time-left", "balsam launcher", "launch 7 has 10 of the 60 minutes")
     nobodys = runnable(launches=(launch(batch=""),))
     check(nobodys, "no-launcher", "balsam launcher")
+
+
+def test_launchers_that_go_by_the_history_take_what_is_quick_by_experience() -> None:
+    asks = {"wall_time_minutes": 600, "application": "simulate"}
+    known = replace(runnable(asks).need, expected=8)
+    check(runnable(asks, launchers=(launcher(minutes=10, quick=frozenset({"simulate"})),)), "starting")
+    other = launcher(minutes=10, quick=frozenset({"analyse"}))
+    check(runnable(asks, launchers=(other,)), "time-left", "balsam launcher", "has 10 of the 600 minutes")
+    check(runnable(asks, need=known, launches=(launch(minutes=10),)), "launch-queued")
+    too_large = replace(known, nodes=2)
+    check(runnable(asks, need=too_large, place=CLUSTER), "no-launcher", "balsam submit-launch -n 2 -t 10")
+
+
+def test_a_launcher_at_work_tells_what_is_quick() -> None:
+    session = session_pb2.Session(nodes=1, job_mode="auto")
+    taker = asking.taker_at_work(session, asking.Credit(minutes=5, quick_applications=["simulate"]))
+    assert (taker.minutes, taker.quick) == (5, {"simulate"})
 
 
 def test_it_is_bound_to_a_launch() -> None:

@@ -116,7 +116,7 @@ def test_digits_in_a_path_are_a_key_or_an_index() -> None:
             "RESOURCE_EXHAUSTED",
         ),
         (sqlite3.OperationalError("database or disk is full"), ResourceExhausted, "RESOURCE_EXHAUSTED"),
-        (sa.exc.TimeoutError("QueuePool limit"), ResourceExhausted, "RESOURCE_EXHAUSTED"),
+        (sa.exc.TimeoutError("QueuePool limit"), ResourceExhausted, "BUSY"),
         (psycopg2.ProgrammingError("syntax error"), None, ""),
         (ValueError("something of ours"), None, ""),
     ],

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from balsam.errors import ResourceExhausted
+from balsam.rpc import BUSY
 from balsam.serving import CALLER
 from balsam_jobstore.access import OWNER
 
@@ -65,7 +66,8 @@ class HeldByCall:
             raise ResourceExhausted(
                 f"all-or-nothing calls that are under way hold {self._of[self._user] // MIB} MiB of jobs for "
                 f"{self._user} (at most {self._most // MIB}), and {self._of.total() // MIB} MiB for all (at most "
-                f"{MOST // MIB}); try again shortly"
+                f"{MOST // MIB}); try again shortly",
+                reason=BUSY,
             )
         self._of[self._user] += size
         self._mine += size

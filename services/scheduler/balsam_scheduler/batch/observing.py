@@ -21,7 +21,7 @@ from balsam_scheduler.batch.nodes import NodeKind
 from balsam_scheduler.batch.policy import Policy
 from balsam_scheduler.batch.scene import Launch, Launcher, Memory, Scene
 from balsam_scheduler.batch.systems import in_vain
-from balsam_scheduler.batch.work import GROUP_FIELDS, RUNNABLE_SOON, work_of
+from balsam_scheduler.batch.work import NOTHING, RUNNABLE_SOON, group_fields, work_of
 
 if TYPE_CHECKING:
     from balsam.client import Client
@@ -32,7 +32,7 @@ _KEPT_DAYS = 8
 _ASKED = (*RUNNABLE_SOON, State.AWAITING_PARENTS, State.RUNNING)
 
 
-def observe(client: Client, policy: Policy, memory: Memory, now: float) -> Scene:
+def observe(client: Client, policy: Policy, memory: Memory, now: float, expected: Mapping[str, int] = NOTHING) -> Scene:
     """Asks the job store for all that a plan depends on.
 
     Args:
@@ -40,6 +40,7 @@ def observe(client: Client, policy: Policy, memory: Memory, now: float) -> Scene
         policy: says whether workflows matter, and how far back launches do.
         memory: of the last round.
         now: the time [s since 1970].
+        expected: application -> minutes in which launchers expect its runs to end, whatever its jobs say.
 
     Raises:
         BalsamError: the job store is away, or refuses.
@@ -55,18 +56,16 @@ def observe(client: Client, policy: Policy, memory: Memory, now: float) -> Scene
         *(launch.wf_filter for launch in launches if launch.open),
         *(launcher.wf_filter for launcher in launchers),
     )
-    workflows = any(filters)
-    groups = client.jobs.groups(
-        Test("state", (), "IN", tuple(state.name for state in _ASKED)), [*GROUP_FIELDS, *["workflow"] * workflows]
-    )
+    fields = group_fields(workflows=any(filters), applications=bool(expected))
+    groups = client.jobs.groups(Test("state", (), "IN", tuple(state.name for state in _ASKED)), fields)
     running = [group for group in groups if group[0][0] == State.RUNNING.name]
     waiting = [group for group in groups if group[0][0] != State.RUNNING.name]
     settings = client.site.settings
     return Scene(
         now=now,
         spare_minutes=spare_minutes(settings.stop_margin_seconds),
-        work=work_of(waiting, workflows=workflows),
-        running=work_of(running, workflows=workflows),
+        work=work_of(waiting, fields, expected),
+        running=work_of(running, fields, expected),
         launches=launches,
         launchers=launchers,
         has_run=has_run,

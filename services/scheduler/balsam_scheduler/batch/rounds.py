@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from balsam.errors import BalsamError, SiteError, Unavailable
+from balsam.run_times import expected_minutes
 from balsam_scheduler.batch import policy as policies
 from balsam_scheduler.batch import remembering
 from balsam_scheduler.batch.cancelling import cancel_lost
@@ -24,7 +25,7 @@ from balsam_scheduler.batch.reasons import clock
 from balsam_scheduler.batch.records import PENDING, UNKNOWN, LaunchRecord
 from balsam_scheduler.batch.scene import Memory
 from balsam_scheduler.batch.submitting import LaunchRequest, finish, refresh, submit
-from balsam_scheduler.batch.work import counted
+from balsam_scheduler.batch.work import NOTHING, counted
 
 if TYPE_CHECKING:
     from balsam.client import Client
@@ -63,14 +64,20 @@ def policy_of(client: Client) -> Policy:
     return policy
 
 
-def dry_round(client: Client, now: float) -> Plan:
+def dry_round(client: Client, now: float, expected: Mapping[str, int] | None = None) -> Plan:
     """What a round would do now. Changes nothing.
+
+    Args:
+        client: the site.
+        now: the time [s since 1970].
+        expected: as for `observe`; None: as the history tells, where launchers go by that.
 
     Raises:
         BalsamError: the policy is not valid, or the job store is away.
     """
     policy = policy_of(client)
-    return plan(policy, observe(client, policy, remembering.load(client.site), now))
+    expected = expected_minutes(client) if expected is None else expected
+    return plan(policy, observe(client, policy, remembering.load(client.site), now, expected))
 
 
 def do_round(
@@ -79,6 +86,7 @@ def do_round(
     tell: Tell,
     *,
     ask_batch: bool = True,
+    expected: Mapping[str, int] = NOTHING,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Round:
     """Finishes what was begun, asks the batch system how launches stand, and submits what is needed.
@@ -88,6 +96,7 @@ def do_round(
         now: the time [s since 1970].
         tell: hears of each submission and its reason.
         ask_batch: False: believe what is recorded of launches.
+        expected: as for `observe`.
         stopping: whether the process is to stop: then nothing more is submitted.
 
     Raises:
@@ -100,7 +109,7 @@ def do_round(
     if ask_batch:
         _refresh(client, tell)
     began = time.monotonic()
-    scene = observe(client, policy, memory, now)
+    scene = observe(client, policy, memory, now, expected)
     seconds = time.monotonic() - began
     found = plan(policy, scene)
     remembering.save(client.site, found.memory)

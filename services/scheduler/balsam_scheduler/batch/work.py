@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from balsam.states import State
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
+"""Nothing is expected of applications: what their jobs say counts."""
 
 RUNNABLE_SOON = (
     State.CREATED,
@@ -32,7 +36,7 @@ GROUP_FIELDS = (
     "threads_per_core",
     "gpus_per_rank",
 )
-"""Fields of a job by which work is grouped; where workflows matter, ``workflow`` comes after them."""
+"""Fields of a job by which work is grouped, always."""
 
 
 class Shape(NamedTuple):
@@ -90,13 +94,24 @@ class Work:
         return (-shape.nodes, -shape.minutes, shape.per_node, shape.serial, own, where)
 
 
-def shape_of(job: Mapping[str, Any]) -> Shape:
-    """The shape of a job, from the values of its fields; those that are absent have their defaults."""
+def group_fields(*, workflows: bool = False, applications: bool = False) -> tuple[str, ...]:
+    """Fields of a job by which work is grouped, where workflows matter, or applications."""
+    return (*GROUP_FIELDS, *["workflow"] * workflows, *["application"] * applications)
+
+
+def shape_of(job: Mapping[str, Any], expected: Mapping[str, int] = NOTHING) -> Shape:
+    """The shape of a job.
+
+    Args:
+        job: the values of its fields; those that are absent have their defaults.
+        expected: application -> minutes in which launchers expect its runs to end, whatever its jobs say.
+    """
     nodes, beside = int(job.get("num_nodes", 1)), int(job.get("coschedule_num_nodes", 0))
     ranks = int(job.get("ranks_per_node", 1))
     serial = nodes == 1 and ranks == 1
     per_node = int(job.get("node_packing_count", 1)) if serial and not beside else 1
-    minutes = max(1, int(job.get("wall_time_minutes", 1)))
+    asked = int(job.get("wall_time_minutes", 1))
+    minutes = max(1, min(asked, expected.get(str(job.get("application", "")), asked)))
     gpus = _gpus_of_ranks(ranks, float(job.get("gpus_per_rank", 0.0)))
     return Shape(nodes + beside, minutes, per_node, serial, _cores_of_ranks(ranks, job), gpus)
 
@@ -119,18 +134,23 @@ def _gpus_of_ranks(ranks: int, gpus_per_rank: float) -> int:
     return math.ceil(ranks / sharing) * math.ceil(gpus_per_rank)
 
 
-def work_of(groups: Iterable[tuple[tuple[Any, ...], int]], *, workflows: bool) -> tuple[Work, ...]:
+def work_of(
+    groups: Iterable[tuple[tuple[Any, ...], int]],
+    fields: Sequence[str] = GROUP_FIELDS,
+    expected: Mapping[str, int] = NOTHING,
+) -> tuple[Work, ...]:
     """Work in the order in which launchers take it.
 
     Args:
-        groups: values of `GROUP_FIELDS` (and of ``workflow``) with the number of jobs that have them.
-        workflows: whether ``workflow`` is among them.
+        groups: values of these fields with the number of jobs that have them.
+        fields: of `group_fields`.
+        expected: as for `shape_of`.
     """
     counts: dict[tuple[Shape, str, int | None, bool], int] = {}
     for values, count in groups:
-        job = dict(zip((*GROUP_FIELDS, "workflow"), values, strict=False))
+        job = dict(zip(fields, values, strict=True))
         waits = job["state"] == State.AWAITING_PARENTS.name
-        key = (shape_of(job), job["workflow"] if workflows else "", job["queued_launch"], waits)
+        key = (shape_of(job, expected), job.get("workflow", ""), job["queued_launch"], waits)
         counts[key] = counts.get(key, 0) + count
     works = [Work(shape, count, workflow, launch, waits) for (shape, workflow, launch, waits), count in counts.items()]
     return tuple(sorted(works, key=lambda work: work.order))
