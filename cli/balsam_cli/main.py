@@ -41,11 +41,11 @@ def cli(ctx: click.Context) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` and returns its exit status; without `argv`, the process is this command's."""
-    if argv is None:
-        collect_seldom()
-        keep_grpc_quiet()
-        _prepare_streams()
     try:
+        if argv is None:
+            collect_seldom()
+            keep_grpc_quiet()
+            _prepare_streams()
         _check_words(sys.argv[1:] if argv is None else argv)
         status = cli.main(args=argv, prog_name="balsam", standalone_mode=False)
         sys.stdout.flush()

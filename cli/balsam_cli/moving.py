@@ -32,8 +32,11 @@ def export(store: Client, path: Path, request: pb.ExportJobsRequest, *, quiet: b
     """Writes a file; gives what its header and its end say. There is no file under that name before it is whole.
 
     Raises:
+        ValidationError: the name is that of a device, a pipe or a directory; that is left alone.
         BalsamError: what the job store said; no file is left.
     """
+    if path.exists() and not path.is_file():
+        raise ValidationError(f"{path} is no file; `balsam export -` writes to stdout, and may be redirected there")
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with _open_new(draft) as raw, bar("exporting", None, BYTES, quiet=quiet) as show:
@@ -93,7 +96,10 @@ def _contents(store: Client, request: pb.ExportJobsRequest) -> Iterator[bytes]:
 
 
 def _open_new(path: Path) -> IO[bytes]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except OSError as error:  # the user knows the directory, and not the name of the draft
+        raise OSError(error.errno, error.strerror, str(path.parent)) from None
     return os.fdopen(descriptor, "wb")
 
 

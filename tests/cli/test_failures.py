@@ -66,6 +66,9 @@ def test_jobs_that_fail_alike_are_one_group(balsam: Balsam, jobs: Jobs, site: Si
     left = balsam("failures", "--json").json
     assert sorted(one["cause"] for one in left) == ["killed by SIGKILL (9)", "parent failed, was killed or deleted"]
     by_parent = next(one for one in left if one["cause"].startswith("parent"))
+    unnamed = balsam("failures", "--retry", "")
+    assert (unnamed.status, unnamed.out) == (1, "")
+    assert "no group of failed jobs is named ''" in unnamed.err
     refused = balsam("failures", "--retry", by_parent["group"])
     assert (refused.status, refused.out) == (1, "")
     assert "because of their parents" in refused.err

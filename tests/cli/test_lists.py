@@ -88,6 +88,7 @@ def test_tables_are_cut_and_say_so_and_json_is_not(balsam: Balsam) -> None:
     assert len(balsam("ls", "--limit", "2", "--json").json) == 2
     assert len(balsam("ls", "--limit", "103").out.splitlines()) == 104
     assert balsam("ls", "--limit", "0", "--json").json == []
+    assert balsam("ls", "--limit", str(10**20)).status == 2
 
 
 def test_columns_can_be_added(balsam: Balsam, monkeypatch: pytest.MonkeyPatch) -> None:

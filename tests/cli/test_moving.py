@@ -99,6 +99,18 @@ def test_a_file_is_replaced_only_when_that_is_wanted(balsam: Balsam, tmp_path: P
     assert len(records(path)) == 2
 
 
+def test_what_is_no_file_is_not_replaced_by_one(balsam: Balsam, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for place in (pipe, tmp_path):
+        answer = balsam("export", str(place), "--yes")
+        assert answer.status == 1
+        assert f"{place} is no file" in answer.err
+    assert pipe.is_fifo()
+    missing = tmp_path / "missing"
+    assert balsam("export", str(missing / "jobs")).err == f"balsam: No such file or directory: {missing}\n"
+
+
 def test_nothing_of_a_damaged_file_is_imported(balsam: Balsam, finished: list[str], tmp_path: Path) -> None:
     path = tmp_path / "jobs.jsonl"
     balsam("export", str(path))

@@ -312,7 +312,7 @@ def test_it_is_used_by_the_keyboard_alone(site: Site, visit: Visit, add: Add) ->
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_off(site: Site, chromium: Browser, web: Web, add: Add, width: int, scheme: str) -> None:
-    long = "a-very-long-name-without-a-single-blank-in-it-" * 4
+    long = "a_very_long_name_without_a_place_to_break_in_it_" * 4
     parent = add(long, workflow="w" * 150, args="echo " + "x" * 3000, description="d" * 3000)
     add("b", parents=[parent], wait_for_parents=False)
     launcher(site)
@@ -325,6 +325,12 @@ def test_nothing_is_cut_off(site: Site, chromium: Browser, web: Web, add: Add, w
             page.wait_for_selector("#live[data-state=on]")
             if path.startswith("/jobs/"):
                 expect(page.locator("pre")).to_contain_text("xxx")
+            if path == "/jobs":
+                states = page.locator(f"tr[data-job='{parent}'] .state")
+                expect(states).to_be_visible()
+                box = states.bounding_box()
+                assert box is not None
+                assert box["x"] + box["width"] <= width
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 

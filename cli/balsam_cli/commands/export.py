@@ -41,7 +41,7 @@ def command(file: str, workflow: str | None, yes: bool, as_json: bool) -> None:
         account = moving.export_to_stdout(store, request)
     else:
         path = Path(file)
-        if path.exists():
+        if path.is_file():
             terminal.must_agree(f"{path} exists. Replace it?", yes, f"replacing {path}")
         account = moving.export(store, path, request, quiet=as_json)
     text = f"exported {count(account['jobs'], 'job')} with {count(account['events'], 'event')}"

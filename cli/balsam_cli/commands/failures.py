@@ -85,16 +85,18 @@ def _retry(store: Client, groups: list[Group], name: str) -> Outcome:
     """Resets the jobs of a group, each to where it is done again from.
 
     Raises:
-        NotFound: there is no such group.
+        NotFound: there is no such group, or several names begin so.
         NotAllowed: its jobs failed because of their parents.
     """
     from balsam.errors import NotAllowed, NotFound
     from balsam_cli.failures.resetting import reset
 
-    found = [one for one in groups if one.name.startswith(name.lower())]
-    if len(found) != 1:
-        shown = ", ".join(one.name for one in groups) or "none"
-        raise NotFound(f"no group of failed jobs is named {name!r} (groups: {shown})")
+    found = [one for one in groups if name and one.name.startswith(name.lower())]
+    names = ", ".join(one.name for one in found or groups) or "none"
+    if len(found) > 1:
+        raise NotFound(f"{name!r} could be {names}; give more of the name")
+    if not found:
+        raise NotFound(f"no group of failed jobs is named {name!r} (groups: {names})")
     if found[0].by_parent:
         raise NotAllowed(f"the jobs of group {found[0].name} failed because of their parents: reset those")
     return reset(store, found[0].job_ids)

@@ -36,7 +36,7 @@ class _What(click.Choice):  # type: ignore[type-arg,unused-ignore]
 @click.option("--tree", is_flag=True, help="Show what waits for what.")
 @click.option("--history", is_flag=True, help="Show each job's history.")
 @click.option("--verbose", "-v", is_flag=True, help="More columns.")
-@click.option("--limit", type=click.IntRange(0), metavar="N", help="At most N; tables show 100 without it.")
+@click.option("--limit", type=click.IntRange(0, 2**31 - 1), metavar="N", help="At most N; tables show 100 without it.")
 @click.option("--watch", is_flag=True, help="Stay, and show changes as they come.")
 @options.as_json
 def command(what: str, watch: bool, as_json: bool, **given: Any) -> None:

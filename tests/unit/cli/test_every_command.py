@@ -5,6 +5,7 @@ A command that is added is tested here without being named.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -85,3 +86,23 @@ def test_the_help_of_all_loads_nothing_but_the_list_of_commands() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == help_text()
     assert set(done.stderr.split()) <= {"__future__", "balsam_cli", "balsam_cli.start", "balsam_cli.group"}
+
+
+def test_help_that_nobody_reads_ends_without_a_word_and_help_on_a_full_disk_with_one_line() -> None:
+    code = "from balsam_cli.start import main; raise SystemExit(main())"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    reader, writer = os.pipe()
+    os.close(reader)
+    for output, said in ((writer, ""), (os.open("/dev/full", os.O_WRONLY), "No space left on device")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "--help"],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=buffered,
+        )
+        os.close(output)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == (1 if said else 0)
