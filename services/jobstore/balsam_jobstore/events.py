@@ -142,7 +142,7 @@ _BY_CURSOR = {"stream_results": True, "max_row_buffer": 500}
 
 
 def _query(connection: sa.Connection, wanted: EventFilter, after: int, limit: int) -> sa.Select[Any]:
-    event, job = schema.event, schema.job
+    event, job, node = schema.event, schema.job, schema.node
     run = job.alias("run")
     query = (
         sa.select(
@@ -162,8 +162,13 @@ def _query(connection: sa.Connection, wanted: EventFilter, after: int, limit: in
             event.c.run_key,
             run.c.job_id,
             job.c.owner_key,
+            node.c.name,
         )
-        .select_from(event.outerjoin(job, job.c.key == event.c.job).outerjoin(run, run.c.key == event.c.run_key))
+        .select_from(
+            event.outerjoin(job, job.c.key == event.c.job)
+            .outerjoin(run, run.c.key == event.c.run_key)
+            .outerjoin(node, node.c.key == event.c.node)
+        )
         .where(event.c.sequence > after)
         .order_by(event.c.sequence)
         .limit(limit)
@@ -198,8 +203,8 @@ def _record(row: Any) -> EventRecord:
     key, job_id, workflow, letters, *told, deleted_id, sequence, record_us = row[:_CHECKED]
     event = EventRecord(key, str(job_id), workflow, unpack_states(letters), *told)
     event.deleted, event.sequence, event.record_us = deleted_id is not None, sequence, record_us
-    event.user_key, event.run_key, run_id, owner_key = row[_CHECKED:]
-    event.run_id, event.owner_key = str(run_id or ""), owner_key or OWNER_KEY
+    event.user_key, event.run_key, run_id, owner_key, node = row[_CHECKED:]
+    event.run_id, event.owner_key, event.node = str(run_id or ""), owner_key or OWNER_KEY, node or ""
     return event
 
 

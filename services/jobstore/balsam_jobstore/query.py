@@ -77,6 +77,21 @@ last_message = (
     .correlate(_job)
     .scalar_subquery()
 )
+last_node = sa.func.coalesce(
+    sa.select(schema.node.c.name)
+    .where(
+        schema.node.c.key
+        == sa.select(_event.c.node)
+        .where(_event.c.job == _job.c.key, _event.c.node.is_not(None), _event.c.attempt == _job.c.attempt)
+        .order_by(_event.c.sequence.desc())
+        .limit(1)
+        .correlate(_job)
+        .scalar_subquery()
+    )
+    .correlate(_job)
+    .scalar_subquery(),
+    "",
+)
 application_name = sa.func.coalesce(
     sa.select(schema.application.c.name)
     .where(schema.application.c.key == _job.c.application)
@@ -93,6 +108,7 @@ JOB_COLUMNS: dict[str, Expression] = {
     "working_directory": _detail.c.workdir,
     "create_time": _detail.c.create_us,
     "message": last_message,
+    "node": last_node,
     "leased": sa.case((_job.c.session.is_not(None), 1), else_=0),
 }
 """Field -> the expression that has its value."""

@@ -192,6 +192,7 @@ def event_message(event: EventRecord, name: Callable[[int], str]) -> event_pb2.E
     if event.is_signed:
         message.user = name(event.user_key) if event.user_key is not None else ""
         message.run_job_id = event.run_id
+        message.node = event.node
     return message
 
 

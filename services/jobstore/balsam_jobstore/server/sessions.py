@@ -18,7 +18,7 @@ from balsam.serving import CALLER
 from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceServicer
 from balsam.version import VERSION
-from balsam_jobstore import applications, launches, leases, sessions
+from balsam_jobstore import applications, launches, leases, nodes, sessions
 from balsam_jobstore.access import denied
 from balsam_jobstore.amounts import Room, cut
 from balsam_jobstore.clocks import ClockOffset
@@ -430,6 +430,7 @@ def _report(message: lease_pb2.Report, offset_us: int = 0) -> Report:
         cut(message.message.replace("\0", ""), convert.MAX_MESSAGE),
         message.release,
         message.spared,
+        nodes.clean(message.node),
     )
 
 
