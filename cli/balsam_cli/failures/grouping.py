@@ -32,7 +32,7 @@ class Group:
         said: what their programs said last, as far as it is common to them.
         job_ids: the jobs.
         example: values of the fields of one.
-        nodes: name of a node -> how many of the jobs failed there, most first; jobs of several nodes count for the first.
+        nodes: name of a node -> how many of the jobs failed there, most first; of several the first.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Group:
 
     @property
     def where(self) -> str:
-        """For people: the node, if it is one, or the one where far more failed than elsewhere; else how many there are."""
+        """For people: the node, if it is one, or the one where far more failed than elsewhere; else how many."""
         if not self.nodes:
             return ""
         name, most = next(iter(self.nodes.items()))

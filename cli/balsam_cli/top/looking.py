@@ -121,10 +121,10 @@ class Observer:
             return []
         chosen = [*where, _FAILED_ONLY, selection.test("job_id", "IN", *ids)]
         groups = group(selection.list_jobs(self._store, chosen, fields=FIELDS))
-        return [Cause(len(one.job_ids), _told_of(one), one.job_ids[-1]) for one in groups[:MOST_CAUSES]]
+        return [Cause(len(one.job_ids), _text_of(one), one.job_ids[-1]) for one in groups[:MOST_CAUSES]]
 
 
-def _told_of(cause: Group) -> str:
+def _text_of(cause: Group) -> str:
     place = f"on {cause.where}:" if cause.where else ""
     return " ".join(filter(None, (cause.application, place, cause.cause, cause.said)))
 
