@@ -48,10 +48,12 @@ def event_records(event: event_pb2.Event) -> list[Record]:
         "run_job_id": event.run_job_id,
     }
     states: list[str | None] = [State(state).name for state in event.states] or [None]
-    # Message and exit code belong to the last of them.
-    end = {"message": event.message, "exit_code": event.exit_code if event.HasField("exit_code") else None}
+    # Message, exit code and node belong to the last of them.
+    code = event.exit_code if event.HasField("exit_code") else None
+    end = {"message": event.message, "exit_code": code, "node": event.node}
+    before = {"message": "", "exit_code": None, "node": ""}
     return [
-        {"state": state, **common, **(end if number == len(states) else {"message": "", "exit_code": None})}
+        {"state": state, **common, **(end if number == len(states) else before)}
         for number, state in enumerate(states, start=1)
     ]
 
@@ -177,9 +179,11 @@ def _taken(launch: Record) -> str:
 
 
 def _who(event: Record) -> str:
-    """Who did it: with the user where it is not the owner of the site, and the job whose run did it where that is
-    another one."""
+    """Who did it: with the user where it is not the owner of the site, the job whose run did it where that is another
+    one, and the node where a run failed."""
     words = [str(event["actor"]).lower()]
+    if event["node"]:
+        words.append(f"on {event['node']}")
     if event["run_job_id"]:
         words.append(f"of {event['run_job_id'][:SHORT]}")
     return " ".join([*words, f"({event['user']})"] if event["user"] else words)

@@ -488,6 +488,7 @@ JOB_FIELDS = _table(
     Field("restarts", Kind.INTEGER, 0, "how often a launcher or node was lost under it", Phase.NEVER),
     Field("leased", Kind.BOOLEAN, False, "a launcher or a script holds it", Phase.NEVER),
     Field("timeouts", Kind.INTEGER, 0, "real time-outs in a row", Phase.NEVER),
+    Field("node", Kind.TEXT, "", "first node of the last run, where that failed", Phase.NEVER),
 )
 """Every field of a job, by name, in the order of the documentation."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from balsam.convert import job_message, job_message_fields, job_values, state_number
+from balsam.errors import ValidationError
 from balsam.rpc import DEADLINE_SECONDS, error_for
 from balsam.v1 import job_pb2, job_service_pb2
 from balsam.v1.job_service_pb2_grpc import JobServiceStub
@@ -112,7 +113,12 @@ class JobCalls:
             read_mask=None if fields is None else FieldMask(paths=fields),
         )
         while True:
-            answer = self._call("ListJobs", request)
+            try:
+                answer = self._call("ListJobs", request)
+            except ValidationError as error:
+                if not _asks_without(request, error):
+                    raise
+                continue
             yield [job_values(job) for job in answer.jobs]
             if not answer.next_page_token:
                 return
@@ -185,6 +191,17 @@ class JobCalls:
 
 def _state(state: str) -> job_pb2.Job.State.ValueType:
     return job_pb2.Job.State.ValueType(state_number(state))
+
+
+def _asks_without(request: job_service_pb2.ListJobsRequest, error: ValidationError) -> bool:
+    """Takes a field out of a request that a job store of an earlier version does not know; False: that is not it."""
+    from balsam.fields import JOB_FIELDS
+
+    names = [name for name in request.read_mask.paths if name != error.field]
+    if error.reason != "UNKNOWN_FIELD" or error.field not in JOB_FIELDS or len(names) == len(request.read_mask.paths):
+        return False
+    request.read_mask.paths[:] = names
+    return True
 
 
 def filter_message(where: Node) -> query_pb2.Filter:

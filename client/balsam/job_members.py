@@ -66,6 +66,7 @@ class DerivedMembers(Model):
     restarts: int
     leased: bool
     timeouts: int
+    node: str
 
     @classmethod
     def _calls(cls) -> JobCalls:

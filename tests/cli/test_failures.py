@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,8 @@ def test_jobs_that_fail_alike_are_one_group(balsam: Balsam, jobs: Jobs, site: Si
     worst = groups[0]
     assert (worst["jobs"], worst["exit_code"]) == (3, 4)
     assert (worst["cause"], worst["said"]) == ("exit code 4", "bad value #")
+    assert worst["nodes"] == {socket.gethostname(): 3}
+    assert f"launcher on {socket.gethostname()}" in balsam("show", worst["example"]).out
     assert worst["group"] in balsam("failures").out
 
     (tmp_path / "mended").touch()

@@ -75,7 +75,7 @@ JOB_IDENTITY = {"job_id", "state", "queued_launch"}
 """Each has a test of its own."""
 JOB_OUTPUT = {
     "owner", "create_time", "attempt", "exit_code", "working_directory", "message", "revision", "restarts", "leased",
-    "timeouts",
+    "timeouts", "node",
 }  # fmt: skip
 
 APPLICATIONS: dict[str, Case] = {

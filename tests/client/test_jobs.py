@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from balsam import errors
+from balsam import errors, fields, query
 from balsam.client import Client
 from balsam.ids import new_id
 from balsam.job import BalsamJob
+from balsam.query import EVERYTHING
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -38,6 +39,19 @@ def test_what_the_store_adds_is_there_after_a_save(store: Client) -> None:
     assert job.create_time.tzinfo is not None
     assert job.revision == 1
     assert job.exit_code is None
+
+
+def test_a_field_that_an_older_job_store_does_not_know_is_left_out(
+    store: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(workflow="w")
+    monkeypatch.setitem(fields.JOB_FIELDS, "later", fields.Field("later", fields.Kind.TEXT, "", "of the next version"))
+    (page,) = store.jobs.pages(EVERYTHING, fields=["name", "later", "workflow"])
+    assert [(job["name"], job["workflow"]) for job in page] == [("a", "w")]
+    with pytest.raises(errors.ValidationError, match="'never' is not a field of a job"):
+        next(store.jobs.pages(EVERYTHING, fields=["name", "never"]))
+    with pytest.raises(errors.ValidationError, match="'later' is not a field of a job"):
+        next(store.jobs.pages(query.Test("later", (), "EXACT", ("x",)), fields=["name", "later"]))
 
 
 def test_a_save_sends_only_what_was_changed() -> None:

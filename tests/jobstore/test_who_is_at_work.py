@@ -98,3 +98,28 @@ def test_what_the_launcher_of_a_launch_found_is_said_when_that_has_ended(client:
     found = answer.launch_nodes[launch].node_kinds
     assert not answer.sessions
     assert [(kind.count, kind.cores, kind.gpus) for kind in found] == [(2, 8, 4), (1, 8, 0)]
+
+
+def test_a_launcher_that_has_ended_is_told_to_who_asks(client: Client, any_site: Site) -> None:
+    rules, first = Rules(any_site), Hands(any_site, nodes=8)
+    (opened,) = (one for one in client.call("SessionService/ListSessions", Request()).sessions if one.nodes)
+    assert not opened.HasField("end_time")
+    first.close()
+    rules.close()  # a scheduler's session is none of a launcher
+    asked = Request(ended_after=opened.create_time)
+    wait_until(lambda: client.call("SessionService/ListSessions", asked).ended)
+    assert not client.call("SessionService/ListSessions", Request()).ended
+    (ended,) = client.call("SessionService/ListSessions", asked).ended
+    assert (ended.session_id, ended.kind, ended.nodes, ended.user) == (
+        opened.session_id,
+        opened.kind,
+        8,
+        opened.user,
+    )
+    assert ended.create_time == opened.create_time
+    assert ended.end_time.ToMicroseconds() > opened.create_time.ToMicroseconds()
+    assert not client.call("SessionService/ListSessions", Request(ended_after=ended.end_time)).ended
+    for seconds, told in ((-(2**62), 1), (2**62, 0)):
+        far = Request()
+        far.ended_after.seconds = seconds
+        assert len(client.call("SessionService/ListSessions", far).ended) == told

@@ -74,6 +74,16 @@ def test_the_overview_says_what_there_is() -> None:
     assert "RUNNING  (500)" in said
 
 
+@pytest.mark.parametrize("first", [0.0, 0.97])
+def test_a_bin_of_milliseconds_is_no_peak_of_the_rate(first: float) -> None:
+    start = NOON / 1e6
+    edges = (start + first, start + 1, start + 2, start + 3, start + 3.01)
+    series = Series(edges=edges, entered={"RUN_DONE": (100 if not first else 9, 100, 100, 10)}, total=319)
+    (rates,) = (patch.get_data().values for patch in plots.throughput(series).axes[0].patches)
+    assert len(rates) == 3 - bool(first)
+    assert all(99 <= rate <= 110 for rate in rates)
+
+
 def test_nothing_is_said_in_words() -> None:
     said = texts(plots.overview(Series()))
     for word in ("no jobs", "no run has succeeded", "no job has run"):

@@ -45,6 +45,12 @@ def test_what_has_happened_is_read(client: Client, monkeypatch: pytest.MonkeyPat
     in_use = sum(nodes * width for nodes, width in zip(series.nodes, series.widths, strict=True))
     assert 0.04 <= in_use <= 3 * series.stays["RUNNING"].mean - 0.1
 
+    # the launcher is gone, and what it had is known
+    (gone,) = series.launchers
+    assert (gone.nodes, gone.start < gone.end) == (1, True)
+    assert 0 < max(series.capacity()) <= 1
+    assert 0 < (series.utilization() or 0) < 1
+
     chosen = client.BalsamJob.objects.filter(workflow="test")
     by_id = plots.read(chosen)
     assert by_id.total == 3

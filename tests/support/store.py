@@ -369,10 +369,11 @@ class Worker:
         message: str = "",
         fence: int = 0,
         spared: bool = False,
+        node: str = "",
     ) -> bool:
         """Reports on a grant; gives whether that was accepted."""
         passages = [(int(state), 0) for state in states]
-        what = Report(grant.row_key, fence or grant.fence, passages, exit_code, message, release, spared)
+        what = Report(grant.row_key, fence or grant.fence, passages, exit_code, message, release, spared, node)
         return not self._bench.do(lambda tx: leases.apply_reports(tx, self.session, [what]))
 
     def report_late(self, grant: Grant, end: State = S.RUN_DONE, *, exit_code: int | None = None) -> bool:

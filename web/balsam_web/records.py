@@ -61,10 +61,12 @@ def events(event: event_pb2.Event) -> list[Record]:
     end = {
         "message": shortened(event.message, _MOST_TEXT),
         "exit_code": event.exit_code if event.HasField("exit_code") else None,
+        "node": event.node,
     }
-    # Message and exit code belong to the last of them.
+    before = {"message": "", "exit_code": None, "node": ""}
+    # Message, exit code and node belong to the last of them.
     return [
-        {"state": state, **common, **(end if number == len(states) else {"message": "", "exit_code": None})}
+        {"state": state, **common, **(end if number == len(states) else before)}
         for number, state in enumerate(states, start=1)
     ]
 

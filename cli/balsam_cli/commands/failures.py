@@ -24,7 +24,7 @@ def command(workflow: str | None, retry: str | None, as_json: bool) -> int:
     """Show failed jobs grouped by cause: application, exit code or signal, and the last line of the output.
 
     Numbers, ids and directories in the messages do not count. Each group has a
-    name, which --retry takes, and an example.
+    name, which --retry takes, an example, and the nodes where its runs failed.
 
     \b
       balsam failures --wf scan
@@ -38,7 +38,7 @@ def command(workflow: str | None, retry: str | None, as_json: bool) -> int:
     if retry is not None:
         return _retry(store, groups, retry).report(printer, "reset", "job")
     if groups or as_json:
-        printer.rows(output.Listing(_columns(), [one.record() for one in groups]))
+        printer.rows(output.Listing(_columns(groups), [one.record() for one in groups]))
         if groups and not as_json:
             example = str(groups[0].example["job_id"])[:8]
             terminal.hint(
@@ -68,15 +68,17 @@ def _groups(store: Client, workflow: str | None) -> list[Group]:
     return group(selection.list_jobs(store, where, fields=FIELDS))
 
 
-def _columns() -> list[output.Column]:
+def _columns(groups: list[Group]) -> list[output.Column]:
     from balsam_cli.output import Column
 
+    where = {one.name: one.where for one in groups}
     return [
         Column("GROUP", lambda record: str(record["group"])),
         Column("JOBS", lambda record: f"{record['jobs']:,}", right=True),
         Column("APPLICATION", lambda record: str(record["application"]), flexible=True),
         Column("CAUSE", lambda record: str(record["cause"]), flexible=True),
         Column("SAID LAST", lambda record: str(record["said"]), flexible=True),
+        *([Column("NODE", lambda record: where[record["group"]])] if any(where.values()) else []),
         Column("EXAMPLE", lambda record: str(record["example"])[:8]),
     ]
 

@@ -21,7 +21,7 @@ from balsam.states import State
 from balsam.v1 import launcher_service_pb2, session_pb2
 from balsam.v1.launcher_service_pb2_grpc import LauncherServiceStub
 from balsam_cli import listing, selection
-from balsam_cli.failures.grouping import FIELDS, group
+from balsam_cli.failures.grouping import FIELDS, Group, group
 from balsam_cli.top.picture import Cause, Launch, Picture, Run, Worker, launch_of, shortened
 from balsam_cli.top.told import MOST_FAILED, Told
 from balsam_cli.watch import Changes
@@ -121,10 +121,12 @@ class Observer:
             return []
         chosen = [*where, _FAILED_ONLY, selection.test("job_id", "IN", *ids)]
         groups = group(selection.list_jobs(self._store, chosen, fields=FIELDS))
-        return [
-            Cause(len(one.job_ids), " ".join(filter(None, (one.application, one.cause, one.said))), one.job_ids[-1])
-            for one in groups[:MOST_CAUSES]
-        ]
+        return [Cause(len(one.job_ids), _text_of(one), one.job_ids[-1]) for one in groups[:MOST_CAUSES]]
+
+
+def _text_of(cause: Group) -> str:
+    place = f"on {cause.where}:" if cause.where else ""
+    return " ".join(filter(None, (cause.application, place, cause.cause, cause.said)))
 
 
 def _run(job: Mapping[str, Any], start: datetime.datetime | None) -> Run:

@@ -5,6 +5,7 @@ Nothing global is touched: figures belong to no window, and the settings of matp
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ _BARS = 60
 """Bars in a histogram, at most."""
 _FEW_SECONDS = 10.0  # in less, times on the axis are seconds and parts of them
 _COLUMNS = 4
+_NARROW = 0.999  # a bin of less than this of the usual width is narrower, whatever rounding does
 _LEGEND_POINTS = 14  # of a line of a legend
 _SHORTEST = 1e-3
 """Stays are drawn from so long on [s]."""
@@ -98,7 +100,7 @@ def _headline(series: Series) -> str:
 
 def _throughput(axes: Axes, series: Series) -> None:
     axes.set_title("Throughput")
-    edges, counts = _coarse(series, series.entered.get("RUN_DONE", ()))
+    edges, counts = _evened(*_coarse(series, series.entered.get("RUN_DONE", ())))
     if not sum(counts):
         _nothing(axes, "no run has succeeded")
         return
@@ -223,6 +225,23 @@ def _coarse(series: Series, counts: Sequence[int]) -> tuple[list[float], list[in
     return [*edges[:-1:step], edges[-1]] if edges else [], [
         sum(values[first : first + step]) for first in range(0, len(values), step)
     ]
+
+
+def _evened(edges: list[float], counts: list[int]) -> tuple[list[float], list[int]]:
+    """Edges [s] and counts without a first and a last bin that are narrower than the others: each joins its neighbour.
+
+    A series ends with its last event, so the last bin may be a few milliseconds with some events in it, which would be
+    a rate that never was.
+    """
+    edges, counts = edges[:], counts[:]
+    usual = max((end - start for start, end in itertools.pairwise(edges)), default=0.0)
+    if len(counts) > 1 and edges[-1] - edges[-2] < _NARROW * usual:
+        del edges[-2]
+        counts[-2:] = [sum(counts[-2:])]
+    if len(counts) > 1 and edges[1] - edges[0] < _NARROW * usual:
+        del edges[1]
+        counts[:2] = [sum(counts[:2])]
+    return edges, counts
 
 
 def _local(edges: Sequence[float]) -> list[Any]:

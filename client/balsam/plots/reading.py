@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from balsam.errors import BalsamError, ValidationError
@@ -65,7 +66,8 @@ def read(
             progress(seen)
     if progress is not None:
         progress(seen)
-    return collector.series(time.time_ns() // 1000, launchers=_launchers(client), title=title)
+    series = collector.series(time.time_ns() // 1000, title=title)
+    return replace(series, launchers=_launchers(client, series.edges[0])) if series.edges else series
 
 
 def _events(client: Client, query: QuerySet[Any]) -> Iterator[event_pb2.Event]:
@@ -122,18 +124,28 @@ def share_of(num_nodes: int, ranks_per_node: int, node_packing_count: int) -> fl
     return 1 / node_packing_count if num_nodes == ranks_per_node == 1 else float(num_nodes)
 
 
-def _launchers(client: Client) -> tuple[Present, ...]:
-    """The launchers that are at work. Whoever may not ask for them gets none."""
+def _launchers(client: Client, start: float) -> tuple[Present, ...]:
+    """The launchers that have been at work since `start` [s since 1970], as far as the job store remembers. Whoever may
+    not ask for them gets none; a job store of an earlier version tells only of those that are at work now."""
     from balsam.v1 import session_pb2, session_service_pb2
     from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 
     now = time.time()
+    request = session_service_pb2.ListSessionsRequest()
+    request.ended_after.FromMicroseconds(int(start * 1e6))
     try:
-        answer = client.call(SessionServiceStub, "ListSessions", session_service_pb2.ListSessionsRequest())
+        answer = client.call(SessionServiceStub, "ListSessions", request)
     except BalsamError:
         return ()
     found = [session for session in answer.sessions if session.kind == session_pb2.Session.LAUNCHER]
-    return tuple(Present(one.create_time.ToMicroseconds() / 1e6, now, one.nodes) for one in found)
+    return tuple(
+        Present(
+            one.create_time.ToMicroseconds() / 1e6,
+            one.end_time.ToMicroseconds() / 1e6 if one.HasField("end_time") else now,
+            one.nodes,
+        )
+        for one in (*answer.ended, *found)
+    )
 
 
 def read_graph(jobs: QuerySet[Any]) -> list[Node]:

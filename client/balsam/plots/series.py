@@ -77,7 +77,7 @@ class Series:
             of a node.
         stays: name of a state -> how long jobs stayed in it; of states that some job has left.
         total: jobs that were seen.
-        launchers: those whose nodes are known: that are at work now, or one in place of all.
+        launchers: those whose nodes are known: at work at some time, or one in place of all.
         title: what it is of, for people.
     """
 

@@ -16,7 +16,7 @@ from balsam.v1 import job_pb2 as balsam_dot_v1_dot_job__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61lsam/v1/event.proto\x12\tbalsam.v1\x1a\x13\x62\x61lsam/v1/job.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x03\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12$\n\x06states\x18\x03 \x03(\x0e\x32\x14.balsam.v1.Job.State\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecord_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05\x61\x63tor\x18\x06 \x01(\x0e\x32\x16.balsam.v1.Event.Actor\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x16\n\texit_code\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07\x64\x65leted\x18\n \x01(\x08\x12\x0c\n\x04user\x18\x0b \x01(\t\x12\x12\n\nrun_job_id\x18\x0c \x01(\t\"_\n\x05\x41\x63tor\x12\x15\n\x11\x41\x43TOR_UNSPECIFIED\x10\x00\x12\x08\n\x04USER\x10\x01\x12\r\n\tSCHEDULER\x10\x02\x12\x0c\n\x08LAUNCHER\x10\x03\x12\n\n\x06SCRIPT\x10\x04\x12\x0c\n\x08JOBSTORE\x10\x05\x42\x0c\n\n_exit_codeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61lsam/v1/event.proto\x12\tbalsam.v1\x1a\x13\x62\x61lsam/v1/job.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x03\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12$\n\x06states\x18\x03 \x03(\x0e\x32\x14.balsam.v1.Job.State\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brecord_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05\x61\x63tor\x18\x06 \x01(\x0e\x32\x16.balsam.v1.Event.Actor\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\x16\n\texit_code\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07\x64\x65leted\x18\n \x01(\x08\x12\x0c\n\x04user\x18\x0b \x01(\t\x12\x12\n\nrun_job_id\x18\x0c \x01(\t\x12\x0c\n\x04node\x18\r \x01(\t\"_\n\x05\x41\x63tor\x12\x15\n\x11\x41\x43TOR_UNSPECIFIED\x10\x00\x12\x08\n\x04USER\x10\x01\x12\r\n\tSCHEDULER\x10\x02\x12\x0c\n\x08LAUNCHER\x10\x03\x12\n\n\x06SCRIPT\x10\x04\x12\x0c\n\x08JOBSTORE\x10\x05\x42\x0c\n\n_exit_codeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,7 +24,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'balsam.v1.event_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENT']._serialized_start=91
-  _globals['_EVENT']._serialized_end=520
-  _globals['_EVENT_ACTOR']._serialized_start=411
-  _globals['_EVENT_ACTOR']._serialized_end=506
+  _globals['_EVENT']._serialized_end=534
+  _globals['_EVENT_ACTOR']._serialized_start=425
+  _globals['_EVENT_ACTOR']._serialized_end=520
 # @@protoc_insertion_point(module_scope)

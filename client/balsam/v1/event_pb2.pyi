@@ -76,6 +76,7 @@ class Event(google.protobuf.message.Message):
     DELETED_FIELD_NUMBER: builtins.int
     USER_FIELD_NUMBER: builtins.int
     RUN_JOB_ID_FIELD_NUMBER: builtins.int
+    NODE_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """Position in the site's history: unique, rising in commit order, no gaps
     in what a subscriber is sent except by its filter.
@@ -98,6 +99,10 @@ class Event(google.protobuf.message.Message):
     """
     run_job_id: builtins.str
     """The job whose run or script did it, if that is another one."""
+    node: builtins.str
+    """Name of the node, the first of several, of the run that failed, was cut off
+    or lost with this event; empty: not known, or it is no such event.
+    """
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[balsam.v1.job_pb2.Job.State.ValueType]:
         """The states entered, in order. Empty: a note on the job without a move."""
@@ -125,9 +130,10 @@ class Event(google.protobuf.message.Message):
         deleted: builtins.bool = ...,
         user: builtins.str = ...,
         run_job_id: builtins.str = ...,
+        node: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "record_time", b"record_time", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "actor", b"actor", "attempt", b"attempt", "deleted", b"deleted", "exit_code", b"exit_code", "job_id", b"job_id", "message", b"message", "record_time", b"record_time", "run_job_id", b"run_job_id", "sequence", b"sequence", "states", b"states", "time", b"time", "user", b"user"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "actor", b"actor", "attempt", b"attempt", "deleted", b"deleted", "exit_code", b"exit_code", "job_id", b"job_id", "message", b"message", "node", b"node", "record_time", b"record_time", "run_job_id", b"run_job_id", "sequence", b"sequence", "states", b"states", "time", b"time", "user", b"user"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_exit_code", b"_exit_code"]) -> typing.Literal["exit_code"] | None: ...
 
 global___Event = Event

@@ -184,6 +184,7 @@ class Job(google.protobuf.message.Message):
     RESTARTS_FIELD_NUMBER: builtins.int
     LEASED_FIELD_NUMBER: builtins.int
     TIMEOUTS_FIELD_NUMBER: builtins.int
+    NODE_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     """Identity: a UUID in its canonical text form, made by the client. Sending a
     job twice with the same id creates it once.
@@ -273,6 +274,10 @@ class Job(google.protobuf.message.Message):
     limit. Time-outs do not count as restarts: long runs go on over many
     allocations, but a run that gets nowhere shows by this.
     """
+    node: builtins.str
+    """Output only. Name of the node, the first of `num_nodes`, of the last run, if
+    that failed, was cut off or lost; empty: it did not, or it is not known.
+    """
     @property
     def environ_vars(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Environment variables of the run and of its scripts."""
@@ -330,9 +335,10 @@ class Job(google.protobuf.message.Message):
         restarts: builtins.int = ...,
         leased: builtins.bool = ...,
         timeouts: builtins.int = ...,
+        node: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_auto_timeout_retry", b"_auto_timeout_retry", "_exit_code", b"_exit_code", "_max_restarts", b"_max_restarts", "_node_packing_count", b"_node_packing_count", "_num_nodes", b"_num_nodes", "_queued_launch", b"_queued_launch", "_ranks_per_node", b"_ranks_per_node", "_threads_per_core", b"_threads_per_core", "_threads_per_rank", b"_threads_per_rank", "_wait_for_parents", b"_wait_for_parents", "_wall_time_minutes", b"_wall_time_minutes", "auto_timeout_retry", b"auto_timeout_retry", "create_time", b"create_time", "exit_code", b"exit_code", "max_restarts", b"max_restarts", "node_packing_count", b"node_packing_count", "num_nodes", b"num_nodes", "queued_launch", b"queued_launch", "ranks_per_node", b"ranks_per_node", "threads_per_core", b"threads_per_core", "threads_per_rank", b"threads_per_rank", "wait_for_parents", b"wait_for_parents", "wall_time_minutes", b"wall_time_minutes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_auto_timeout_retry", b"_auto_timeout_retry", "_exit_code", b"_exit_code", "_max_restarts", b"_max_restarts", "_node_packing_count", b"_node_packing_count", "_num_nodes", b"_num_nodes", "_queued_launch", b"_queued_launch", "_ranks_per_node", b"_ranks_per_node", "_threads_per_core", b"_threads_per_core", "_threads_per_rank", b"_threads_per_rank", "_wait_for_parents", b"_wait_for_parents", "_wall_time_minutes", b"_wall_time_minutes", "application", b"application", "args", b"args", "attempt", b"attempt", "auto_timeout_retry", b"auto_timeout_retry", "coschedule_num_nodes", b"coschedule_num_nodes", "cpu_affinity", b"cpu_affinity", "create_time", b"create_time", "data", b"data", "description", b"description", "environ_vars", b"environ_vars", "exit_code", b"exit_code", "gpus_per_rank", b"gpus_per_rank", "input_files", b"input_files", "job_id", b"job_id", "leased", b"leased", "max_restarts", b"max_restarts", "message", b"message", "mpi_flags", b"mpi_flags", "name", b"name", "node_packing_count", b"node_packing_count", "num_nodes", b"num_nodes", "owner", b"owner", "parents", b"parents", "post_error_handler", b"post_error_handler", "post_timeout_handler", b"post_timeout_handler", "priority", b"priority", "queued_launch", b"queued_launch", "ranks_per_node", b"ranks_per_node", "restarts", b"restarts", "revision", b"revision", "stage_in_url", b"stage_in_url", "stage_out_files", b"stage_out_files", "stage_out_url", b"stage_out_url", "state", b"state", "threads_per_core", b"threads_per_core", "threads_per_rank", b"threads_per_rank", "timeouts", b"timeouts", "user_workdir", b"user_workdir", "wait_for_parents", b"wait_for_parents", "wall_time_minutes", b"wall_time_minutes", "workflow", b"workflow", "working_directory", b"working_directory"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_auto_timeout_retry", b"_auto_timeout_retry", "_exit_code", b"_exit_code", "_max_restarts", b"_max_restarts", "_node_packing_count", b"_node_packing_count", "_num_nodes", b"_num_nodes", "_queued_launch", b"_queued_launch", "_ranks_per_node", b"_ranks_per_node", "_threads_per_core", b"_threads_per_core", "_threads_per_rank", b"_threads_per_rank", "_wait_for_parents", b"_wait_for_parents", "_wall_time_minutes", b"_wall_time_minutes", "application", b"application", "args", b"args", "attempt", b"attempt", "auto_timeout_retry", b"auto_timeout_retry", "coschedule_num_nodes", b"coschedule_num_nodes", "cpu_affinity", b"cpu_affinity", "create_time", b"create_time", "data", b"data", "description", b"description", "environ_vars", b"environ_vars", "exit_code", b"exit_code", "gpus_per_rank", b"gpus_per_rank", "input_files", b"input_files", "job_id", b"job_id", "leased", b"leased", "max_restarts", b"max_restarts", "message", b"message", "mpi_flags", b"mpi_flags", "name", b"name", "node", b"node", "node_packing_count", b"node_packing_count", "num_nodes", b"num_nodes", "owner", b"owner", "parents", b"parents", "post_error_handler", b"post_error_handler", "post_timeout_handler", b"post_timeout_handler", "priority", b"priority", "queued_launch", b"queued_launch", "ranks_per_node", b"ranks_per_node", "restarts", b"restarts", "revision", b"revision", "stage_in_url", b"stage_in_url", "stage_out_files", b"stage_out_files", "stage_out_url", b"stage_out_url", "state", b"state", "threads_per_core", b"threads_per_core", "threads_per_rank", b"threads_per_rank", "timeouts", b"timeouts", "user_workdir", b"user_workdir", "wait_for_parents", b"wait_for_parents", "wall_time_minutes", b"wall_time_minutes", "workflow", b"workflow", "working_directory", b"working_directory"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_auto_timeout_retry", b"_auto_timeout_retry"]) -> typing.Literal["auto_timeout_retry"] | None: ...
     @typing.overload

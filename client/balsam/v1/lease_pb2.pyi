@@ -158,6 +158,7 @@ class Report(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     RELEASE_FIELD_NUMBER: builtins.int
     SPARED_FIELD_NUMBER: builtins.int
+    NODE_FIELD_NUMBER: builtins.int
     exit_code: builtins.int
     """Exit code of the run or script that ended."""
     message: builtins.str
@@ -167,6 +168,10 @@ class Report(google.protobuf.message.Message):
     spared: builtins.bool
     """Where the lease ends in RUNNING, since something broke under the run: it was
     not its node's fault either, and uses up none of `max_restarts`.
+    """
+    node: builtins.str
+    """Runs that failed, were cut off or lost: name of the node, the first of
+    several, or the one that was lost. Empty: not known, or it ran well.
     """
     @property
     def lease(self) -> global___Lease:
@@ -187,9 +192,10 @@ class Report(google.protobuf.message.Message):
         message: builtins.str = ...,
         release: builtins.bool = ...,
         spared: builtins.bool = ...,
+        node: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "lease", b"lease"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "lease", b"lease", "message", b"message", "passages", b"passages", "release", b"release", "spared", b"spared"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "lease", b"lease", "message", b"message", "node", b"node", "passages", b"passages", "release", b"release", "spared", b"spared"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_exit_code", b"_exit_code"]) -> typing.Literal["exit_code"] | None: ...
 
 global___Report = Report

@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x61lsam/v1/session.proto\x12\tbalsam.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x02\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.balsam.v1.Session.Kind\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x05\x12\x0c\n\x04user\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05nodes\x18\x07 \x01(\x05\x12\x10\n\x08job_mode\x18\x08 \x01(\t\x12\x17\n\x0fworkflow_filter\x18\t \x01(\t\x12\x0e\n\x06leases\x18\n \x01(\x03\x12\x0f\n\x07\x61\x64\x64ress\x18\x0b \x01(\t\x12\x13\n\x06launch\x18\x0c \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rtrusted_users\x18\r \x03(\t\"J\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tSCHEDULER\x10\x01\x12\x0c\n\x08LAUNCHER\x10\x02\x12\x0f\n\x0bSTEP_WORKER\x10\x03\x42\t\n\x07_launchb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x61lsam/v1/session.proto\x12\tbalsam.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x03\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.balsam.v1.Session.Kind\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x05\x12\x0c\n\x04user\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05nodes\x18\x07 \x01(\x05\x12\x10\n\x08job_mode\x18\x08 \x01(\t\x12\x17\n\x0fworkflow_filter\x18\t \x01(\t\x12\x0e\n\x06leases\x18\n \x01(\x03\x12\x0f\n\x07\x61\x64\x64ress\x18\x0b \x01(\t\x12\x13\n\x06launch\x18\x0c \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rtrusted_users\x18\r \x03(\t\x12,\n\x08\x65nd_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tSCHEDULER\x10\x01\x12\x0c\n\x08LAUNCHER\x10\x02\x12\x0f\n\x0bSTEP_WORKER\x10\x03\x42\t\n\x07_launchb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,7 +23,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'balsam.v1.session_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SESSION']._serialized_start=72
-  _globals['_SESSION']._serialized_end=452
-  _globals['_SESSION_KIND']._serialized_start=367
-  _globals['_SESSION_KIND']._serialized_end=441
+  _globals['_SESSION']._serialized_end=498
+  _globals['_SESSION_KIND']._serialized_start=413
+  _globals['_SESSION_KIND']._serialized_end=487
 # @@protoc_insertion_point(module_scope)

@@ -70,6 +70,7 @@ class Session(google.protobuf.message.Message):
     ADDRESS_FIELD_NUMBER: builtins.int
     LAUNCH_FIELD_NUMBER: builtins.int
     TRUSTED_USERS_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     """Random, made by the job store."""
     kind: global___Session.Kind.ValueType
@@ -105,6 +106,10 @@ class Session(google.protobuf.message.Message):
         and scripts run in its own user's account.
         """
 
+    @property
+    def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Output only. When it ended; absent: it is open."""
+
     def __init__(
         self,
         *,
@@ -121,9 +126,10 @@ class Session(google.protobuf.message.Message):
         address: builtins.str = ...,
         launch: builtins.int | None = ...,
         trusted_users: collections.abc.Iterable[builtins.str] | None = ...,
+        end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_launch", b"_launch", "create_time", b"create_time", "launch", b"launch"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_launch", b"_launch", "address", b"address", "create_time", b"create_time", "host", b"host", "job_mode", b"job_mode", "kind", b"kind", "launch", b"launch", "leases", b"leases", "nodes", b"nodes", "pid", b"pid", "session_id", b"session_id", "trusted_users", b"trusted_users", "user", b"user", "workflow_filter", b"workflow_filter"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_launch", b"_launch", "create_time", b"create_time", "end_time", b"end_time", "launch", b"launch"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_launch", b"_launch", "address", b"address", "create_time", b"create_time", "end_time", b"end_time", "host", b"host", "job_mode", b"job_mode", "kind", b"kind", "launch", b"launch", "leases", b"leases", "nodes", b"nodes", "pid", b"pid", "session_id", b"session_id", "trusted_users", b"trusted_users", "user", b"user", "workflow_filter", b"workflow_filter"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_launch", b"_launch"]) -> typing.Literal["launch"] | None: ...
 
 global___Session = Session

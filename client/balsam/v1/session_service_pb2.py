@@ -15,9 +15,10 @@ _sym_db = _symbol_database.Default()
 from balsam.v1 import job_pb2 as balsam_dot_v1_dot_job__pb2
 from balsam.v1 import lease_pb2 as balsam_dot_v1_dot_lease__pb2
 from balsam.v1 import session_pb2 as balsam_dot_v1_dot_session__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x61lsam/v1/session_service.proto\x12\tbalsam.v1\x1a\x13\x62\x61lsam/v1/job.proto\x1a\x15\x62\x61lsam/v1/lease.proto\x1a\x17\x62\x61lsam/v1/session.proto\"^\n\x12OpenSessionRequest\x12#\n\x07session\x18\x01 \x01(\x0b\x32\x12.balsam.v1.Session\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"{\n\x13OpenSessionResponse\x12#\n\x07session\x18\x01 \x01(\x0b\x32\x12.balsam.v1.Session\x12\x15\n\rlease_seconds\x18\x02 \x01(\x01\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x17\n\x0frenewal_address\x18\x04 \x01(\t\")\n\x13RenewSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x16\n\x14RenewSessionResponse\"=\n\x13\x43loseSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"(\n\x14\x43loseSessionResponse\x12\x10\n\x08released\x18\x01 \x01(\x03\"%\n\x13ListSessionsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\xee\x02\n\x14ListSessionsResponse\x12$\n\x08sessions\x18\x01 \x03(\x0b\x32\x12.balsam.v1.Session\x12=\n\x07\x63redits\x18\x02 \x03(\x0b\x32,.balsam.v1.ListSessionsResponse.CreditsEntry\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x46\n\x0claunch_nodes\x18\x04 \x03(\x0b\x32\x30.balsam.v1.ListSessionsResponse.LaunchNodesEntry\x1aM\n\x0c\x43reditsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05value\x18\x02 \x01(\x0b\x32\x1d.balsam.v1.WorkRequest.Credit:\x02\x38\x01\x1aJ\n\x10LaunchNodesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.balsam.v1.LaunchNodes:\x02\x38\x01\"B\n\x0bLaunchNodes\x12\x33\n\nnode_kinds\x18\x01 \x03(\x0b\x32\x1f.balsam.v1.WorkRequest.NodeKind\"\xdc\x03\n\x04Rule\x12\"\n\x04\x66rom\x18\x01 \x01(\x0e\x32\x14.balsam.v1.Job.State\x12\'\n\x04when\x18\x02 \x03(\x0e\x32\x19.balsam.v1.Rule.Condition\x12\"\n\x04path\x18\x03 \x03(\x0e\x32\x14.balsam.v1.Job.State\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xd1\x02\n\tCondition\x12\x19\n\x15\x43ONDITION_UNSPECIFIED\x10\x00\x12\x13\n\x0fPARENTS_PENDING\x10\x01\x12\x10\n\x0cPARENTS_DONE\x10\x02\x12\x11\n\rPARENT_FAILED\x10\x03\x12\x0f\n\x0bNO_STAGE_IN\x10\x04\x12\x11\n\rNO_PREPROCESS\x10\x05\x12\x12\n\x0eNO_POSTPROCESS\x10\x06\x12\x10\n\x0cNO_STAGE_OUT\x10\x07\x12\x14\n\x10NO_ERROR_HANDLER\x10\x08\x12\x16\n\x12NO_TIMEOUT_HANDLER\x10\t\x12\x11\n\rTIMEOUT_RETRY\x10\n\x12\x14\n\x10NO_TIMEOUT_RETRY\x10\x0b\x12\x11\n\rLAUNCHER_LOST\x10\x0c\x12\x12\n\x0eLAUNCHER_ALIVE\x10\r\x12\x11\n\rRESTARTS_LEFT\x10\x0e\x12\x14\n\x10NO_RESTARTS_LEFT\x10\x0f\"J\n\x14RegisterRulesRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1e\n\x05rules\x18\x02 \x03(\x0b\x32\x0f.balsam.v1.Rule\"&\n\x15RegisterRulesResponse\x12\r\n\x05moved\x18\x01 \x01(\x03\"\xb7\x05\n\x0bWorkRequest\x12-\n\x06\x61ttach\x18\x01 \x01(\x0b\x32\x1d.balsam.v1.WorkRequest.Attach\x12-\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x1d.balsam.v1.WorkRequest.Credit\x12/\n\x07reports\x18\x03 \x01(\x0b\x32\x1e.balsam.v1.WorkRequest.Reports\x12\x13\n\x0b\x61sk_drained\x18\x04 \x01(\x08\x1a\x62\n\x06\x41ttach\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1e\n\x04held\x18\x02 \x03(\x0b\x32\x10.balsam.v1.Lease\x12$\n\x06states\x18\x03 \x03(\x0e\x32\x14.balsam.v1.Job.State\x1a\x36\n\x08NodeKind\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\r\n\x05\x63ores\x18\x02 \x01(\x05\x12\x0c\n\x04gpus\x18\x03 \x01(\x05\x1a\x92\x02\n\x06\x43redit\x12\r\n\x05nodes\x18\x01 \x01(\x01\x12\x0c\n\x04jobs\x18\x02 \x01(\x05\x12\x0f\n\x07largest\x18\x03 \x01(\x05\x12\x14\n\x07minutes\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bserial_only\x18\x05 \x01(\x08\x12\x13\n\x0bgrants_seen\x18\x06 \x01(\x03\x12\x16\n\x0eranks_per_node\x18\x07 \x01(\x05\x12\x33\n\nnode_kinds\x18\x08 \x03(\x0b\x32\x1f.balsam.v1.WorkRequest.NodeKind\x12\x0f\n\x07\x63losing\x18\t \x01(\x08\x12\x14\n\x0c\x63losed_nodes\x18\n \x01(\x05\x12\x1a\n\x12quick_applications\x18\x14 \x03(\tB\n\n\x08_minutes\x1aS\n\x07Reports\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\"\n\x07reports\x18\x02 \x03(\x0b\x32\x11.balsam.v1.Report\x12\x14\n\x0csend_time_us\x18\x03 \x01(\x03\"\x93\x02\n\x0cWorkResponse\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12 \n\x06grants\x18\x02 \x03(\x0b\x32\x10.balsam.v1.Grant\x12$\n\x08programs\x18\x03 \x03(\x0b\x32\x12.balsam.v1.Program\x12\x1f\n\x05stops\x18\x04 \x03(\x0b\x32\x10.balsam.v1.Lease\x12(\n\x03\x61\x63k\x18\x05 \x01(\x0b\x32\x1b.balsam.v1.WorkResponse.Ack\x12\x0f\n\x07\x64rained\x18\x06 \x01(\x08\x12\x13\n\x0bgrants_sent\x18\x07 \x01(\x03\x1a\x38\n\x03\x41\x63k\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12!\n\x07refused\x18\x02 \x03(\x0b\x32\x10.balsam.v1.Lease\"O\n\x15RecoverReportsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\"\n\x07reports\x18\x02 \x03(\x0b\x32\x11.balsam.v1.Report\";\n\x16RecoverReportsResponse\x12!\n\x07refused\x18\x01 \x03(\x0b\x32\x10.balsam.v1.Lease2\xb9\x04\n\x0eSessionService\x12L\n\x0bOpenSession\x12\x1d.balsam.v1.OpenSessionRequest\x1a\x1e.balsam.v1.OpenSessionResponse\x12O\n\x0cRenewSession\x12\x1e.balsam.v1.RenewSessionRequest\x1a\x1f.balsam.v1.RenewSessionResponse\x12O\n\x0c\x43loseSession\x12\x1e.balsam.v1.CloseSessionRequest\x1a\x1f.balsam.v1.CloseSessionResponse\x12O\n\x0cListSessions\x12\x1e.balsam.v1.ListSessionsRequest\x1a\x1f.balsam.v1.ListSessionsResponse\x12R\n\rRegisterRules\x12\x1f.balsam.v1.RegisterRulesRequest\x1a .balsam.v1.RegisterRulesResponse\x12;\n\x04Work\x12\x16.balsam.v1.WorkRequest\x1a\x17.balsam.v1.WorkResponse(\x01\x30\x01\x12U\n\x0eRecoverReports\x12 .balsam.v1.RecoverReportsRequest\x1a!.balsam.v1.RecoverReportsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x61lsam/v1/session_service.proto\x12\tbalsam.v1\x1a\x13\x62\x61lsam/v1/job.proto\x1a\x15\x62\x61lsam/v1/lease.proto\x1a\x17\x62\x61lsam/v1/session.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"^\n\x12OpenSessionRequest\x12#\n\x07session\x18\x01 \x01(\x0b\x32\x12.balsam.v1.Session\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"{\n\x13OpenSessionResponse\x12#\n\x07session\x18\x01 \x01(\x0b\x32\x12.balsam.v1.Session\x12\x15\n\rlease_seconds\x18\x02 \x01(\x01\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x17\n\x0frenewal_address\x18\x04 \x01(\t\")\n\x13RenewSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x16\n\x14RenewSessionResponse\"=\n\x13\x43loseSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"(\n\x14\x43loseSessionResponse\x12\x10\n\x08released\x18\x01 \x01(\x03\"V\n\x13ListSessionsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12/\n\x0b\x65nded_after\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x91\x03\n\x14ListSessionsResponse\x12$\n\x08sessions\x18\x01 \x03(\x0b\x32\x12.balsam.v1.Session\x12=\n\x07\x63redits\x18\x02 \x03(\x0b\x32,.balsam.v1.ListSessionsResponse.CreditsEntry\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x46\n\x0claunch_nodes\x18\x04 \x03(\x0b\x32\x30.balsam.v1.ListSessionsResponse.LaunchNodesEntry\x12!\n\x05\x65nded\x18\x05 \x03(\x0b\x32\x12.balsam.v1.Session\x1aM\n\x0c\x43reditsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05value\x18\x02 \x01(\x0b\x32\x1d.balsam.v1.WorkRequest.Credit:\x02\x38\x01\x1aJ\n\x10LaunchNodesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.balsam.v1.LaunchNodes:\x02\x38\x01\"B\n\x0bLaunchNodes\x12\x33\n\nnode_kinds\x18\x01 \x03(\x0b\x32\x1f.balsam.v1.WorkRequest.NodeKind\"\xdc\x03\n\x04Rule\x12\"\n\x04\x66rom\x18\x01 \x01(\x0e\x32\x14.balsam.v1.Job.State\x12\'\n\x04when\x18\x02 \x03(\x0e\x32\x19.balsam.v1.Rule.Condition\x12\"\n\x04path\x18\x03 \x03(\x0e\x32\x14.balsam.v1.Job.State\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xd1\x02\n\tCondition\x12\x19\n\x15\x43ONDITION_UNSPECIFIED\x10\x00\x12\x13\n\x0fPARENTS_PENDING\x10\x01\x12\x10\n\x0cPARENTS_DONE\x10\x02\x12\x11\n\rPARENT_FAILED\x10\x03\x12\x0f\n\x0bNO_STAGE_IN\x10\x04\x12\x11\n\rNO_PREPROCESS\x10\x05\x12\x12\n\x0eNO_POSTPROCESS\x10\x06\x12\x10\n\x0cNO_STAGE_OUT\x10\x07\x12\x14\n\x10NO_ERROR_HANDLER\x10\x08\x12\x16\n\x12NO_TIMEOUT_HANDLER\x10\t\x12\x11\n\rTIMEOUT_RETRY\x10\n\x12\x14\n\x10NO_TIMEOUT_RETRY\x10\x0b\x12\x11\n\rLAUNCHER_LOST\x10\x0c\x12\x12\n\x0eLAUNCHER_ALIVE\x10\r\x12\x11\n\rRESTARTS_LEFT\x10\x0e\x12\x14\n\x10NO_RESTARTS_LEFT\x10\x0f\"J\n\x14RegisterRulesRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1e\n\x05rules\x18\x02 \x03(\x0b\x32\x0f.balsam.v1.Rule\"&\n\x15RegisterRulesResponse\x12\r\n\x05moved\x18\x01 \x01(\x03\"\xb7\x05\n\x0bWorkRequest\x12-\n\x06\x61ttach\x18\x01 \x01(\x0b\x32\x1d.balsam.v1.WorkRequest.Attach\x12-\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x1d.balsam.v1.WorkRequest.Credit\x12/\n\x07reports\x18\x03 \x01(\x0b\x32\x1e.balsam.v1.WorkRequest.Reports\x12\x13\n\x0b\x61sk_drained\x18\x04 \x01(\x08\x1a\x62\n\x06\x41ttach\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1e\n\x04held\x18\x02 \x03(\x0b\x32\x10.balsam.v1.Lease\x12$\n\x06states\x18\x03 \x03(\x0e\x32\x14.balsam.v1.Job.State\x1a\x36\n\x08NodeKind\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\r\n\x05\x63ores\x18\x02 \x01(\x05\x12\x0c\n\x04gpus\x18\x03 \x01(\x05\x1a\x92\x02\n\x06\x43redit\x12\r\n\x05nodes\x18\x01 \x01(\x01\x12\x0c\n\x04jobs\x18\x02 \x01(\x05\x12\x0f\n\x07largest\x18\x03 \x01(\x05\x12\x14\n\x07minutes\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bserial_only\x18\x05 \x01(\x08\x12\x13\n\x0bgrants_seen\x18\x06 \x01(\x03\x12\x16\n\x0eranks_per_node\x18\x07 \x01(\x05\x12\x33\n\nnode_kinds\x18\x08 \x03(\x0b\x32\x1f.balsam.v1.WorkRequest.NodeKind\x12\x0f\n\x07\x63losing\x18\t \x01(\x08\x12\x14\n\x0c\x63losed_nodes\x18\n \x01(\x05\x12\x1a\n\x12quick_applications\x18\x14 \x03(\tB\n\n\x08_minutes\x1aS\n\x07Reports\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\"\n\x07reports\x18\x02 \x03(\x0b\x32\x11.balsam.v1.Report\x12\x14\n\x0csend_time_us\x18\x03 \x01(\x03\"\x93\x02\n\x0cWorkResponse\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12 \n\x06grants\x18\x02 \x03(\x0b\x32\x10.balsam.v1.Grant\x12$\n\x08programs\x18\x03 \x03(\x0b\x32\x12.balsam.v1.Program\x12\x1f\n\x05stops\x18\x04 \x03(\x0b\x32\x10.balsam.v1.Lease\x12(\n\x03\x61\x63k\x18\x05 \x01(\x0b\x32\x1b.balsam.v1.WorkResponse.Ack\x12\x0f\n\x07\x64rained\x18\x06 \x01(\x08\x12\x13\n\x0bgrants_sent\x18\x07 \x01(\x03\x1a\x38\n\x03\x41\x63k\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12!\n\x07refused\x18\x02 \x03(\x0b\x32\x10.balsam.v1.Lease\"O\n\x15RecoverReportsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\"\n\x07reports\x18\x02 \x03(\x0b\x32\x11.balsam.v1.Report\";\n\x16RecoverReportsResponse\x12!\n\x07refused\x18\x01 \x03(\x0b\x32\x10.balsam.v1.Lease2\xb9\x04\n\x0eSessionService\x12L\n\x0bOpenSession\x12\x1d.balsam.v1.OpenSessionRequest\x1a\x1e.balsam.v1.OpenSessionResponse\x12O\n\x0cRenewSession\x12\x1e.balsam.v1.RenewSessionRequest\x1a\x1f.balsam.v1.RenewSessionResponse\x12O\n\x0c\x43loseSession\x12\x1e.balsam.v1.CloseSessionRequest\x1a\x1f.balsam.v1.CloseSessionResponse\x12O\n\x0cListSessions\x12\x1e.balsam.v1.ListSessionsRequest\x1a\x1f.balsam.v1.ListSessionsResponse\x12R\n\rRegisterRules\x12\x1f.balsam.v1.RegisterRulesRequest\x1a .balsam.v1.RegisterRulesResponse\x12;\n\x04Work\x12\x16.balsam.v1.WorkRequest\x1a\x17.balsam.v1.WorkResponse(\x01\x30\x01\x12U\n\x0eRecoverReports\x12 .balsam.v1.RecoverReportsRequest\x1a!.balsam.v1.RecoverReportsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -28,54 +29,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSESSIONSRESPONSE_CREDITSENTRY']._serialized_options = b'8\001'
   _globals['_LISTSESSIONSRESPONSE_LAUNCHNODESENTRY']._loaded_options = None
   _globals['_LISTSESSIONSRESPONSE_LAUNCHNODESENTRY']._serialized_options = b'8\001'
-  _globals['_OPENSESSIONREQUEST']._serialized_start=115
-  _globals['_OPENSESSIONREQUEST']._serialized_end=209
-  _globals['_OPENSESSIONRESPONSE']._serialized_start=211
-  _globals['_OPENSESSIONRESPONSE']._serialized_end=334
-  _globals['_RENEWSESSIONREQUEST']._serialized_start=336
-  _globals['_RENEWSESSIONREQUEST']._serialized_end=377
-  _globals['_RENEWSESSIONRESPONSE']._serialized_start=379
-  _globals['_RENEWSESSIONRESPONSE']._serialized_end=401
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=403
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=464
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=466
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=506
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=508
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=545
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=548
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=914
-  _globals['_LISTSESSIONSRESPONSE_CREDITSENTRY']._serialized_start=761
-  _globals['_LISTSESSIONSRESPONSE_CREDITSENTRY']._serialized_end=838
-  _globals['_LISTSESSIONSRESPONSE_LAUNCHNODESENTRY']._serialized_start=840
-  _globals['_LISTSESSIONSRESPONSE_LAUNCHNODESENTRY']._serialized_end=914
-  _globals['_LAUNCHNODES']._serialized_start=916
-  _globals['_LAUNCHNODES']._serialized_end=982
-  _globals['_RULE']._serialized_start=985
-  _globals['_RULE']._serialized_end=1461
-  _globals['_RULE_CONDITION']._serialized_start=1124
-  _globals['_RULE_CONDITION']._serialized_end=1461
-  _globals['_REGISTERRULESREQUEST']._serialized_start=1463
-  _globals['_REGISTERRULESREQUEST']._serialized_end=1537
-  _globals['_REGISTERRULESRESPONSE']._serialized_start=1539
-  _globals['_REGISTERRULESRESPONSE']._serialized_end=1577
-  _globals['_WORKREQUEST']._serialized_start=1580
-  _globals['_WORKREQUEST']._serialized_end=2275
-  _globals['_WORKREQUEST_ATTACH']._serialized_start=1759
-  _globals['_WORKREQUEST_ATTACH']._serialized_end=1857
-  _globals['_WORKREQUEST_NODEKIND']._serialized_start=1859
-  _globals['_WORKREQUEST_NODEKIND']._serialized_end=1913
-  _globals['_WORKREQUEST_CREDIT']._serialized_start=1916
-  _globals['_WORKREQUEST_CREDIT']._serialized_end=2190
-  _globals['_WORKREQUEST_REPORTS']._serialized_start=2192
-  _globals['_WORKREQUEST_REPORTS']._serialized_end=2275
-  _globals['_WORKRESPONSE']._serialized_start=2278
-  _globals['_WORKRESPONSE']._serialized_end=2553
-  _globals['_WORKRESPONSE_ACK']._serialized_start=2497
-  _globals['_WORKRESPONSE_ACK']._serialized_end=2553
-  _globals['_RECOVERREPORTSREQUEST']._serialized_start=2555
-  _globals['_RECOVERREPORTSREQUEST']._serialized_end=2634
-  _globals['_RECOVERREPORTSRESPONSE']._serialized_start=2636
-  _globals['_RECOVERREPORTSRESPONSE']._serialized_end=2695
-  _globals['_SESSIONSERVICE']._serialized_start=2698
-  _globals['_SESSIONSERVICE']._serialized_end=3267
+  _globals['_OPENSESSIONREQUEST']._serialized_start=148
+  _globals['_OPENSESSIONREQUEST']._serialized_end=242
+  _globals['_OPENSESSIONRESPONSE']._serialized_start=244
+  _globals['_OPENSESSIONRESPONSE']._serialized_end=367
+  _globals['_RENEWSESSIONREQUEST']._serialized_start=369
+  _globals['_RENEWSESSIONREQUEST']._serialized_end=410
+  _globals['_RENEWSESSIONRESPONSE']._serialized_start=412
+  _globals['_RENEWSESSIONRESPONSE']._serialized_end=434
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=436
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=497
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=499
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=539
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=541
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=627
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=630
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1031
+  _globals['_LISTSESSIONSRESPONSE_CREDITSENTRY']._serialized_start=878
+  _globals['_LISTSESSIONSRESPONSE_CREDITSENTRY']._serialized_end=955
+  _globals['_LISTSESSIONSRESPONSE_LAUNCHNODESENTRY']._serialized_start=957
+  _globals['_LISTSESSIONSRESPONSE_LAUNCHNODESENTRY']._serialized_end=1031
+  _globals['_LAUNCHNODES']._serialized_start=1033
+  _globals['_LAUNCHNODES']._serialized_end=1099
+  _globals['_RULE']._serialized_start=1102
+  _globals['_RULE']._serialized_end=1578
+  _globals['_RULE_CONDITION']._serialized_start=1241
+  _globals['_RULE_CONDITION']._serialized_end=1578
+  _globals['_REGISTERRULESREQUEST']._serialized_start=1580
+  _globals['_REGISTERRULESREQUEST']._serialized_end=1654
+  _globals['_REGISTERRULESRESPONSE']._serialized_start=1656
+  _globals['_REGISTERRULESRESPONSE']._serialized_end=1694
+  _globals['_WORKREQUEST']._serialized_start=1697
+  _globals['_WORKREQUEST']._serialized_end=2392
+  _globals['_WORKREQUEST_ATTACH']._serialized_start=1876
+  _globals['_WORKREQUEST_ATTACH']._serialized_end=1974
+  _globals['_WORKREQUEST_NODEKIND']._serialized_start=1976
+  _globals['_WORKREQUEST_NODEKIND']._serialized_end=2030
+  _globals['_WORKREQUEST_CREDIT']._serialized_start=2033
+  _globals['_WORKREQUEST_CREDIT']._serialized_end=2307
+  _globals['_WORKREQUEST_REPORTS']._serialized_start=2309
+  _globals['_WORKREQUEST_REPORTS']._serialized_end=2392
+  _globals['_WORKRESPONSE']._serialized_start=2395
+  _globals['_WORKRESPONSE']._serialized_end=2670
+  _globals['_WORKRESPONSE_ACK']._serialized_start=2614
+  _globals['_WORKRESPONSE_ACK']._serialized_end=2670
+  _globals['_RECOVERREPORTSREQUEST']._serialized_start=2672
+  _globals['_RECOVERREPORTSREQUEST']._serialized_end=2751
+  _globals['_RECOVERREPORTSRESPONSE']._serialized_start=2753
+  _globals['_RECOVERREPORTSRESPONSE']._serialized_end=2812
+  _globals['_SESSIONSERVICE']._serialized_start=2815
+  _globals['_SESSIONSERVICE']._serialized_end=3384
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import sys
 import typing
 
@@ -167,14 +168,23 @@ class ListSessionsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOB_ID_FIELD_NUMBER: builtins.int
+    ENDED_AFTER_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     """Asks also which of them holds this job; empty: not asked."""
+    @property
+    def ended_after(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Asks also for launchers' sessions that have ended after this; absent: not
+        asked.
+        """
+
     def __init__(
         self,
         *,
         job_id: builtins.str = ...,
+        ended_after: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["job_id", b"job_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["ended_after", b"ended_after"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ended_after", b"ended_after", "job_id", b"job_id"]) -> None: ...
 
 global___ListSessionsRequest = ListSessionsRequest
 
@@ -224,6 +234,7 @@ class ListSessionsResponse(google.protobuf.message.Message):
     CREDITS_FIELD_NUMBER: builtins.int
     HOLDER_FIELD_NUMBER: builtins.int
     LAUNCH_NODES_FIELD_NUMBER: builtins.int
+    ENDED_FIELD_NUMBER: builtins.int
     holder: builtins.str
     """Id of the session that holds the job that was asked for; empty: none does."""
     @property
@@ -242,6 +253,12 @@ class ListSessionsResponse(google.protobuf.message.Message):
         that answers. Also of launches that are over: of the last thousand.
         """
 
+    @property
+    def ended(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[balsam.v1.session_pb2.Session]:
+        """Launchers' sessions that have ended, where they were asked for: oldest first,
+        as far as the job store remembers, which is the last 20,000 sessions.
+        """
+
     def __init__(
         self,
         *,
@@ -249,8 +266,9 @@ class ListSessionsResponse(google.protobuf.message.Message):
         credits: collections.abc.Mapping[builtins.str, global___WorkRequest.Credit] | None = ...,
         holder: builtins.str = ...,
         launch_nodes: collections.abc.Mapping[builtins.int, global___LaunchNodes] | None = ...,
+        ended: collections.abc.Iterable[balsam.v1.session_pb2.Session] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["credits", b"credits", "holder", b"holder", "launch_nodes", b"launch_nodes", "sessions", b"sessions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["credits", b"credits", "ended", b"ended", "holder", b"holder", "launch_nodes", b"launch_nodes", "sessions", b"sessions"]) -> None: ...
 
 global___ListSessionsResponse = ListSessionsResponse
 

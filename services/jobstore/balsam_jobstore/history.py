@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -29,11 +30,13 @@ class EventRecord:
     run_id: str = ""
     owner_key: int = 1
     """Whose job it is about."""
+    node: str = ""
+    """Name of the (first) node of the run that failed, was cut off or lost with it; empty: it is no such event."""
 
     @property
     def is_signed(self) -> bool:
-        """Whether its row says who did it."""
-        return self.user_key is not None or self.run_key is not None
+        """Whether its row says who did it, or where."""
+        return self.user_key is not None or self.run_key is not None or self.node != ""
 
 
 EVENT_COLUMNS = (
@@ -66,12 +69,12 @@ def event_values(event: EventRecord) -> tuple[object, ...]:
     )
 
 
-SIGNED_COLUMNS = (*EVENT_COLUMNS, "user_key", "run_key")
+SIGNED_COLUMNS = (*EVENT_COLUMNS, "user_key", "run_key", "node")
 
 
-def signed_values(event: EventRecord) -> tuple[object, ...]:
-    """The row of an event that says who did it."""
-    return (*event_values(event), event.user_key, event.run_key)
+def signed_values(event: EventRecord, nodes: Mapping[str, int]) -> tuple[object, ...]:
+    """The row of an event that says who did it, or where; `nodes`: name -> key."""
+    return (*event_values(event), event.user_key, event.run_key, nodes.get(event.node))
 
 
 @functools.lru_cache(1000)

@@ -28,6 +28,7 @@ _OF_ALL_BUT_PRESCHEDULED = (
 )
 _RUNNING = int(State.RUNNING)
 _HANDLED = (State.RUN_ERROR, State.RUN_TIMEOUT)
+_NOT_DONE = frozenset(map(int, _HANDLED))
 _MOST_GRANTS = 500
 _DETAILS_AT_ONCE = 64
 """A job may have some MiB of texts and parents: so many are read before what they hold is counted."""
@@ -119,6 +120,8 @@ class Report:
     release: bool
     spared: bool = False
     """Where the run was lost: that uses up no restart."""
+    node: str = ""
+    """Where it failed; see `balsam.v1.Report`."""
 
 
 @dataclass(slots=True)
@@ -609,7 +612,7 @@ def _apply_late(tx: Tx, row: Row, report: Report) -> None:
     tx.move(row, (begun,), Actor.LAUNCHER, message, time_us=_plausible(begin_us, tx.now_us))
     row.lost = 0
     end_us = _plausible(end_us, tx.now_us)
-    tx.move(row, (ended,), Actor.LAUNCHER, report.message, time_us=end_us, exit_code=report.exit_code)
+    tx.move(row, (ended,), Actor.LAUNCHER, report.message, time_us=end_us, exit_code=report.exit_code, node=report.node)
 
 
 def _apply(tx: Tx, row: Row, session: Session, report: Report) -> None:
@@ -632,6 +635,7 @@ def _apply(tx: Tx, row: Row, session: Session, report: Report) -> None:
                 report.message if index == last else "",
                 time_us=_plausible(time_us, tx.now_us),
                 exit_code=report.exit_code if index == last else None,
+                node=report.node if index == last and state in _NOT_DONE else "",
             )
         row.tries = tries
     if not report.release:
@@ -652,7 +656,8 @@ def _give_back(tx: Tx, row: Row, report: Report) -> None:
     if row.state == _RUNNING:
         row.lost = 1
         row.restarts += not (report.spared and row.attempt <= MOST_SPARED)
-        tx.move(row, (int(State.RUN_TIMEOUT),), Actor.LAUNCHER, report.message or "the run was stopped")
+        message = report.message or "the run was stopped"
+        tx.move(row, (int(State.RUN_TIMEOUT),), Actor.LAUNCHER, message, node=report.node)
     elif row.tries != 0 and row.state in RUNNABLE and not report.passages:
         row.attempt -= 1
 

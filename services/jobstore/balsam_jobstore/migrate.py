@@ -15,7 +15,7 @@ from balsam_jobstore.database import Database, translate_error
 
 log = logging.getLogger("balsam.jobstore.migrate")
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision; a test compares it with the migrations."""
 
 _LOCK = 0x62616C73616D  # an advisory lock is known by a number: "balsam"

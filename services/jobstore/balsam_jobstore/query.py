@@ -77,6 +77,23 @@ last_message = (
     .correlate(_job)
     .scalar_subquery()
 )
+last_node = sa.func.coalesce(
+    sa.select(schema.node.c.name)
+    .where(
+        schema.node.c.key
+        == sa.select(_event.c.node)
+        .where(_event.c.job == _job.c.key, _event.c.node.is_not(None), _event.c.attempt == _job.c.attempt)
+        .order_by(_event.c.sequence.desc())
+        .limit(1)
+        .correlate(_job)
+        .scalar_subquery()
+    )
+    .correlate(_job)
+    .scalar_subquery(),
+    "",
+)
+_leased = _job.alias("leased")
+_leased_keys = sa.select(_leased.c.key).where(_leased.c.session.is_not(None))
 application_name = sa.func.coalesce(
     sa.select(schema.application.c.name)
     .where(schema.application.c.key == _job.c.application)
@@ -93,6 +110,7 @@ JOB_COLUMNS: dict[str, Expression] = {
     "working_directory": _detail.c.workdir,
     "create_time": _detail.c.create_us,
     "message": last_message,
+    "node": last_node,
     "leased": sa.case((_job.c.session.is_not(None), 1), else_=0),
 }
 """Field -> the expression that has its value."""
@@ -204,7 +222,12 @@ class Compiler:
             return column.is_(None) if test.values[0] else column.is_not(None)
         if test.field == "job_id" and not self._sqlite and test.op not in ("exact", "in"):
             return self._uuid_test(test, column)
-        return self._lookup(test, column, [self._value(test, value) for value in test.values])
+        values = [self._value(test, value) for value in test.values]
+        found = self._lookup(test, column, values)
+        if column is _job.c.state and test.op in ("exact", "in") and values == [int(State.RUNNING)]:
+            # Whatever runs is leased, and of what is leased there is an index; one of RUNNING would cost every run.
+            return sa.and_(_job.c.key.in_(_leased_keys), found)
+        return found
 
     def _check_lookup(self, test: Test) -> None:
         spec = self._resource.fields[test.field]

@@ -151,7 +151,31 @@ event = sa.Table(
     sa.Column("user_key", sa.Integer),
     # The job whose run did it, where that is another one.
     sa.Column("run_key", Key),
+    # Where a run failed, was cut off or lost: a row of `node`. Of runs that went well nobody asks, and they are many.
+    sa.Column("node", sa.Integer),
     sa.Index("event_job", "job", "sequence"),
+    sa.Index(
+        "event_node",
+        "job",
+        "sequence",
+        sqlite_where=sa.text("node IS NOT NULL"),
+        postgresql_where=sa.text("node IS NOT NULL"),
+    ),
+    sa.Index(
+        "event_deleted",
+        "deleted_id",
+        "sequence",
+        sqlite_where=sa.text("deleted_id IS NOT NULL"),
+        postgresql_where=sa.text("deleted_id IS NOT NULL"),
+    ),
+)
+
+node = sa.Table(
+    "node",
+    metadata,
+    # Names of nodes, each once: a name takes more room than all else that an event holds.
+    sa.Column("key", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
 )
 
 application = sa.Table(
@@ -223,6 +247,25 @@ session = sa.Table(
     # Keys of the users whose jobs it runs beside those of its own, separated by commas.
     sa.Column("trusted", sa.Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
+)
+
+ended_session = sa.Table(
+    "ended_session",
+    metadata,
+    # Launchers' sessions that are over, the newest: how many nodes there were, and when.
+    sa.Column("key", Key, primary_key=True, autoincrement=False),
+    sa.Column("session_id", Uuid, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("owner_key", sa.Integer, nullable=False),
+    sa.Column("create_us", sa.BigInteger, nullable=False),
+    sa.Column("end_us", sa.BigInteger, nullable=False),
+    sa.Column("nodes", sa.Integer, nullable=False),
+    sa.Column("job_mode", sa.Text, nullable=False),
+    sa.Column("workflow_filter", sa.Text, nullable=False),
+    sa.Column("launch", Key),
+    sa.Index("ended_session_end", "end_us"),
 )
 
 site_user = sa.Table(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from balsam.errors import NotFound
 from balsam.states import Actor, State
+from balsam_jobstore import past_sessions
 from balsam_jobstore.auditing import THE_OWNER, By
 from balsam_jobstore.rows import OWNER_KEY
 from balsam_jobstore.tx import Tx
@@ -239,5 +240,7 @@ def end(tx: Tx, session: Session, reason: str) -> int:
             row.restarts += 1
             tx.move(row, (int(State.RUN_TIMEOUT),), Actor.JOBSTORE, f"launcher lost: {session.label} {reason}")
         tx.release(row)
+    if session.kind == LAUNCHER:
+        past_sessions.keep(tx, session.key)
     tx.sql.run("DELETE FROM session WHERE key = :key", key=session.key)
     return len(keys)

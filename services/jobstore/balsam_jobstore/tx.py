@@ -17,6 +17,7 @@ from itertools import compress
 
 from balsam.errors import InvalidStateError
 from balsam.states import END, RUNNABLE, WAITING, Actor, State, allowed, names
+from balsam_jobstore import nodes
 from balsam_jobstore.auditing import THE_OWNER, Audit, By
 from balsam_jobstore.database import Sql, now_us
 from balsam_jobstore.history import EVENT_COLUMNS, SIGNED_COLUMNS, EventRecord, event_values, signed_values
@@ -222,6 +223,7 @@ class Tx:
         *,
         time_us: int = 0,
         exit_code: int | None = None,
+        node: str = "",
     ) -> None:
         """Moves a job through states that the caller has checked, with one event."""
         source = row.state
@@ -231,7 +233,7 @@ class Tx:
             row.exit_code = exit_code
         if row.state in _RUN_ENDS:
             row.timeouts = row.timeouts + 1 if row.state == _RUN_TIMEOUT and not row.lost else 0
-        self.record(row, path, actor, message, time_us=time_us, exit_code=exit_code)
+        self.record(row, path, actor, message, time_us=time_us, exit_code=exit_code, node=node)
         self._moved_from(row, source)
         self._touched[row.key] = row
 
@@ -285,6 +287,7 @@ class Tx:
         *,
         time_us: int = 0,
         exit_code: int | None = None,
+        node: str = "",
     ) -> None:
         """Adds to the history of a job."""
         event = EventRecord(
@@ -297,8 +300,10 @@ class Tx:
             row.attempt,
             message,
             exit_code,
+            node=node,
         )
         self.outcome.events.append(event)
+        self._is_signed |= node != ""
         if self.by is not THE_OWNER or row.owner_key != OWNER_KEY:
             self.sign(event, row.owner_key)
 
@@ -487,7 +492,8 @@ class Tx:
             event.record_us = event.record_us or self.now_us  # of another site: when it was recorded there
         if self._is_signed:
             signed = [event for event in events if event.is_signed]
-            self.sql.insert("event", SIGNED_COLUMNS, [signed_values(event) for event in signed])
+            keys = nodes.keys_of(self.sql, [event.node for event in signed])
+            self.sql.insert("event", SIGNED_COLUMNS, [signed_values(event, keys) for event in signed])
             events = [event for event in events if not event.is_signed]
         self.sql.insert("event", EVENT_COLUMNS, [event_values(event) for event in events])
 

@@ -482,6 +482,7 @@ class Launcher:
             return  # its agent was; here we are
         for leased in self.pool.handed_over:
             if leased.agent == HEAD and node in leased.nodes and leased.ending is None:
+                leased.node = self.nodes[node].name
                 self._stop_run(leased, Ending.NODE_LOST, reason, self._grace)
         self._mpi_ends.node_lost(node, reason)
         self._look_at_suspended()
@@ -497,6 +498,8 @@ class Launcher:
         log.error("the MPI run of job %s, which ended with %d, was lost: %s", end.leased.job.job_id, end.code, reason)
         if end.leased.ending is not Ending.REVOKED:
             end.leased.reason = reason
+            if end.nodes:  # one of those of which nothing has been heard
+                end.leased.node = self.nodes[min(end.nodes)].name
             self._reports.append(reports.spared(end.leased, end.report))
 
     def _decide_mpi_ends(self) -> None:
@@ -567,6 +570,7 @@ class Launcher:
         left = self.minutes_left
         ahead = self._appetite.jobs_at_agent if self._seconds_to_queue > 0 else 0
         for leased in self.pool.startable(ahead):
+            leased.node = self.nodes[leased.nodes[0]].name
             if left is not None and self._experience.minutes(leased) > left:
                 self._finish(leased, reports.given_back(leased))
                 continue

@@ -46,6 +46,8 @@ class LeasedJob:
     need: Need
     nodes: tuple[int, ...] = ()
     """Where it runs; empty: it waits."""
+    node: str = ""
+    """Name of the first of these, or of the one that was lost; empty: it was never there."""
     seats: Seats | None = None
     """What it has there; None: it waits, here or at an agent."""
     agent: int = -1

@@ -114,13 +114,13 @@ class MpiEnds:
     def node_lost(self, node: int, reason: str) -> None:
         """A node was lost: so are the runs of which it has not been heard since they ended."""
         for end in list(self._by_node.get(node, ())):
-            self._lose(end, reason)
+            self._lose(end, reason, node)
 
     def agent_lost(self, node: int, reason: str) -> None:
         """The agent of a node has died, or cannot be started, and the node perhaps is well: what failed was lost."""
         for end in list(self._by_node.get(node, ())):
             if end.code != 0:
-                self._lose(end, reason)
+                self._lose(end, reason, node)
 
     def look(self, now: float, name: Callable[[int], str]) -> None:
         """Asks what is due, and gives up what has waited for too long; `name` of a node is for the reason."""
@@ -144,10 +144,12 @@ class MpiEnds:
             for node in list(end.nodes):
                 self._ask(node, end.question)
 
-    def _lose(self, end: MpiEnd, reason: str) -> None:
+    def _lose(self, end: MpiEnd, reason: str, node: int | None = None) -> None:
         del self._kept[end.leased.run_id]
-        for node in end.nodes:
-            self._remove(node, end)
+        for one in end.nodes:
+            self._remove(one, end)
+        if node is not None:
+            end.nodes = {node}  # of the others nothing has been heard, and yet they may be well
         self._lost(end, reason)
 
     def _remove(self, node: int, end: MpiEnd) -> None:

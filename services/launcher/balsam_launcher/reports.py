@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from balsam.commands import exit_code
 from balsam.states import State
 from balsam.v1 import lease_pb2
@@ -41,13 +43,16 @@ def ended(leased: LeasedJob, returncode: int, start_us: int, end_us: int, messag
     else:
         state = _RUN_DONE if returncode == 0 else _RUN_ERROR
     passages = [_passage(_RUNNING, start_us), _passage(state, end_us)]
-    return Report(lease=leased.lease, passages=passages, exit_code=exit_code(returncode), message=message, release=True)
+    code = exit_code(returncode)
+    if state == _RUN_DONE:
+        return Report(lease=leased.lease, passages=passages, exit_code=code, message=message, release=True)
+    return _of_node(leased, passages=passages, exit_code=code, message=message)
 
 
 def refused(leased: LeasedJob, code: int, time_us: int, message: str) -> Report:
     """It could not be started: an error of the run, which lasted no time."""
     passages = [_passage(_RUNNING, time_us), _passage(_RUN_ERROR, time_us)]
-    return Report(lease=leased.lease, passages=passages, exit_code=code, message=message, release=True)
+    return _of_node(leased, passages=passages, exit_code=code, message=message)
 
 
 def given_back(leased: LeasedJob) -> Report:
@@ -64,7 +69,7 @@ def lost(leased: LeasedJob, time_us: int, *, blamed: bool = True) -> Report:
         blamed: it uses up a restart.
     """
     passages = [] if leased.announced else [_passage(_RUNNING, time_us)]
-    return Report(lease=leased.lease, passages=passages, message=leased.reason, release=True, spared=not blamed)
+    return _of_node(leased, passages=passages, message=leased.reason, spared=not blamed)
 
 
 def spared(leased: LeasedJob, report: Report) -> Report:
@@ -75,7 +80,7 @@ def spared(leased: LeasedJob, report: Report) -> Report:
         report: what would have been told of it; tells when it began.
     """
     passages = [] if leased.announced else list(report.passages)[:1]
-    return Report(lease=leased.lease, passages=passages, message=leased.reason, release=True, spared=True)
+    return _of_node(leased, passages=passages, message=leased.reason, spared=True)
 
 
 def cut_off(leased: LeasedJob, report: Report) -> Report:
@@ -87,9 +92,12 @@ def cut_off(leased: LeasedJob, report: Report) -> Report:
     """
     begun, over = report.passages
     passages = [_passage(begun.state, begun.time_us), _passage(_RUN_TIMEOUT, over.time_us)]
-    return Report(
-        lease=leased.lease, passages=passages, exit_code=report.exit_code, message=leased.reason, release=True
-    )
+    return _of_node(leased, passages=passages, exit_code=report.exit_code, message=leased.reason)
+
+
+def _of_node(leased: LeasedJob, **told: Any) -> Report:
+    """What is told of a run that did not go well, with where it was: a bad node must stand out."""
+    return Report(lease=leased.lease, release=True, node=leased.node, **told)
 
 
 def _passage(state: int, time_us: int) -> Passage:

@@ -75,3 +75,28 @@ def test_what_failed_with_a_parent_is_one_group() -> None:
 
 def test_no_failures_are_no_groups() -> None:
     assert group([]) == []
+
+
+def failed_on(*nodes: str) -> list[dict[str, Any]]:
+    return [{"job_id": str(n), "message": "exit code 1", "node": node} for n, node in enumerate(nodes)]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shown"),
+    [
+        ([""], ""),
+        (["node1"] * 3, "node1"),
+        (["node1"] * 900 + ["node2"] * 50 + ["node3"] * 50, "node1 (900), 2 others"),
+        (["node1"] * 3 + ["node2"], "2 nodes"),
+        (["node1", "node2", "node3", ""], "3 nodes"),
+    ],
+)
+def test_a_node_where_far_more_failed_than_elsewhere_stands_out(nodes: list[str], shown: str) -> None:
+    (found,) = group(failed_on(*nodes))
+    assert found.where == shown
+
+
+def test_the_node_parts_no_group_and_is_counted_in_each() -> None:
+    (found,) = group(failed_on("node2", "node1", "node2", ""))
+    assert list(found.record()["nodes"].items()) == [("node2", 2), ("node1", 1)]
+    assert found.name == group(failed_on("node9"))[0].name

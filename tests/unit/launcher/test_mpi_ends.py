@@ -19,11 +19,16 @@ class Ends:
         self.asked: list[tuple[int, int]] = []
         self.counted: list[int] = []
         self.lost: dict[int, str] = {}
+        self.blamed: dict[int, set[int]] = {}
         self.ends = MpiEnds(
             ask=lambda node, question: self.asked.append((node, question)),
             counts=lambda end: self.counted.append(end.leased.run_id),
-            lost=lambda end, reason: self.lost.update({end.leased.run_id: reason}),
+            lost=self._lost,
         )
+
+    def _lost(self, end: MpiEnd, reason: str) -> None:
+        self.lost[end.leased.run_id] = reason
+        self.blamed[end.leased.run_id] = set(end.nodes)
 
     def end(self, run: int, *nodes: int, code: int = 0, now: float = 0.0) -> None:
         lease = lease_pb2.Lease(handle=run, token=1)
@@ -101,6 +106,15 @@ def test_a_run_whose_node_was_lost_is_lost_whatever_its_exit_code(code: int) -> 
     assert one.lost == {1: "n4 burns"}
     one.answer_all()
     assert (one.counted, one.ends.keeps) == ([2], False)
+
+
+def test_of_the_nodes_that_were_not_heard_of_the_one_that_was_lost_is_named() -> None:
+    one = Ends()
+    one.end(1, 3, 4, 5)
+    one.end(2, 3, 5)
+    one.ends.node_lost(4, "n4 burns")
+    one.look(PATIENCE_SECONDS)
+    assert one.blamed == {1: {4}, 2: {3, 5}}
 
 
 def test_what_failed_together_with_an_agent_was_lost_with_it_and_what_ended_well_was_not() -> None:

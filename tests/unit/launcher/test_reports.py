@@ -47,6 +47,20 @@ def test_an_error_has_its_code_and_its_story(returncode: int, code: int) -> None
     assert (report.exit_code, report.message) == (code, "story")
 
 
+def test_of_a_run_that_did_not_go_well_it_is_told_where_it_was() -> None:
+    def told(ending: Ending | None, returncode: int, *, stopped: bool = False) -> str:
+        job = leased(ending)
+        job.node = "node17"
+        return ended(job, returncode, stopped=stopped).node
+
+    assert (told(None, 0), told(None, 3), told(None, -9)) == ("", "node17", "node17")
+    assert told(Ending.TIMED_OUT, 0, stopped=True) == told(Ending.NODE_LOST, -9) == "node17"
+    job = leased()
+    job.node = "node17"
+    assert reports.refused(job, 127, 5, "no such program").node == "node17"
+    assert reports.given_back(job).node == ""
+
+
 def test_a_killed_run_just_ends_its_lease() -> None:
     report = ended(leased(Ending.KILLED), -15, stopped=True)
     assert (states(report), report.release) == ([], True)

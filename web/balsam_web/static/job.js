@@ -88,7 +88,8 @@ function table(body) {
 }
 
 function passage(one) {
-  const who = one.user ? `${one.actor} (${one.user})` : one.actor;
+  const place = one.node ? `${one.actor} on ${one.node}` : one.actor;
+  const who = one.user ? `${place} (${one.user})` : place;
   const code = one.exit_code ? ` (exit code ${one.exit_code})` : "";
   return h("tr", {}, h("td", { class: "when" }, moment(one.time)), h("td", {}, one.state ? badge(one.state) : "note"), h("td", {}, who), h("td", { class: "text" }, one.message + code));
 }

@@ -38,9 +38,17 @@ _DETAIL_BOOLEANS = frozenset(
 )
 
 
+_ENDLESS_US = 1 << 62
+
+
 def timestamp(time_us: int) -> Timestamp:
     """A point in time, from microseconds since 1970."""
     return Timestamp(seconds=time_us // 1_000_000, nanos=time_us % 1_000_000 * 1000)
+
+
+def time_us(message: Timestamp) -> int:
+    """Microseconds since 1970 of a point in time; one that no column could hold is before or after all others."""
+    return max(-_ENDLESS_US, min(message.seconds * 1_000_000 + message.nanos // 1000, _ENDLESS_US))
 
 
 def new_job(message: job_pb2.Job, index: int) -> NewJob:
@@ -192,6 +200,7 @@ def event_message(event: EventRecord, name: Callable[[int], str]) -> event_pb2.E
     if event.is_signed:
         message.user = name(event.user_key) if event.user_key is not None else ""
         message.run_job_id = event.run_id
+        message.node = event.node
     return message
 
 

@@ -18,12 +18,13 @@ from balsam.serving import CALLER
 from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
 from balsam.v1.session_service_pb2_grpc import SessionServiceServicer
 from balsam.version import VERSION
-from balsam_jobstore import applications, launches, leases, sessions
+from balsam_jobstore import applications, launches, leases, nodes, past_sessions, sessions
 from balsam_jobstore.access import denied
 from balsam_jobstore.amounts import Room, cut
 from balsam_jobstore.clocks import ClockOffset
 from balsam_jobstore.database import as_database_error, now_us
 from balsam_jobstore.leases import Credit, Delivery, Grant, NodeKind, Report, Stream
+from balsam_jobstore.past_sessions import PastSession
 from balsam_jobstore.rights import rights_of_caller
 from balsam_jobstore.rows import OWNER_KEY
 from balsam_jobstore.rules import Condition, Rule
@@ -139,6 +140,10 @@ class SessionService(SessionServiceServicer):
         asked = [check_id(request.job_id, "job_id")] if request.job_id else []
 
         answer = pb.ListSessionsResponse()
+        if request.HasField("ended_after"):
+            after_us = convert.time_us(request.ended_after)
+            ended = await self._store.read(lambda connection: past_sessions.ended_after(connection, after_us))
+            answer.ended.extend(map(_past_message, ended))
 
         def look(tx: Tx) -> tuple[dict[int, int], dict[int, pb.WorkRequest.Credit], int | None]:
             text = "SELECT session, count(*) FROM job WHERE session IS NOT NULL GROUP BY session"
@@ -430,6 +435,7 @@ def _report(message: lease_pb2.Report, offset_us: int = 0) -> Report:
         cut(message.message.replace("\0", ""), convert.MAX_MESSAGE),
         message.release,
         message.spared,
+        nodes.clean(message.node),
     )
 
 
@@ -518,6 +524,22 @@ def _session_message(session: Session, held: int, users: Users) -> session_pb2.S
         address=session.address,
         launch=session.launch,
         trusted_users=map(users.name, session.owner_keys[1:]),
+    )
+
+
+def _past_message(session: PastSession) -> session_pb2.Session:
+    return session_pb2.Session(
+        session_id=session.session_id,
+        kind=session_pb2.Session.LAUNCHER,
+        host=session.host,
+        pid=session.pid,
+        user=session.owner,
+        create_time=convert.timestamp(session.create_us),
+        end_time=convert.timestamp(session.end_us),
+        nodes=session.nodes,
+        job_mode=session.job_mode,
+        workflow_filter=session.workflow_filter,
+        launch=session.launch,
     )
 
 
