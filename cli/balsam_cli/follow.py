@@ -11,9 +11,9 @@ from typing import Any
 from balsam.client import Client
 from balsam.commands import POSTPROCESS_LOG, PREPROCESS_LOG, output_name
 from balsam.errors import BalsamError, NotFound, Unavailable
+from balsam.event_stream import EventStream
 from balsam.states import END, State
 from balsam_cli.tail import POLL_SECONDS, Tail
-from balsam_cli.watch import EventStream
 
 
 class JobEnd:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from balsam import logs
 from balsam.client import Client
 from balsam.errors import BalsamError, Unavailable
+from balsam.event_stream import EventStream
 from balsam.locks import ServiceLock
 from balsam.run_times import expected_minutes
 from balsam.site import Site
@@ -22,7 +23,6 @@ from balsam_cli.policy_note import SERVICE_LOCK
 from balsam_cli.reach import unreachable
 from balsam_cli.submitter_view import waiting_lines
 from balsam_cli.terminal import note
-from balsam_cli.watch import EventStream
 from balsam_scheduler.batch import rounds, systems
 
 log = logging.getLogger("balsam.service")

@@ -25,7 +25,7 @@ def test_no_service_imports_another(capsys: pytest.CaptureFixture[str]) -> None:
         ("balsam_cli", "import balsam_scheduler.batch\nfrom balsam_scheduler.batch.submitting import submit", []),
         ("balsam_cli", "from balsam_scheduler import batch", []),
         ("balsam_cli", "from balsam_web.serving import serve", []),
-        ("balsam_web", "from balsam_cli.watch import EventStream", ["balsam_cli"]),
+        ("balsam_web", "from balsam_cli.watch import Changes", ["balsam_cli"]),
         ("balsam_cli", "from balsam_scheduler.batches import service", ["balsam_scheduler"]),
         ("balsam_cli", "from balsam_scheduler.service import run", ["balsam_scheduler"]),
         ("balsam_jobstore", "from balsam_jobstore import store\nimport balsam.states", []),

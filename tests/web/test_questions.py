@@ -11,7 +11,7 @@ import pytest
 from balsam import query
 from balsam.errors import NotFound, ValidationError
 from balsam_web import filters
-from balsam_web.actions import act, again
+from balsam_web.actions import act
 from balsam_web.output import MOST_BYTES, tail
 from balsam_web.records import busy, row
 
@@ -102,18 +102,6 @@ def test_nodes_are_in_use_as_far_as_a_launcher_takes_no_more(
     nodes: int, leases: int, free: float | None, expected: float
 ) -> None:
     assert busy(nodes, leases, free) == expected
-
-
-@pytest.mark.parametrize(
-    ("before", "target"),
-    [
-        *(("CREATED", "CREATED"), ("AWAITING_PARENTS", "CREATED"), ("READY", "CREATED"), ("STAGED_IN", "CREATED")),
-        *(("RUN_ERROR", "RESTART_READY"), ("RUNNING", "RESTART_READY"), ("RUN_DONE", "RUN_DONE")),
-        ("POSTPROCESSED", "POSTPROCESSED"),
-    ],
-)
-def test_a_failed_job_is_done_again_from_where_it_failed(before: str, target: str) -> None:
-    assert again(before) == target
 
 
 @pytest.mark.parametrize(

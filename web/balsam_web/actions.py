@@ -12,14 +12,14 @@ from balsam.errors import NotFound, ValidationError
 from balsam.fields import JOB_FIELDS, check_id
 from balsam.job_calls import selector_message
 from balsam.query import Test
-from balsam.states import WAITING, State
+from balsam.restarts import restart_states
+from balsam.states import State
 from balsam.v1 import job_service_pb2
 from balsam.v1.job_service_pb2_grpc import JobServiceStub
 
 MOST_JOBS = 1000
 """Jobs of one action."""
 _MESSAGE = "balsam web"
-_AFTER_RUN = frozenset({"RUN_DONE", "POSTPROCESSED"})
 
 
 def act(client: Client, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,37 +68,22 @@ def _priority(client: Client, ids: Sequence[str], body: Mapping[str, Any]) -> di
 def _restart(client: Client, ids: Sequence[str], _body: Mapping[str, Any]) -> dict[str, Any]:
     done, refusals = 0, []
     for state, some in _by_target(client, ids).items():
-        outcome = client.jobs.set_state(some, state, _MESSAGE)
+        outcome = client.jobs.set_state(some, state.name, _MESSAGE)
         done += outcome.done
         refusals += [outcome.first.message] if outcome.first is not None else []
     return _done("set to run again", done, refusals)
 
 
-def _by_target(client: Client, ids: Sequence[str]) -> dict[str, list[str]]:
+def _by_target(client: Client, ids: Sequence[str]) -> dict[State, list[str]]:
     """State to enter -> the jobs: what failed before or after its run is not run again for that."""
     where = Test("job_id", (), "IN", tuple(ids))
     states = {row["job_id"]: row["state"] for page in client.jobs.pages(where, (), 0, ["state"]) for row in page}
-    failed = [one for one in ids if states.get(one) == "FAILED"]
-    before = _before(client, failed) if failed else {}
-    targets: dict[str, list[str]] = defaultdict(list)
+    failed = [one for one in ids if states.get(one) == State.FAILED.name]
+    again = restart_states(client, failed) if failed else {}
+    targets: dict[State, list[str]] = defaultdict(list)
     for one in ids:
-        targets[again(before[one]) if one in before else "RESTART_READY"].append(one)
+        targets[again.get(one, State.RESTART_READY)].append(one)
     return targets
-
-
-def _before(client: Client, ids: Sequence[str]) -> dict[str, str]:
-    """Job -> the state in which it was when it failed."""
-    histories: dict[str, list[str]] = {one: ["CREATED"] for one in ids}
-    for move in client.events.moves(ids):
-        histories[move.job_id] += move.states
-    return {one: states[-2] for one, states in histories.items() if len(states) > 1}
-
-
-def again(before: str) -> str:
-    """The state from which a failed job is done again, by the state in which it was before."""
-    if before in _AFTER_RUN:
-        return before
-    return "CREATED" if State[before] in WAITING else "RESTART_READY"
 
 
 def _done(verb: str, done: int, refusals: Sequence[str], remark: str = "") -> dict[str, Any]:

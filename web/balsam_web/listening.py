@@ -1,14 +1,13 @@
-"""The event stream of the site, in a thread, begun again where it broke off."""
+"""The event stream of the site, in a thread, for as long as it takes."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from balsam.client import Client
 from balsam.errors import BalsamError
-from balsam.rpc import unpack_error
+from balsam.event_stream import EventStream
 from balsam.v1 import event_pb2
 
 _FIRST_RETRY = 0.25
@@ -18,7 +17,7 @@ Heard = Callable[[Sequence[event_pb2.Event], int], None]
 
 
 class Listener:
-    """Listens from now on, for as long as it takes: a job store that is away is tried again.
+    """Listens from now on: a job store that is away, or refuses, is tried again.
 
     Args:
         client: the line to the site.
@@ -28,12 +27,11 @@ class Listener:
     """
 
     def __init__(self, client: Client, heard: Heard, lost: Callable[[str], None]) -> None:
-        self._client = client
+        self._stream = EventStream(client, pause=self._pause)
         self._heard = heard
         self._lost = lost
-        self._after: int | None = None
-        self._closed = threading.Event()
-        self._stream: Any = None
+        self._delay = _FIRST_RETRY
+        self._seen: int | None = None
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     def start(self) -> None:
@@ -42,35 +40,17 @@ class Listener:
 
     def close(self) -> None:
         """Listens no more."""
-        self._closed.set()
-        if self._stream is not None:
-            self._stream.cancel()
+        self._stream.close()
 
     def _run(self) -> None:
-        import grpc
+        for events in self._stream:
+            assert self._stream.sequence is not None
+            self._heard(events, self._stream.sequence)
 
-        delay = _FIRST_RETRY
-        while not self._closed.is_set():
-            before = self._after
-            try:
-                self._listen()
-                problem = "the job store ended the stream of events"
-            except grpc.RpcError as error:
-                problem = str(unpack_error(error))
-            except BalsamError as error:
-                problem = str(error)
-            if self._closed.is_set():
-                return
-            self._lost(problem)
-            delay = _FIRST_RETRY if self._after != before else min(2 * delay, _LAST_RETRY)
-            self._closed.wait(delay)
-
-    def _listen(self) -> None:
-        self._stream = stream = self._client.events.watch((), (), self._after)
-        try:
-            for number, answer in enumerate(stream):
-                self._after = answer.sequence
-                if answer.events or number == 0:
-                    self._heard(answer.events, answer.sequence)
-        finally:
-            stream.cancel()
+    def _pause(self, problem: BalsamError | None) -> float:
+        """Twice as long each time, as long as the stream says nothing new."""
+        self._lost(str(problem or "the job store ended the stream of events"))
+        came = self._stream.sequence != self._seen
+        self._seen = self._stream.sequence
+        self._delay = _FIRST_RETRY if came else min(2 * self._delay, _LAST_RETRY)
+        return self._delay

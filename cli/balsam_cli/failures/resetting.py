@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from balsam.client import Client
+from balsam.restarts import restart_states
 from balsam.states import State
 from balsam_cli.outcome import Outcome, reasons
-from balsam_cli.why.ended import again
 
 _AT_ONCE = 1000  # with more ids in one filter of events, each takes longer
 _MESSAGE = "balsam failures --retry"
@@ -28,12 +28,7 @@ def reset(store: Client, job_ids: Sequence[str]) -> Outcome:
 
 def _by_target(store: Client, job_ids: Sequence[str]) -> dict[State, list[str]]:
     """State to enter -> the jobs."""
-    histories: dict[str, list[str]] = {one: [] for one in job_ids}
-    for move in store.events.moves(job_ids):
-        if move.job_id in histories:
-            histories[move.job_id] += move.states
     targets: dict[State, list[str]] = defaultdict(list)
-    for job_id, states in histories.items():
-        if states and states[-1] == State.FAILED.name:
-            targets[again(State[states[-2]] if len(states) > 1 else State.CREATED)].append(job_id)
+    for job_id, state in restart_states(store, job_ids).items():
+        targets[state].append(job_id)
     return targets

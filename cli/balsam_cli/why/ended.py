@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from balsam.restarts import restart_state
 from balsam.states import WAITING, State
 from balsam_cli.text import local_time
 from balsam_cli.why.scene import Scene
 from balsam_cli.why.verdict import Verdict, modify
-
-_AGAIN = {State.RUN_DONE: State.RUN_DONE, State.POSTPROCESSED: State.POSTPROCESSED}
-"""Where a job failed after its run, that is not done again; else it starts anew, or is run again."""
 
 
 def ended(scene: Scene) -> Verdict | None:
@@ -41,7 +39,7 @@ def _failed(scene: Scene) -> Verdict:
     return Verdict(
         condition,
         f"it failed, {_when(scene)}: {first or 'no reason was given'}{exit_text}",
-        fix=modify(scene.short_id, "state", again(before).name),
+        fix=modify(scene.short_id, "state", restart_state(before).name),
         advice=f"mend what was wrong first; `balsam logs {scene.short_id}` shows its output",
         details=tuple(line for line in rest.splitlines() if line.strip()),
     )
@@ -70,13 +68,6 @@ def _state_before(scene: Scene) -> State:
     """Where it stood before it failed."""
     before = [moment.state for moment in scene.history[:-1]]
     return before[-1] if before else State.CREATED
-
-
-def again(before: State) -> State:
-    """Where a job that failed is done again from, by the state that it was in before."""
-    if before in WAITING:
-        return State.CREATED
-    return _AGAIN.get(before, State.RESTART_READY)
 
 
 def _when(scene: Scene) -> str:

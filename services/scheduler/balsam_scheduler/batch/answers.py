@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from balsam.errors import BalsamError
-from balsam_scheduler.batch.calls import Run
+from balsam_scheduler.batch.calls import Call, CannotRun, NoAnswer, Output, Run
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,21 @@ class InDoubt(BalsamError):
     """A submission may have been accepted; says what is known."""
 
     reason = "BATCH_SYSTEM"
+
+
+def run_submission(call: Call, run: Run) -> Output:
+    """Runs the command that submits.
+
+    Raises:
+        Refused: it could not be run.
+        InDoubt: it did not end in time, and may have submitted.
+    """
+    try:
+        return run(call)
+    except NoAnswer as error:
+        raise InDoubt(str(error)) from None
+    except CannotRun as error:
+        raise Refused(str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from balsam_scheduler.batch.answers import (
     Refused,
     Submission,
     Ticket,
+    run_submission,
 )
-from balsam_scheduler.batch.calls import Call, CannotRun, NoAnswer, Output, Run, until_silent
+from balsam_scheduler.batch.calls import Call, CannotRun, Output, Run, until_silent
 
 _DOUBTFUL = re.compile(r"time[d -]*out|reset by peer|zero bytes|end of file|no response|broken pipe", re.IGNORECASE)
 """What commands say whose request may have arrived, though the answer did not."""
@@ -103,12 +104,7 @@ class Commanded(ABC):
             InDoubt: it may have been.
         """
         call = self.submit_call(wanted)
-        try:
-            output = run(call)
-        except NoAnswer as error:
-            raise InDoubt(str(error)) from None
-        except CannotRun as error:
-            raise Refused(str(error)) from None
+        output = run_submission(call, run)
         job_id = "" if output.code else self.submitted(output)
         if job_id:
             return job_id

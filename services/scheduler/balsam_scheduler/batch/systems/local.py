@@ -25,8 +25,9 @@ from balsam_scheduler.batch.answers import (
     Refused,
     Submission,
     Ticket,
+    run_submission,
 )
-from balsam_scheduler.batch.calls import Call, CannotRun, NoAnswer, Run
+from balsam_scheduler.batch.calls import Call, Run
 
 ENV_NAME = "BALSAM_BATCH_NAME"
 _START = 'setsid /bin/bash "$1" < /dev/null >> "$2" 2>&1 & echo $!'
@@ -54,12 +55,7 @@ class Local:
         """
         if wanted.nodes > 1:
             raise Refused(f"nodes = {wanted.nodes}: batch_system = 'local' has one node, this host")
-        try:
-            output = run(Call(self.submission(wanted)))
-        except NoAnswer as error:
-            raise InDoubt(str(error)) from None
-        except CannotRun as error:
-            raise Refused(str(error)) from None
+        output = run_submission(Call(self.submission(wanted)), run)
         pid = output.out.strip()
         if output.code < 0:
             raise InDoubt(output.complaint)  # it was killed, perhaps after the start
