@@ -149,11 +149,14 @@ def launcher(site: Site, *options: str, timeout: float = 60.0) -> subprocess.Com
 
 
 @contextlib.contextmanager
-def running_launcher(site: Site, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A launcher that runs beside the test; asked to stop afterwards, if the test has not ended it."""
+def running_launcher(site: Site, *options: str, words: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
+    """A launcher that runs beside the test; asked to stop afterwards, if the test has not ended it.
+
+    `words`: what to put before its command, so that it runs elsewhere; they are to end in its process.
+    """
     with _console(site, "launcher").open("ab") as console:
         process = subprocess.Popen(
-            launcher_command(site, *options),
+            [*words, *launcher_command(site, *options)],
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
