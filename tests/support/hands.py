@@ -16,7 +16,7 @@ from balsam.site import Site
 from balsam.states import State
 from balsam.v1 import lease_pb2, output_service_pb2, session_pb2, session_service_pb2
 from balsam_scheduler.rules import RULES
-from tests.support.rpc_client import Client
+from tests.support.rpc_client import Client, refusal
 
 WorkRequest = session_service_pb2.WorkRequest
 SendOutputRequest = output_service_pb2.SendOutputRequest
@@ -126,7 +126,10 @@ class Hands:
     def send_output(self, wanted: Response.OutputWanted, *messages: SendOutputRequest) -> None:
         """Sends an output; raises Refusal."""
         first = SendOutputRequest(session_id=self.session_id, read_id=wanted.read_id)
-        self._client.call("OutputService/SendOutput", first, *messages)
+        try:
+            list(self._client.open("OutputService/SendOutput", first, *messages))
+        except grpc.RpcError as error:
+            raise refusal(error) from None
 
     def _read(self, call: Any, responses: queue.SimpleQueue[Response | None]) -> None:
         with contextlib.suppress(grpc.RpcError):

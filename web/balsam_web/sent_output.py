@@ -86,11 +86,13 @@ class SentOutputs:
         with self._lock:
             self._tidy()
             found = self._followed.get(key)
-            if may_run and (found is None or (found.is_over and found.problem is not None)):
+            begins = may_run and (found is None or (found.is_over and found.problem is not None))
+            if begins:
                 found = self._followed[key] = SentOutput(self._client, key[0], self._most)
         if found is not None:
             found.asked_at = time.monotonic()
-            found.wait()
+            if begins:
+                found.wait()
         return found
 
     def _tidy(self) -> None:

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62\x61lsam/v1/output_service.proto\x12\tbalsam.v1\"C\n\x11ReadOutputRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"2\n\x12ReadOutputResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"y\n\x11SendOutputRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07read_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\x12\x0f\n\x07problem\x18\x06 \x01(\t\"\x14\n\x12SendOutputResponse2\xa9\x01\n\rOutputService\x12K\n\nReadOutput\x12\x1c.balsam.v1.ReadOutputRequest\x1a\x1d.balsam.v1.ReadOutputResponse0\x01\x12K\n\nSendOutput\x12\x1c.balsam.v1.SendOutputRequest\x1a\x1d.balsam.v1.SendOutputResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62\x61lsam/v1/output_service.proto\x12\tbalsam.v1\"C\n\x11ReadOutputRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"2\n\x12ReadOutputResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"y\n\x11SendOutputRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07read_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\x12\x0f\n\x07problem\x18\x06 \x01(\t\"#\n\x12SendOutputResponse\x12\r\n\x05taken\x18\x01 \x01(\x03\x32\xab\x01\n\rOutputService\x12K\n\nReadOutput\x12\x1c.balsam.v1.ReadOutputRequest\x1a\x1d.balsam.v1.ReadOutputResponse0\x01\x12M\n\nSendOutput\x12\x1c.balsam.v1.SendOutputRequest\x1a\x1d.balsam.v1.SendOutputResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -28,7 +28,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDOUTPUTREQUEST']._serialized_start=166
   _globals['_SENDOUTPUTREQUEST']._serialized_end=287
   _globals['_SENDOUTPUTRESPONSE']._serialized_start=289
-  _globals['_SENDOUTPUTRESPONSE']._serialized_end=309
-  _globals['_OUTPUTSERVICE']._serialized_start=312
-  _globals['_OUTPUTSERVICE']._serialized_end=481
+  _globals['_SENDOUTPUTRESPONSE']._serialized_end=324
+  _globals['_OUTPUTSERVICE']._serialized_start=327
+  _globals['_OUTPUTSERVICE']._serialized_end=498
 # @@protoc_insertion_point(module_scope)

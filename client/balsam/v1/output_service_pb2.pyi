@@ -100,12 +100,18 @@ global___SendOutputRequest = SendOutputRequest
 
 @typing.final
 class SendOutputResponse(google.protobuf.message.Message):
-    """Nobody wants more."""
+    """A piece was taken."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    TAKEN_FIELD_NUMBER: builtins.int
+    taken: builtins.int
+    """How many there have been, with this one."""
     def __init__(
         self,
+        *,
+        taken: builtins.int = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["taken", b"taken"]) -> None: ...
 
 global___SendOutputResponse = SendOutputResponse

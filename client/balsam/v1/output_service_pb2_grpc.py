@@ -46,7 +46,7 @@ class OutputServiceStub(object):
                 request_serializer=balsam_dot_v1_dot_output__service__pb2.ReadOutputRequest.SerializeToString,
                 response_deserializer=balsam_dot_v1_dot_output__service__pb2.ReadOutputResponse.FromString,
                 _registered_method=True)
-        self.SendOutput = channel.stream_unary(
+        self.SendOutput = channel.stream_stream(
                 '/balsam.v1.OutputService/SendOutput',
                 request_serializer=balsam_dot_v1_dot_output__service__pb2.SendOutputRequest.SerializeToString,
                 response_deserializer=balsam_dot_v1_dot_output__service__pb2.SendOutputResponse.FromString,
@@ -70,9 +70,10 @@ class OutputServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SendOutput(self, request_iterator, context):
-        """A launcher sends what WorkResponse.OutputWanted asks for. A stream of its
-        own, which is not read faster than whoever reads the output: it keeps no
-        grant, report or renewal waiting.
+        """A launcher sends what WorkResponse.OutputWanted asks for, and no more than
+        four pieces that were not taken yet. A stream of its own, which is not read
+        faster than whoever reads the output: it keeps no grant, report or renewal
+        waiting. It ends when all was sent, or nobody reads it any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,7 +87,7 @@ def add_OutputServiceServicer_to_server(servicer, server):
                     request_deserializer=balsam_dot_v1_dot_output__service__pb2.ReadOutputRequest.FromString,
                     response_serializer=balsam_dot_v1_dot_output__service__pb2.ReadOutputResponse.SerializeToString,
             ),
-            'SendOutput': grpc.stream_unary_rpc_method_handler(
+            'SendOutput': grpc.stream_stream_rpc_method_handler(
                     servicer.SendOutput,
                     request_deserializer=balsam_dot_v1_dot_output__service__pb2.SendOutputRequest.FromString,
                     response_serializer=balsam_dot_v1_dot_output__service__pb2.SendOutputResponse.SerializeToString,
@@ -141,7 +142,7 @@ class OutputService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.stream_unary(
+        return grpc.experimental.stream_stream(
             request_iterator,
             target,
             '/balsam.v1.OutputService/SendOutput',

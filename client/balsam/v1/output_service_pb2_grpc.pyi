@@ -34,13 +34,14 @@ class OutputServiceStub:
     send it.
     """
 
-    SendOutput: grpc.StreamUnaryMultiCallable[
+    SendOutput: grpc.StreamStreamMultiCallable[
         balsam.v1.output_service_pb2.SendOutputRequest,
         balsam.v1.output_service_pb2.SendOutputResponse,
     ]
-    """A launcher sends what WorkResponse.OutputWanted asks for. A stream of its
-    own, which is not read faster than whoever reads the output: it keeps no
-    grant, report or renewal waiting.
+    """A launcher sends what WorkResponse.OutputWanted asks for, and no more than
+    four pieces that were not taken yet. A stream of its own, which is not read
+    faster than whoever reads the output: it keeps no grant, report or renewal
+    waiting. It ends when all was sent, or nobody reads it any more.
     """
 
 class OutputServiceAsyncStub:
@@ -59,13 +60,14 @@ class OutputServiceAsyncStub:
     send it.
     """
 
-    SendOutput: grpc.aio.StreamUnaryMultiCallable[
+    SendOutput: grpc.aio.StreamStreamMultiCallable[
         balsam.v1.output_service_pb2.SendOutputRequest,
         balsam.v1.output_service_pb2.SendOutputResponse,
     ]
-    """A launcher sends what WorkResponse.OutputWanted asks for. A stream of its
-    own, which is not read faster than whoever reads the output: it keeps no
-    grant, report or renewal waiting.
+    """A launcher sends what WorkResponse.OutputWanted asks for, and no more than
+    four pieces that were not taken yet. A stream of its own, which is not read
+    faster than whoever reads the output: it keeps no grant, report or renewal
+    waiting. It ends when all was sent, or nobody reads it any more.
     """
 
 class OutputServiceServicer(metaclass=abc.ABCMeta):
@@ -91,10 +93,11 @@ class OutputServiceServicer(metaclass=abc.ABCMeta):
         self,
         request_iterator: _MaybeAsyncIterator[balsam.v1.output_service_pb2.SendOutputRequest],
         context: _ServicerContext,
-    ) -> typing.Union[balsam.v1.output_service_pb2.SendOutputResponse, collections.abc.Awaitable[balsam.v1.output_service_pb2.SendOutputResponse]]:
-        """A launcher sends what WorkResponse.OutputWanted asks for. A stream of its
-        own, which is not read faster than whoever reads the output: it keeps no
-        grant, report or renewal waiting.
+    ) -> typing.Union[collections.abc.Iterator[balsam.v1.output_service_pb2.SendOutputResponse], collections.abc.AsyncIterator[balsam.v1.output_service_pb2.SendOutputResponse]]:
+        """A launcher sends what WorkResponse.OutputWanted asks for, and no more than
+        four pieces that were not taken yet. A stream of its own, which is not read
+        faster than whoever reads the output: it keeps no grant, report or renewal
+        waiting. It ends when all was sent, or nobody reads it any more.
         """
 
 def add_OutputServiceServicer_to_server(servicer: OutputServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

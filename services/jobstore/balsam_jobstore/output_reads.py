@@ -66,8 +66,10 @@ class OutputRead:
             self._room.release()
             yield piece
 
-    async def take(self, pieces: AsyncIterator[Piece]) -> None:
-        """Takes what the launcher sends, none faster than it is read; returns at its end, or when nobody reads it.
+    async def take(self, pieces: AsyncIterator[Piece]) -> AsyncGenerator[int, None]:
+        """Takes what the launcher sends, none faster than it is read, and gives the number of each when it is taken.
+
+        Ends with them, or when nobody reads it any more.
 
         Raises:
             NotFound: it is being sent already.
@@ -78,9 +80,12 @@ class OutputRead:
         self._sender = asyncio.current_task()
         self._began.set()
         try:
+            number = 0
             async for piece in pieces:
                 await self._room.acquire()
                 self._pieces.put_nowait(piece)
+                number += 1
+                yield number
             self._pieces.put_nowait(None)
         except asyncio.CancelledError:
             if not self._is_over:

@@ -27,6 +27,8 @@ log = logging.getLogger("balsam.launcher")
 
 MOST = 32
 """Outputs that are sent at once; the job store asks for fewer."""
+_AHEAD = 4
+"""Pieces that are sent before the first of them is taken."""
 _QUICK_SECONDS = 10.0
 _LAST_SECONDS = 5.0
 """When the launcher ends: for what is left of outputs whose runs have ended."""
@@ -78,14 +80,25 @@ class OutputSending:
             await call.write(pb.SendOutputRequest(problem=problem))
         else:
             async with contextlib.aclosing(self._messages(wanted)) as messages:
-                async for message in messages:
-                    if call.done():
-                        return
-                    if message is not None:
-                        await call.write(message)
+                await self._write_as_taken(call, messages)
         await call.done_writing()
         async with asyncio.timeout(_QUICK_SECONDS):
-            await call
+            while await _is_taken(call):
+                pass
+
+    async def _write_as_taken(self, call: Any, messages: AsyncGenerator[pb.SendOutputRequest | None, None]) -> None:
+        """Writes messages, few of them ahead of what the reader has taken."""
+        under_way = 0
+        async for message in messages:
+            if call.done():
+                return
+            if under_way >= _AHEAD:
+                if not await _is_taken(call):
+                    return
+                under_way -= 1
+            if message is not None:
+                await call.write(message)
+                under_way += 1
 
     async def _messages(self, wanted: Response.OutputWanted) -> AsyncGenerator[pb.SendOutputRequest | None, None]:
         """What is sent; None: nothing now."""
@@ -102,3 +115,8 @@ class OutputSending:
             yield pb.SendOutputRequest(problem=str(error))
         else:
             yield pb.SendOutputRequest(complete=True)
+
+
+async def _is_taken(call: Any) -> bool:
+    """Waits until another piece is taken; False: none will be."""
+    return isinstance(await call.read(), pb.SendOutputResponse)

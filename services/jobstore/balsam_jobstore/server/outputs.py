@@ -69,7 +69,9 @@ class OutputService(OutputServiceServicer):
                 async for piece in pieces:
                     yield pb.ReadOutputResponse(data=piece.data, offset=piece.offset)
 
-    async def SendOutput(self, request: AsyncIterator[pb.SendOutputRequest], context: Any) -> pb.SendOutputResponse:
+    async def SendOutput(
+        self, request: AsyncIterator[pb.SendOutputRequest], context: Any
+    ) -> AsyncIterator[pb.SendOutputResponse]:
         """What a launcher was asked for."""
         try:
             async with asyncio.timeout(_FIRST_SECONDS):
@@ -80,8 +82,10 @@ class OutputService(OutputServiceServicer):
             raise ValidationError("the first message must name a session and a read_id", field="read_id")
         session = await self._store.session_of(first.session_id)
         rights_of_caller(self._store.users).check_session(session)
-        await self._reads.get(first.read_id, session).take(_pieces(request, session))
-        return pb.SendOutputResponse()
+        read = self._reads.get(first.read_id, session)
+        async with contextlib.aclosing(read.take(_pieces(request, session))) as taken:
+            async for number in taken:
+                yield pb.SendOutputResponse(taken=number)
 
     async def _job(self, job_id: str) -> _Job:
         columns = (_job.c.key, _job.c.fence, _job.c.session, _job.c.state, _job.c.owner_key, _job.c.name)
