@@ -23,7 +23,8 @@ from balsam.fields import JOB_FIELDS
 from balsam.site import ENV_JOB_TOKEN, ENV_SITE, Site, find_site, make_site
 from balsam.states import RUNNABLE, State
 from balsam_cli import access, known_sites, services
-from balsam_cli.follow import JobEnd, copy_output, output_file
+from balsam_cli.follow import JobEnd
+from balsam_cli.job_output import JobOutput, copy_output
 from balsam_cli.terminal import note
 
 _LEAVE_SECONDS = 10.0
@@ -158,7 +159,8 @@ def _follow(store: Client, end: JobEnd, launcher: subprocess.Popen[bytes], offse
             look_again = now + _SETTLE_SECONDS
         return stuck
 
-    copy_output(output_file(store.jobs.get(end.job_id)), ended, offset)
+    output = JobOutput(store, store.jobs.get(end.job_id), offset)
+    copy_output(lambda: iter(output.read, b""), ended)
     return not stuck
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import os
-import stat
 import time
 from pathlib import Path
 from typing import IO
+
+from balsam.outputs import OutputFile, first_byte
 
 POLL_SECONDS = 0.1
 """A file on a network file system tells nobody that it has grown: it is looked at so often."""
@@ -18,25 +18,30 @@ _CHUNK = 1 << 20
 class Tail:
     """A file from an offset on, as it grows; it may not exist yet, be truncated, or be replaced by a new one."""
 
-    def __init__(self, file: Path, offset: int = 0) -> None:
+    def __init__(self, file: Path | OutputFile, offset: int = 0) -> None:
         self.file = file
-        self._offset = offset
+        self.offset = offset
+        """Of the next byte; negative: so many before the end of what there is."""
+        self.is_there = False
+        """Whether there was a file at the last look."""
         self._inode = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def read(self) -> bytes:
         """What has come since the last call, at most a megabyte."""
+        self.is_there = False
         try:
             with _opened(self.file) as file:
                 now = os.fstat(file.fileno())
-                if now.st_size < self._offset or self._inode not in (0, now.st_ino):
-                    self._offset = 0
+                is_new = self._inode not in (0, now.st_ino)
+                self.offset = 0 if is_new else first_byte(self.offset, now.st_size)
                 self._inode = now.st_ino
-                file.seek(self._offset)
+                file.seek(self.offset)
                 data = file.read(_CHUNK)
         except FileNotFoundError:
             return b""
-        self._offset += len(data)
+        self.is_there = True
+        self.offset += len(data)
         return data
 
     def text(self) -> str:
@@ -49,17 +54,10 @@ class Tail:
         time.sleep(POLL_SECONDS)
 
 
-def _opened(file: Path) -> IO[bytes]:
-    """A plain file, to read it: nobody waits for the other end of a pipe that a job has put there.
-
-    Raises:
-        OSError: it is none, or cannot be read.
-    """
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no plain file", os.fspath(file))
-    return os.fdopen(descriptor, "rb")
+def _opened(file: Path | OutputFile) -> IO[bytes]:
+    """A plain file, to read it; no link is followed, and no pipe waited for. Raises OSError."""
+    found = file if isinstance(file, OutputFile) else OutputFile(os.fspath(file.parent), file.name)
+    return os.fdopen(found.open(), "rb")
 
 
 def last_lines(file: Path, count: int) -> str:

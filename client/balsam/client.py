@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from balsam.job_calls import JobCalls
     from balsam.launch import QueuedLaunch
     from balsam.launch_calls import LaunchCalls
+    from balsam.output_calls import OutputCalls
     from balsam.site import Site
 
 
@@ -89,6 +90,13 @@ class Client:
         from balsam.event_calls import EventCalls
 
         return EventCalls(self)
+
+    @functools.cached_property
+    def outputs(self) -> OutputCalls:
+        """Calls about outputs of runs."""
+        from balsam.output_calls import OutputCalls
+
+        return OutputCalls(self)
 
     @functools.cached_property
     def BalsamJob(self) -> type[BalsamJob]:

@@ -42,8 +42,14 @@ def open_log(site: Site, service: str, *, echo: bool = False) -> None:
     # A full disk under log/ must not stop a service, nor fill its stderr.
     logging.raiseExceptions = False
     logging.getLogger("grpc").setLevel(logging.WARNING)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_departure)
     if problem:
         logging.getLogger("balsam").error("%s", problem)
+
+
+def _is_no_departure(record: logging.LogRecord) -> bool:
+    """gRPC tells with a traceback that a caller has left while an answer was on its way, which callers may do."""
+    return not str(record.msg).startswith("ExecuteBatchError raised in core")
 
 
 class _Formatter(logging.Formatter):

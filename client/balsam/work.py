@@ -198,6 +198,11 @@ class Worker:
         connection.close()
 
     @property
+    def store(self) -> str:
+        """Name of the job store that has the session."""
+        return self._store
+
+    @property
     def trusted_until(self) -> float:
         """End of the time in which the session certainly lives, by `time.monotonic()`."""
         return self._renewal.trusted_until if self._renewal else 0.0
@@ -400,6 +405,7 @@ class Worker:
             session_id=self.session_id,
             held=[lease_pb2.Lease(handle=handle, token=token) for handle, token in self._held.items()],
             states=self._states,  # type: ignore[arg-type]
+            sends_output=self._session.kind == session_pb2.Session.LAUNCHER,
         )
         await call.write(session_service_pb2.WorkRequest(attach=attach))
         self._grants_seen = 0

@@ -72,3 +72,15 @@ def balsam_process(site: Site) -> Balsam:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+def start(site: Site, *argv: str) -> subprocess.Popen[str]:
+    """A command that goes on beside the test."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "balsam_cli", *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"BALSAM_DB_PATH": str(site.path)},
+    )

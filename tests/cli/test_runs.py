@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from balsam.site import Site
-from tests.cli.conftest import Balsam
+from tests.cli.conftest import Balsam, start
 from tests.support.processes import Services, running_launcher
 from tests.support.sites import jobs, states, wait_for_states, wait_until
 
@@ -22,18 +22,6 @@ from tests.support.sites import jobs, states, wait_for_states, wait_until
 def _down_afterwards(site: Site, balsam_process: Balsam) -> Iterator[None]:
     yield
     assert balsam_process("down").status == 0
-
-
-def start(site: Site, *argv: str) -> subprocess.Popen[str]:
-    """A command that goes on beside the test."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "balsam_cli", *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"BALSAM_DB_PATH": str(site.path)},
-    )
 
 
 @pytest.mark.usefixtures("_down_afterwards")

@@ -209,5 +209,6 @@ REQUESTS: dict[str, Callable[[Any, random.Random, Known], None]] = {
     "DropUser": _drop_user,
     "StopRun": _job,
     "TailOutput": _job,
+    "ReadOutput": _job,
 }
 """Name of an rpc -> what fills its request."""

@@ -24,6 +24,7 @@ from balsam.v1 import (
     launch_pb2,
     launch_service_pb2,
     lease_pb2,
+    output_service_pb2,
     query_pb2,
     session_pb2,
     session_service_pb2,
@@ -234,6 +235,8 @@ REQUESTS: dict[str, Callable[[Client], Any]] = {
         attach=work_pb.WorkRequest.Attach(session_id=new_session(client))
     ),
     "SessionService/RecoverReports": lambda client: work_pb.RecoverReportsRequest(session_id=new_session(client)),
+    "OutputService/ReadOutput": lambda client: output_service_pb2.ReadOutputRequest(job_id=new_job(client)),
+    "OutputService/SendOutput": lambda client: output_service_pb2.SendOutputRequest(session_id=new_session(client)),
     "ArchiveService/ExportJobs": nothing(lambda: archive_service_pb2.ExportJobsRequest(header_only=True)),
     "ArchiveService/ImportJobs": nothing(archive_service_pb2.ImportJobsRequest),
     "ArchiveService/RemoveArchivedJobs": nothing(archive_service_pb2.RemoveArchivedJobsRequest),

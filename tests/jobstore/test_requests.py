@@ -53,6 +53,7 @@ READ_ONLY = {
     "EventService/ListEvents",
     "EventService/WatchEvents",
     "SessionService/ListSessions",
+    "OutputService/ReadOutput",
     "ArchiveService/ExportJobs",
     "UserService/ListUsers",
     "UserService/ListConnections",
@@ -63,6 +64,7 @@ HARMLESS_AGAIN = {
     "SessionService/RegisterRules",
     "SessionService/Work",
     "SessionService/RecoverReports",
+    "OutputService/SendOutput",
     "ArchiveService/ImportJobs",
     "ArchiveService/RemoveArchivedJobs",
 }

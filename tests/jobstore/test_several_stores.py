@@ -28,7 +28,7 @@ from balsam.states import State
 from balsam.v1 import event_service_pb2, job_pb2, job_service_pb2, site_service_pb2, user_service_pb2
 from balsam_jobstore.postgres import Cluster, Stop
 from tests.support import people, rpc_client
-from tests.support.hands import Hands, Rules
+from tests.support.hands import Hands, Rules, SendOutputRequest
 from tests.support.invariants import violations_of_site
 from tests.support.processes import Services, running_launcher, services
 from tests.support.rpc_client import Refusal
@@ -165,6 +165,24 @@ def test_a_kill_through_one_stops_a_run_of_the_other(
     assert (stop.handle, stop.token) == (grant.lease.handle, grant.lease.token)
     assert worker.report(grant, release=True)
     assert jobs(1).history(job_id)[-2:] == ["RUNNING", "USER_KILLED"]
+
+
+def test_an_output_is_read_at_the_job_store_that_has_the_launcher(
+    shared: Site, at: Callable[[int], SiteAt], rules: Rules, jobs: Callable[[int], Jobs]
+) -> None:
+    client, adding = Client(shared), jobs(1)
+    for number in (1, 2):
+        worker = Hands(at(number), sends_output=True)
+        job_id = adding.add(f"job {number}", application="say")
+        grant = worker.take()
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(list, client.outputs.read(job_id))
+            data = SendOutputRequest(data=b"said", offset=0)
+            worker.send_output(worker.wanted(), data, SendOutputRequest(complete=True))
+            assert reading.result(30) == [(b"said", 0)]
+        assert worker.report(grant, S.RUNNING, S.RUN_DONE, release=True)
+        worker.close()
+    client.close()
 
 
 def test_a_parent_that_ends_at_one_releases_a_child_that_is_granted_by_the_other(

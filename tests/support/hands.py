@@ -14,11 +14,12 @@ import grpc
 
 from balsam.site import Site
 from balsam.states import State
-from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
+from balsam.v1 import lease_pb2, output_service_pb2, session_pb2, session_service_pb2
 from balsam_scheduler.rules import RULES
-from tests.support.rpc_client import Client
+from tests.support.rpc_client import Client, refusal
 
 WorkRequest = session_service_pb2.WorkRequest
+SendOutputRequest = output_service_pb2.SendOutputRequest
 Response = session_service_pb2.WorkResponse
 DEADLINE_SECONDS = 60.0
 LAUNCHER, SCHEDULER = session_pb2.Session.LAUNCHER, session_pb2.Session.SCHEDULER
@@ -35,9 +36,11 @@ class Hands:
         nodes: int = 100,
         token: str | None = None,
         trusted_users: Iterable[str] = (),
+        sends_output: bool = False,
     ) -> None:
         """`token`: of the user whose launcher it is; None: the owner's."""
         self._site = site
+        self._sends_output = sends_output
         self._token = token
         self._client = Client(site, token, patient=True)
         session = session_pb2.Session(
@@ -74,7 +77,8 @@ class Hands:
             target=self._read, args=(self._call, self._responses), name="hands", daemon=True
         )
         self._reader.start()
-        self._requests.put(WorkRequest(attach=WorkRequest.Attach(session_id=self.session_id, held=held)))
+        attach = WorkRequest.Attach(session_id=self.session_id, held=held, sends_output=self._sends_output)
+        self._requests.put(WorkRequest(attach=attach))
         self._until(lambda response: response.attached)
 
     def _hang_up(self) -> None:
@@ -113,6 +117,19 @@ class Hands:
         report = _report(grant, states, release=True)
         request = session_service_pb2.RecoverReportsRequest(session_id=session_id, reports=[report])
         return not self._client.call("SessionService/RecoverReports", request).refused
+
+    def wanted(self) -> Response.OutputWanted:
+        """Waits for somebody to want an output."""
+        (wanted,) = self._until(lambda response: bool(response.outputs)).outputs
+        return wanted
+
+    def send_output(self, wanted: Response.OutputWanted, *messages: SendOutputRequest) -> None:
+        """Sends an output; raises Refusal."""
+        first = SendOutputRequest(session_id=self.session_id, read_id=wanted.read_id)
+        try:
+            list(self._client.open("OutputService/SendOutput", first, *messages))
+        except grpc.RpcError as error:
+            raise refusal(error) from None
 
     def _read(self, call: Any, responses: queue.SimpleQueue[Response | None]) -> None:
         with contextlib.suppress(grpc.RpcError):

@@ -79,12 +79,7 @@ class Services:
         module, options = f"balsam_{service}", ["--site", str(self.site.path)]
         options += ["--number", number] if number else []
         with _console(self.site, name).open("ab") as console:
-            if not self._words:
-                return start_module(module, options, stdout=console)
-            command = [*self._words, sys.executable, "-m", module, *options]
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
-            )
+            return _start(module, options, self._words, console)
 
     def _wait_until_it_serves(self, name: str) -> None:
         process = self._processes[name]
@@ -111,6 +106,13 @@ class Services:
         if number == signal.SIGTERM and process.returncode != 0:
             return f"{name} stopped with {process.returncode}"
         return ""
+
+
+def _start(module: str, options: Sequence[str], words: Sequence[str], console: IO[bytes]) -> Process:
+    if not words:
+        return start_module(module, options, stdout=console)
+    command = [*words, sys.executable, "-m", module, *options]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True)
 
 
 def serves(site: Site, name: str) -> bool:
@@ -159,10 +161,13 @@ def launcher(site: Site, *options: str, timeout: float = 60.0) -> subprocess.Com
 
 
 @contextlib.contextmanager
-def running_launcher(site: Site, *options: str) -> Iterator[Process]:
-    """A launcher that runs beside the test; asked to stop afterwards, if the test has not ended it."""
+def running_launcher(site: Site, *options: str, words: Sequence[str] = ()) -> Iterator[Process]:
+    """A launcher that runs beside the test; asked to stop afterwards, if the test has not ended it.
+
+    `words`: what to put before its command, so that it runs elsewhere; they are to end in its process.
+    """
     with _console(site, "launcher").open("ab") as console:
-        process = start_module("balsam_launcher", _launcher_options(site, *options), stdout=console)
+        process = _start("balsam_launcher", _launcher_options(site, *options), words, console)
     try:
         yield process
     finally:

@@ -18,6 +18,7 @@ from balsam.v1 import (
     event_service_pb2,
     job_service_pb2,
     launch_service_pb2,
+    output_service_pb2,
     session_service_pb2,
     site_service_pb2,
     user_service_pb2,
@@ -32,6 +33,7 @@ SERVICES: list[ServiceDescriptor] = [
         application_service_pb2,
         event_service_pb2,
         session_service_pb2,
+        output_service_pb2,
         archive_service_pb2,
         user_service_pb2,
     )

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, TimeoutError, expect
 from balsam.client import Client
 from balsam.site import Site
 from tests.support import people
+from tests.support.own_files import with_own_files
 from tests.support.processes import Services, launcher, running_launcher
 from tests.support.sites import states, wait_for_states
 from tests.web.conftest import SECONDS, Visit, Web, eventually, member_and_viewer, serving, visiting
@@ -175,6 +176,19 @@ def test_output_grows_while_the_job_runs(site: Site, visit: Visit, add: Add, tmp
     expect(page.get_by_text("the job has not run")).to_be_visible()
     with running_launcher(site):
         expect(page.locator("pre")).to_have_text("begun\n")
+        gate.touch()
+        expect(page.locator("pre")).to_have_text("begun\nover\n")
+
+
+def test_output_of_a_job_elsewhere_is_sent_and_stays_when_the_run_has_ended(
+    site: Site, visit: Visit, add: Add, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    job_id = add("far", args=f'sh -c "echo begun; while [ ! -e {gate} ]; do sleep 0.05; done; echo over"')
+    page = visit.open(f"/jobs/{job_id}")
+    with running_launcher(site, words=with_own_files(site.data)):
+        expect(page.locator("pre")).to_have_text("begun\n")
+        expect(page.get_by_text("sent by its launcher")).to_be_visible()
         gate.touch()
         expect(page.locator("pre")).to_have_text("begun\nover\n")
 

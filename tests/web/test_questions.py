@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from balsam import query
+from balsam.client import Client
 from balsam.errors import NotFound, ValidationError
-from balsam_web import filters
+from balsam.site import Site
+from balsam_web import filters, output
 from balsam_web.actions import act
-from balsam_web.output import MOST_BYTES, tail
+from balsam_web.output import MOST_BYTES
 from balsam_web.records import busy, row
+from balsam_web.sent_output import SentOutputs
 
 
 def test_an_empty_filter_takes_all_jobs() -> None:
@@ -54,7 +57,13 @@ def test_no_page_has_more(text: str) -> None:
 
 
 def job(directory: Path, **fields: Any) -> dict[str, Any]:
-    return {"working_directory": str(directory), "name": "a", "state": "RUNNING", **fields}
+    return {"job_id": "1", "working_directory": str(directory), "name": "a", "state": "RUNNING", **fields}
+
+
+def tail(values: dict[str, Any]) -> dict[str, Any]:
+    """The end of an output that no launcher sends."""
+    client = Client(Site(Path("/nowhere")))
+    return output.tail(values, Path("/nowhere/data"), SentOutputs(client, MOST_BYTES))
 
 
 def test_of_a_long_output_the_end_is_read(tmp_path: Path) -> None:
@@ -74,14 +83,14 @@ def test_a_link_in_place_of_the_output_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "a.out").symlink_to(tmp_path / "secret")
     found = tail(job(tmp_path))
-    assert (found["text"], found["note"]) == ("", "cannot be read: Too many levels of symbolic links")
+    assert (found["text"], found["note"]) == ("", "cannot be read: it is a symbolic link")
 
 
 def test_without_output_the_reason_is_told(tmp_path: Path) -> None:
     assert tail(job(tmp_path))["note"] == "the job has not run"
     (tmp_path / "preprocess.log").touch()
     assert "see preprocess.log in" in tail(job(tmp_path))["note"]
-    gone = tail(job(tmp_path / "gone", attempt=1))
+    gone = tail(job(tmp_path / "gone", attempt=1, state="JOB_FINISHED"))
     assert "does not exist on this host, or was removed" in gone["note"]
 
 

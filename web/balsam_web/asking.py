@@ -20,9 +20,10 @@ from balsam.v1.job_service_pb2_grpc import JobServiceStub
 from balsam.v1.site_service_pb2_grpc import SiteServiceStub
 from balsam.version import VERSION
 from balsam_web import filters, records
-from balsam_web.output import tail
+from balsam_web.output import MOST_BYTES, tail
 from balsam_web.past import Event
 from balsam_web.records import Record
+from balsam_web.sent_output import SentOutputs
 
 MOST_RELATIVES = 20
 """Parents, and children, that are shown of a job."""
@@ -46,6 +47,7 @@ class Site:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self._sent = SentOutputs(client, MOST_BYTES)
 
     def about(self) -> Record:
         """The site, and who asks."""
@@ -124,7 +126,7 @@ class Site:
 
     def output(self, job_id: str) -> Record:
         """The end of a job's output. Raises NotFound."""
-        return tail(self.client.jobs.get(job_id))
+        return tail(self.client.jobs.get(job_id), self.client.site.data, self._sent)
 
     def launches(self) -> Record:
         """The newest launches."""

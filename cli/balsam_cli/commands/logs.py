@@ -15,7 +15,8 @@ from balsam_cli.command import Command
 def command(job: str, follow: bool, as_json: bool) -> int | None:
     """Print the output of a job, byte for byte: what its run wrote to stdout and stderr.
 
-    With --json it is one text, of which at most the last megabyte is shown.
+    While a job runs where the file cannot be seen from here, its launcher sends
+    it. With --json it is one text, of which at most the last megabyte is shown.
 
     \b
       balsam logs 3fa8
@@ -25,26 +26,33 @@ def command(job: str, follow: bool, as_json: bool) -> int | None:
         raise click.UsageError("--follow is for people: not together with --json")
 
     from balsam.states import END, State
-    from balsam_cli import access, output, selection, terminal
-    from balsam_cli import follow as following
+    from balsam_cli import access, job_output, output, selection, terminal
+    from balsam_cli.follow import JobEnd
 
     store = access.open_store()
     (job_id,) = selection.find_ids(store, [job])
     values = store.jobs.get(job_id)
-    file = following.output_file(values)
     if as_json:
-        output.JsonPrinter().one(following.output_record(values, file))
-        return None if file.exists() else 1
+        record = job_output.output_record(store, values)
+        output.JsonPrinter().one(record)
+        return None if record["output"] is not None else 1
+    found = job_output.JobOutput(store, values)
     if follow and State[values["state"]] not in END:
-        end = following.JobEnd(store, job_id)
+        end = JobEnd(store, job_id)
+        follower = job_output.Follower(found, lambda: end.changes)
         try:
-            following.copy_output(file, end.wait)
+            job_output.copy_output(follower.pieces, end.wait)
         finally:
             end.close()
         values = end.job
-    elif file.exists():
-        following.copy_output(file, lambda _: True)
-    if file.exists():
+        if follower.is_cut:
+            terminal.note(
+                f"the rest of the output was not read before the job ended: it is in {found.path}, where it ran"
+            )
+            return 1
+    else:
+        job_output.write(job_output.there_is(found, values))
+    if found.is_anywhere:
         return None
-    terminal.note(f"no output: {following.why_no_output(values, file)}")
+    terminal.note(f"no output: {job_output.why_no_output(values, found)}")
     return 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
 import threading
-from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -16,8 +16,10 @@ from textual.widgets import RichLog, Static
 
 from balsam.client import Client
 from balsam.errors import BalsamError
-from balsam_cli.follow import output_file, why_no_output
-from balsam_cli.tail import POLL_SECONDS, Tail
+from balsam.states import State
+from balsam_cli.follow import JobEnd
+from balsam_cli.job_output import Follower, JobOutput, why_no_output
+from balsam_cli.tail import POLL_SECONDS
 from balsam_cli.text import one_line, printable
 
 _LAST_BYTES = 65_536
@@ -65,6 +67,7 @@ class Output(ModalScreen[None]):
         self._store = store
         self._job_id = job_id
         self._leaving = threading.Event()
+        self._output: JobOutput | None = None
 
     def compose(self) -> ComposeResult:
         """A line that says whose it is, and the output."""
@@ -81,6 +84,8 @@ class Output(ModalScreen[None]):
     def on_unmount(self) -> None:
         """Reads no more."""
         self._leaving.set()
+        if self._output is not None:
+            self._output.close()
 
     def action_close(self) -> None:
         """Back to the site."""
@@ -89,24 +94,30 @@ class Output(ModalScreen[None]):
     def _read(self) -> None:
         try:
             job = self._store.jobs.get(self._job_id)
+            output = self._output = JobOutput(self._store, job, -_LAST_BYTES)
+            self.post_message(Said(_title(job, output), about=True))
+            self._follow(job, output)
         except BalsamError as error:
             self.post_message(Said(str(error)))
-            return
-        file = output_file(job)
-        self.post_message(Said(_title(job, file), about=True))
-        try:
-            self._follow(job, file)
-        except OSError as error:
-            self.post_message(Said(f"{file}: {error.strerror}"))
 
-    def _follow(self, job: dict[str, Any], file: Path) -> None:
-        if not file.exists():
-            self.post_message(Said(why_no_output(job, file)))
-        tail = Tail(file, max(0, file.stat().st_size - _LAST_BYTES) if file.exists() else 0)
-        while not self._leaving.is_set():
-            if text := tail.text():
-                self.post_message(Said(text.rstrip("\n")))
-            self._leaving.wait(POLL_SECONDS)
+    def _follow(self, job: dict[str, Any], output: JobOutput) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._show_text(decoder.decode(output.read()))
+        if not output.is_here and job["state"] != State.RUNNING.name:
+            self.post_message(Said(why_no_output(job, output)))
+        end = JobEnd(self._store, self._job_id)
+        follower = Follower(output, lambda: end.changes, lambda text: self.post_message(Said(text)))
+        try:
+            while not self._leaving.is_set():
+                for data in follower.pieces():
+                    self._show_text(decoder.decode(data))
+                self._leaving.wait(POLL_SECONDS)
+        finally:
+            end.close()
+
+    def _show_text(self, text: str) -> None:
+        if text:
+            self.post_message(Said(text.rstrip("\n")))
 
     @on(Said)
     def _show(self, message: Said) -> None:
@@ -116,5 +127,5 @@ class Output(ModalScreen[None]):
             self.query_one("#text", RichLog).write(Text(printable(message.text)))
 
 
-def _title(job: dict[str, Any], file: Path) -> str:
-    return f"{job.get('name') or 'job'} ({job['job_id'][:8]}), {job['state']}: {file}"
+def _title(job: dict[str, Any], output: JobOutput) -> str:
+    return f"{job.get('name') or 'job'} ({job['job_id'][:8]}), {job['state']}: {output.path}"

@@ -232,7 +232,7 @@ class TailOutputRequest(google.protobuf.message.Message):
     job_id: builtins.str
     """The job."""
     offset: builtins.int
-    """First byte wanted."""
+    """First byte wanted; negative: so many before the end of what there is."""
     follow: builtins.bool
     """Go on until the run ends."""
     def __init__(

@@ -459,8 +459,11 @@ class WorkRequest(google.protobuf.message.Message):
         SESSION_ID_FIELD_NUMBER: builtins.int
         HELD_FIELD_NUMBER: builtins.int
         STATES_FIELD_NUMBER: builtins.int
+        SENDS_OUTPUT_FIELD_NUMBER: builtins.int
         session_id: builtins.str
         """The session."""
+        sends_output: builtins.bool
+        """Launchers: it sends output that WorkResponse.OutputWanted asks for."""
         @property
         def held(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[balsam.v1.lease_pb2.Lease]:
             """What it already holds: these are not granted again, and other leases of
@@ -477,8 +480,9 @@ class WorkRequest(google.protobuf.message.Message):
             session_id: builtins.str = ...,
             held: collections.abc.Iterable[balsam.v1.lease_pb2.Lease] | None = ...,
             states: collections.abc.Iterable[balsam.v1.job_pb2.Job.State.ValueType] | None = ...,
+            sends_output: builtins.bool = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["held", b"held", "session_id", b"session_id", "states", b"states"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["held", b"held", "sends_output", b"sends_output", "session_id", b"session_id", "states", b"states"]) -> None: ...
 
     @typing.final
     class NodeKind(google.protobuf.message.Message):
@@ -672,6 +676,37 @@ class WorkResponse(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["number", b"number", "refused", b"refused"]) -> None: ...
 
+    @typing.final
+    class OutputWanted(google.protobuf.message.Message):
+        """Somebody wants to read the output of a run; see OutputService."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        READ_ID_FIELD_NUMBER: builtins.int
+        LEASE_FIELD_NUMBER: builtins.int
+        OFFSET_FIELD_NUMBER: builtins.int
+        FOLLOW_FIELD_NUMBER: builtins.int
+        read_id: builtins.str
+        """Names this wish in SendOutputRequest."""
+        offset: builtins.int
+        """First byte wanted; negative: so many before the end of what there is."""
+        follow: builtins.bool
+        """Go on until the run ends."""
+        @property
+        def lease(self) -> balsam.v1.lease_pb2.Lease:
+            """Under which the run goes on, or is to begin."""
+
+        def __init__(
+            self,
+            *,
+            read_id: builtins.str = ...,
+            lease: balsam.v1.lease_pb2.Lease | None = ...,
+            offset: builtins.int = ...,
+            follow: builtins.bool = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["lease", b"lease"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["follow", b"follow", "lease", b"lease", "offset", b"offset", "read_id", b"read_id"]) -> None: ...
+
     ATTACHED_FIELD_NUMBER: builtins.int
     GRANTS_FIELD_NUMBER: builtins.int
     PROGRAMS_FIELD_NUMBER: builtins.int
@@ -679,6 +714,7 @@ class WorkResponse(google.protobuf.message.Message):
     ACK_FIELD_NUMBER: builtins.int
     DRAINED_FIELD_NUMBER: builtins.int
     GRANTS_SENT_FIELD_NUMBER: builtins.int
+    OUTPUTS_FIELD_NUMBER: builtins.int
     attached: builtins.bool
     """The first answer: the session is attached."""
     drained: builtins.bool
@@ -703,6 +739,12 @@ class WorkResponse(google.protobuf.message.Message):
     def ack(self) -> global___WorkResponse.Ack:
         """What became of reports."""
 
+    @property
+    def outputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WorkResponse.OutputWanted]:
+        """Outputs to be sent by OutputService.SendOutput, each on a stream of its own.
+        Asked only of those that said `sends_output`.
+        """
+
     def __init__(
         self,
         *,
@@ -713,9 +755,10 @@ class WorkResponse(google.protobuf.message.Message):
         ack: global___WorkResponse.Ack | None = ...,
         drained: builtins.bool = ...,
         grants_sent: builtins.int = ...,
+        outputs: collections.abc.Iterable[global___WorkResponse.OutputWanted] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["ack", b"ack"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ack", b"ack", "attached", b"attached", "drained", b"drained", "grants", b"grants", "grants_sent", b"grants_sent", "programs", b"programs", "stops", b"stops"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ack", b"ack", "attached", b"attached", "drained", b"drained", "grants", b"grants", "grants_sent", b"grants_sent", "outputs", b"outputs", "programs", b"programs", "stops", b"stops"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 

@@ -26,6 +26,7 @@ from balsam.v1.archive_service_pb2_grpc import add_ArchiveServiceServicer_to_ser
 from balsam.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from balsam.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
 from balsam.v1.launch_service_pb2_grpc import add_LaunchServiceServicer_to_server
+from balsam.v1.output_service_pb2_grpc import add_OutputServiceServicer_to_server
 from balsam.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from balsam.v1.site_service_pb2_grpc import add_SiteServiceServicer_to_server
 from balsam.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
@@ -42,6 +43,7 @@ from balsam_jobstore.server.archive import ArchiveService
 from balsam_jobstore.server.events import EventService
 from balsam_jobstore.server.jobs import JobService
 from balsam_jobstore.server.launches import LaunchService
+from balsam_jobstore.server.outputs import OutputService
 from balsam_jobstore.server.renewals import RenewalServer
 from balsam_jobstore.server.sessions import SessionService
 from balsam_jobstore.server.site import SiteService
@@ -159,6 +161,7 @@ async def serve(site: Site, number: int = 1) -> None:
         add_LaunchServiceServicer_to_server(LaunchService(store), service.server)
         add_EventServiceServicer_to_server(EventService(store), service.server)
         add_SessionServiceServicer_to_server(SessionService(store), service.server)
+        add_OutputServiceServicer_to_server(OutputService(store), service.server)
         add_ArchiveServiceServicer_to_server(ArchiveService(store), service.server)
         add_UserServiceServicer_to_server(UserService(store), service.server)
         service.stop_on_signals()

@@ -37,6 +37,8 @@ class Check(enum.Enum):
     descends from both."""
     APPLICATION = "application"
     LAUNCH = "launch"
+    OUTPUT = "output"
+    """Of a job of one's own; a run reads those of its own user."""
     SESSION = "session"
     """Also what it names: its launch, and whose jobs it takes."""
 
@@ -89,6 +91,8 @@ METHODS: dict[str, Rule] = {
     "SessionService/RegisterRules": _OWNER,
     "SessionService/Work": _SESSION,
     "SessionService/RecoverReports": _SESSION,
+    "OutputService/ReadOutput": Rule(_ADDING, Check.OUTPUT),
+    "OutputService/SendOutput": _SESSION,
     "ArchiveService/ExportJobs": _OWNER,
     "ArchiveService/ImportJobs": _OWNER,
     "ArchiveService/RemoveArchivedJobs": _OWNER,

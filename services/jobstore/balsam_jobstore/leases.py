@@ -168,6 +168,8 @@ class Stream:
         self.pack = pack
         self.credit = Credit()
         self.sent = 0
+        self.sends_output = False
+        """It knows what to do when somebody wants to read an output."""
         self.asks_drained = False
         self.dry = False
         """The last look found nothing more: no need to look again until something becomes due."""

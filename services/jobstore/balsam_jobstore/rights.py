@@ -81,6 +81,15 @@ class Rights:
         if not self.is_all and not self.sort(tx, [row])[0]:
             raise self._refusal(row)
 
+    def check_output(self, label: str, owner_key: int) -> None:
+        """Raises NotAllowed if the output of a job may not be read by way of its launcher, which has its user's rights.
+
+        Files are open to whom the file system lets read them; this is for the user alone, runs of theirs, and the owner
+        of the site.
+        """
+        if not self.is_all and owner_key != self.user_key:
+            raise denied(f"job {label} belongs to {self._users.name(owner_key)}, not to {self.caller.user}")
+
     def _within_reach(self, tx: Tx, rows: Sequence[Row]) -> list[Row]:
         """Those of its own user's jobs that a run may change."""
         others = [row for row in rows if row.key != self.caller.job_key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from balsam.outputs import OutputFile
 from balsam_launcher.agent_keeper import AgentKeeper
 from balsam_launcher.ensemble import Ensemble
 from balsam_launcher.needs import Need
@@ -75,6 +76,15 @@ class Fleet:
         """Asks a node's agent for a sign of life; see `RemoteAgent.ask`."""
         assert self._ensemble is not None
         self._ensemble.agents[node].ask(question)
+
+    async def read_output(self, node: int, file: OutputFile, offset: int) -> tuple[bytes, int]:
+        """Has a node's agent read a file there; see `OutputFile.read`.
+
+        Raises:
+            OSError: it cannot be read, or the agent does not answer.
+        """
+        assert self._ensemble is not None
+        return await self._ensemble.agents[node].read_output(file, offset)
 
     def kill(self, agent: int) -> None:
         """Ends an agent that does not do as it is told."""

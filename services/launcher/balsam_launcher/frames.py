@@ -31,6 +31,9 @@ class Order:
     """The launcher ends: so must the agent, and who keeps it on another node."""
     PING = 6
     """number of a question: answered with ALIVE at once, by who keeps the agent on another node."""
+    READ = 7
+    """number of a question, then the fields of an `OutputFile`, and an offset: answered with OUTPUT, by who keeps the
+    agent on another node."""
 
 
 class Notice:
@@ -52,6 +55,8 @@ class Notice:
     """The agent has died, and another serves in its place: of the runs that it was told of nothing is left."""
     ALIVE = 7
     """number of a question: the node lived when this PING came."""
+    OUTPUT = 8
+    """number of a question, bytes, position of the first of them; or number, error number, why it cannot be read."""
 
 
 class Start(NamedTuple):

@@ -38,6 +38,8 @@ from balsam_launcher.mpi import Mpi, NoMpi
 from balsam_launcher.mpi_ends import SETTLE_SECONDS, MpiEnd, MpiEnds
 from balsam_launcher.nodes import Node
 from balsam_launcher.options import LauncherOptions
+from balsam_launcher.output_sending import OutputSending
+from balsam_launcher.outputs import Outputs
 from balsam_launcher.pool import Pool
 from balsam_launcher.prepare import Surroundings, make_start
 from balsam_launcher.quarantine import QUICK_SECONDS
@@ -154,6 +156,7 @@ class Launcher:
             for number in range(len(nodes)):  # until its agent is there
                 self.pool.placement.close(number, serial=True, mpi=False)
         self._agents = Fleet(head, self._ensemble)
+        self.outputs = Outputs(self.pool, self._agents, self._around.root_of)
         self._mpi_ends = MpiEnds(ask=self._agents.ask, counts=self._mpi_end_counts, lost=self._mpi_end_lost)
         self.worker = Worker(
             site,
@@ -175,6 +178,7 @@ class Launcher:
             on_refused=lambda problem: self._give_up(f"its runs were stopped: {problem}"),
             ledger=Ledger(site),
         )
+        self._sending = OutputSending(self.worker, self.pool, self.outputs)
         self._trust = TrustWatch(lambda: self.worker.trusted_until, on_end=self._on_untrusted, on_return=self._settle)
 
     # Life
@@ -204,6 +208,7 @@ class Launcher:
             timer.cancel()
         self._experience.stop()
         self._trust.stop()
+        await self._sending.close()
         # What may still run on a node out of reach must not be given to others before its time is over there.
         out_of_reach = any(not self._agents.serves(leased.agent) for leased in self.pool.handed_over)
         await self.worker.close(end_session=not out_of_reach)
@@ -272,6 +277,8 @@ class Launcher:
         for grant in response.grants:
             self._take(grant)
             self._credit_said = None  # it counts against what we said, and what is not sent yet knows nothing of it
+        for wanted in response.outputs:
+            self._sending.begin(wanted)
         if response.drained:
             self._asked_drained = False
             if not self.pool and not self._keeps_ends and not self.options.persistent:

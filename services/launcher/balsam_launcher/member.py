@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from balsam.commands import base_environment
+from balsam.outputs import OutputFile
 from balsam.processes import become_subreaper
 from balsam_launcher.agent_keeper import AgentKeeper
 from balsam_launcher.frames import Notice, Order
@@ -153,6 +155,7 @@ class Member:
         self._keeper: AgentKeeper | None = None
         self._waiting: list[tuple[Any, ...]] = []
         """Orders that came while there was no agent."""
+        self._reading: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         """Serves until the launcher ends; returns the exit status."""
@@ -257,7 +260,7 @@ class Member:
             orders: list[tuple[Any, ...]] = []
             try:
                 for message in self._line.feed(data):
-                    if message[0] in (Order.TRUST, Order.LEAVE, Order.KILL, Order.PING):
+                    if message[0] in (Order.TRUST, Order.LEAVE, Order.KILL, Order.PING, Order.READ):
                         self._obey(*message)
                     elif message[0] != Order.START or self._line.known >= self._starts_from:
                         orders.append(message)
@@ -273,8 +276,20 @@ class Member:
             self._keeper.kill()
         elif order == Order.PING:
             self._pass([(Notice.ALIVE, *rest)])
+        elif order == Order.READ:
+            read = asyncio.create_task(self._read_output(*rest))
+            self._reading.add(read)
+            read.add_done_callback(self._reading.discard)
         else:
             self._leaving.set()
+
+    async def _read_output(self, question: int, *rest: Any) -> None:
+        *file, offset = rest
+        try:
+            answer: tuple[Any, ...] = await asyncio.to_thread(OutputFile(*file).read, offset)
+        except OSError as error:
+            answer = error.errno or errno.EIO, error.strerror or str(error)
+        self._pass([(Notice.OUTPUT, question, *answer)])
 
     def _pass(self, notices: list[tuple[Any, ...]]) -> None:
         """Tells what would be out of date on another connection."""

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import errno
 import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
+from balsam.outputs import OutputFile
 from balsam_launcher.frames import Notice, Order
 from balsam_launcher.handshake import ACCEPTED, REPLACED, STALE, Hello, verdict
 from balsam_launcher.line import Line
@@ -23,6 +26,7 @@ from balsam_launcher.line import Line
 log = logging.getLogger("balsam.launcher")
 
 _READ_BYTES = 1 << 18
+_ANSWER_SECONDS = 10.0
 _SILENT_BEATS = 3
 _SLACK_SECONDS = 0.5
 """After the end of its time, an agent and its runs are given so long to be gone."""
@@ -65,6 +69,8 @@ class RemoteAgent:
         self._on_alive = on_alive
         self._on_down = on_down
         self._question = self._answered = 0
+        self._reads: dict[int, asyncio.Future[tuple[Any, ...]]] = {}
+        self._reads_asked = 0
         self._incarnation = b""
         self._given_up: set[bytes] = set()
         self._ended = False
@@ -117,6 +123,27 @@ class RemoteAgent:
     def _put_question(self) -> None:
         if self._question > self._answered:
             self._write(self._line.passing([(Order.PING, self._question)]))
+
+    async def read_output(self, file: OutputFile, offset: int) -> tuple[bytes, int]:
+        """What its node has of a file; see `OutputFile.read`.
+
+        Raises:
+            OSError: it cannot be read, or no answer comes.
+        """
+        self._reads_asked += 1
+        question = self._reads_asked
+        answer = self._reads[question] = asyncio.get_running_loop().create_future()
+        try:
+            self._write(self._line.passing([(Order.READ, question, *dataclasses.astuple(file), offset)]))
+            async with asyncio.timeout(_ANSWER_SECONDS if self.serves else 0.0):
+                first, second = await answer
+        except TimeoutError:
+            raise OSError(errno.ETIMEDOUT, f"the node agent on {self.name} does not answer", str(file.path)) from None
+        finally:
+            del self._reads[question]
+        if isinstance(first, bytes):
+            return first, second
+        raise OSError(first, second, str(file.path))
 
     def kill(self) -> None:
         """Has an agent that does not do as it is told ended, with its runs."""
@@ -177,6 +204,8 @@ class RemoteAgent:
                 elif message[0] == Notice.ALIVE:
                     self._answered = max(self._answered, message[1])
                     self._on_alive(self, message[1])
+                elif message[0] == Notice.OUTPUT:
+                    self._read(*message[1:])
                 elif message[0] == Notice.RUNS_LOST:
                     self._hand_on(notices)  # what ended before that has ended
                     self._on_lost(self, f"the node agent on {self.name} was lost")
@@ -184,6 +213,11 @@ class RemoteAgent:
                     notices.append(message)
         finally:  # also where something odd follows: these will not come again
             self._hand_on(notices)
+
+    def _read(self, question: int, *answer: Any) -> None:
+        waiting = self._reads.get(question)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
 
     def _hand_on(self, notices: list[tuple[Any, ...]]) -> None:
         if notices:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import stat
 from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from balsam.commands import output_name
 from balsam.errors import NotFound
 from balsam.v1 import launcher_service_pb2 as pb
 from balsam.v1.launcher_service_pb2_grpc import LauncherServiceServicer
 from balsam.version import VERSION
 from balsam_launcher.launcher import Launcher
 from balsam_launcher.leased import LeasedJob
-
-_CHUNK_BYTES = 65_536
-_LOOK_SECONDS = 0.2  # how soon new output is seen
 
 
 class LauncherService(LauncherServiceServicer):
@@ -64,18 +58,12 @@ class LauncherService(LauncherServiceServicer):
     async def TailOutput(self, request: pb.TailOutputRequest, context: Any) -> AsyncIterator[pb.TailOutputResponse]:
         """The output of a run, as it grows."""
         leased = self._running(request.job_id)
-        path = os.path.join(leased.job.working_directory, output_name(leased.job.name))
-        offset = max(0, request.offset)
-        while True:
-            runs = leased.run_id in self._launcher.pool.running  # before reading: then the last bytes are not missed
-            data = await asyncio.to_thread(read_output, path, offset)
-            if data:
-                yield pb.TailOutputResponse(data=data, offset=offset)
-                offset += len(data)
-            elif not (runs and request.follow):
-                return
-            else:
-                await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            async for data, start in self._launcher.outputs.pieces(leased, request.offset, follow=request.follow):
+                if data:
+                    yield pb.TailOutputResponse(data=data, offset=start)
+        except OSError as error:
+            raise NotFound(f"cannot read {error.filename}: {error.strerror}", reason="NO_OUTPUT") from None
 
     def _running(self, job_id: str) -> LeasedJob:
         leased = self._launcher.pool.by_id(job_id)
@@ -94,20 +82,3 @@ class LauncherService(LauncherServiceServicer):
         if leased.start_us:
             run.start_time.CopyFrom(Timestamp(seconds=leased.start_us // 10**6, nanos=leased.start_us % 10**6 * 1000))
         return run
-
-
-def read_output(path: str, offset: int) -> bytes:
-    """Some bytes of a regular file from an offset; none where there is no such file, or no more in it. No link is
-    followed."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return b""
-        return os.pread(descriptor, _CHUNK_BYTES, offset)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)

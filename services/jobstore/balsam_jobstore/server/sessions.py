@@ -223,6 +223,7 @@ class _Line:
         self._clock = ClockOffset() if session.host != socket.gethostname() else None
         states = [int(convert.state(number)) for number in attach.states]
         self.stream = Stream(session, states, self._out.put_nowait, self._pack)
+        self.stream.sends_output = attach.sends_output
 
     async def attach(self, attach: pb.WorkRequest.Attach) -> None:
         """Takes the place of an older line of the session."""
