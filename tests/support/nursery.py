@@ -138,10 +138,10 @@ def start_module(
 ) -> Copy | subprocess.Popen[bytes]:
     """Starts ``python -m module`` in a session of its own, without input, in our directory and environment.
 
-    One that is to fail at a point (`balsam.failpoints`), or in which Python itself is to be another, is really started.
+    It is no copy where the module is none of `_IMPORTS`, or where Python itself is to be another.
     """
     words = [sys.executable, "-m", module, *options]
-    if sum(map(len, words)) > _ARGUMENT_BYTES or _python_environment() != _AT_FIRST:
+    if module not in _IMPORTS or sum(map(len, words)) > _ARGUMENT_BYTES or _python_environment() != _AT_FIRST:
         return subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr or stdout, start_new_session=True
         )
