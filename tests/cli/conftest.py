@@ -74,13 +74,13 @@ def balsam_process(site: Site) -> Balsam:
     return run
 
 
-def start(site: Site, *argv: str) -> subprocess.Popen[str]:
-    """A command that goes on beside the test."""
+def start(site: Site, *argv: str, at: str = "") -> subprocess.Popen[str]:
+    """A command that goes on beside the test; `at`: how it knows the site, if not by its path."""
     return subprocess.Popen(
         [sys.executable, "-m", "balsam_cli", *argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"BALSAM_DB_PATH": str(site.path)},
+        env=os.environ | {"BALSAM_DB_PATH": at or str(site.path)},
     )

@@ -13,8 +13,9 @@ from balsam import logins
 from balsam.certificates import fingerprint
 from balsam.site import Site, open_site
 from balsam_cli.main import main
-from tests.cli.conftest import Balsam
-from tests.support.processes import Services, services
+from tests.cli.conftest import Balsam, start
+from tests.support.own_files import with_own_files
+from tests.support.processes import Services, running_launcher, services
 from tests.support.tls import free_port, invitation, make_listening_site
 
 TOKEN = "user." + "x" * 43
@@ -184,3 +185,21 @@ def test_doctor_sees_certificates(balsam: Balsam, site: Site) -> None:
     assert found()["level"] == "problem"
     (site.credentials / "server.pem").unlink()
     assert "--new-certificate" in found()["found"]
+
+
+def test_output_comes_through_the_port_from_a_launcher_that_nobody_else_reaches(
+    balsam: Balsam, site: Site, services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    say(monkeypatch, invitation(site))
+    assert balsam("login", site.settings.listen).status == 0
+    script = f"echo first; until [ -e {tmp_path}/go ]; do sleep 0.05; done; printf last"
+    (job_id,) = balsam("job", "--name", "far", "--", "sh", "-c", script).ids
+    with (
+        running_launcher(site, words=with_own_files(site.data)),
+        start(site, "logs", "-f", job_id, at=site.settings.listen) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "first\n"
+        (tmp_path / "go").touch()
+        assert process.stdout.read() == "last"
+        assert process.wait(30) == 0
