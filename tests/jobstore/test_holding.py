@@ -19,6 +19,7 @@ from balsam.site import Site
 from balsam_jobstore import filesystems
 from balsam_jobstore.database import Database
 from balsam_jobstore.holding import Holding
+from balsam_jobstore.one_site import connection_name
 from tests.support.processes import serves, services
 from tests.support.sites import make_test_site
 
@@ -96,6 +97,28 @@ def test_a_second_job_store_on_a_private_cluster_is_refused(tmp_path: Path) -> N
         assert refused.returncode == 1
         assert f"is in use by another job store (pid {running.pid('jobstore')} on " in refused.stderr
         assert serves(site, "jobstore")
+
+
+@pytest.mark.postgres
+def test_a_database_on_a_server_is_of_one_site_at_a_time(tmp_path: Path, postgres_url: str) -> None:
+    first = make_test_site(tmp_path / "first", postgres_url)
+    second = make_test_site(tmp_path / "second", postgres_url)
+    with services(first, "jobstore") as running:
+        refused = start(second)
+        assert refused.returncode == 1
+        assert f"the database is that of another site, ...{str(first.path)[-40:]}, whose job store" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+        assert serves(first, "jobstore")
+        running.kill("jobstore")
+        running.start("jobstore")
+    with services(second, "jobstore"):
+        assert serves(second, "jobstore")
+
+
+def test_sites_of_long_paths_differ_in_the_names_of_their_connections() -> None:
+    names = {connection_name(Path("/a") / side / ("d" * 100)) for side in "bc"}
+    assert len(names) == 2
+    assert all(len(name) <= 63 for name in names)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from balsam.v1.output_service_pb2_grpc import add_OutputServiceServicer_to_serve
 from balsam.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from balsam.v1.site_service_pb2_grpc import add_SiteServiceServicer_to_server
 from balsam.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
+from balsam_jobstore import one_site
 from balsam_jobstore.access import RunTokens, authorizer, read_key
 from balsam_jobstore.backups import restore
 from balsam_jobstore.database import Database, sqlite_url
@@ -139,6 +140,7 @@ async def serve(site: Site, number: int = 1) -> None:
     try:
         if siblings is not None:
             await until_it_listens(database)
+        one_site.refuse_another(database)
         migrate(database, site.backups)
         if holding is not None:
             DatabaseFile(holding.file, site.backups).mark()
@@ -248,7 +250,8 @@ def open_database(site: Site, *, check: bool = True) -> tuple[Cluster | None, Da
         cluster = _own_cluster(site)
         Membership(site.database, 1).acquire(alone=True)
         return cluster, Database(cluster.url), None
-    database = Database(sqlite_url(site.database) if name == "sqlite" else name)
+    url = sqlite_url(site.database) if name == "sqlite" else name
+    database = Database(url, client=one_site.connection_name(site.path))
     if not database.is_sqlite:
         Membership(site.database, 1).acquire(alone=True)
     if not (database.is_sqlite and database.url.database):
@@ -268,7 +271,7 @@ def open_shared_database(site: Site, number: int) -> tuple[Cluster | None, Datab
         SiteError: it cannot be had.
     """
     if site.settings.database != "postgres":
-        return None, Database(site.settings.database)
+        return None, Database(site.settings.database, client=one_site.connection_name(site.path))
     if number == 1:
         cluster = _own_cluster(site)
         return cluster, Database(cluster.url)

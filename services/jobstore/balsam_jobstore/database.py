@@ -45,10 +45,12 @@ class Database:
     Args:
         url: SQLAlchemy's address of it.
         is_shared: the file is on a network file system, where SQLite's write-ahead log does not work.
+        client: how its connections are called at a server; empty: not at all.
     """
 
-    def __init__(self, url: sa.URL | str, *, is_shared: bool = False) -> None:
+    def __init__(self, url: sa.URL | str, *, is_shared: bool = False, client: str = "") -> None:
         self.is_shared = is_shared
+        self._client = client
         try:
             self.url = _with_driver(sa.make_url(url))
             self.is_sqlite = self.url.get_backend_name() == "sqlite"
@@ -69,11 +71,12 @@ class Database:
 
     def _make_engine(self) -> sa.Engine:
         if not self.is_sqlite:
+            named = {"application_name": self._client} if self._client else {}
             engine = sa.create_engine(
                 self.url,
                 pool_size=READERS + 1,
                 max_overflow=2,
-                connect_args={"connect_timeout": 10, "options": "-c synchronous_commit=on -c jit=off"},
+                connect_args={"connect_timeout": 10, "options": "-c synchronous_commit=on -c jit=off", **named},
             )
             sa.event.listen(engine, "connect", _prepare_postgresql)
             return engine

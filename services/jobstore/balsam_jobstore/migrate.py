@@ -34,8 +34,13 @@ def revision(database: Database) -> str:
                 return ""
             return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() or ""
     except sa.exc.DBAPIError as error:
-        problem = translate_error(error) or str(error.orig).strip().split("\n")[0]
-        raise SiteError(f"cannot open the database {database.url.render_as_string()}: {problem}") from None
+        raise cannot_open(database, error) from None
+
+
+def cannot_open(database: Database, error: sa.exc.DBAPIError) -> SiteError:
+    """The error where a database cannot be reached at the start."""
+    problem = translate_error(error) or str(error.orig).strip().split("\n")[0]
+    return SiteError(f"cannot open the database {database.url.render_as_string()}: {problem}")
 
 
 def migrate(database: Database, backups: Path | None = None) -> None:
