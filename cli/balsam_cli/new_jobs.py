@@ -9,8 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from balsam.client import Client
+from balsam.errors import SiteError
+from balsam.site import Site
 from balsam_cli import progress
-from balsam_cli.takers import need_of, warning
+from balsam_cli.takers import NOBODY, Need, need_of, too_large, warning
 from balsam_cli.terminal import note
 from balsam_cli.why import asking
 
@@ -38,10 +40,13 @@ def launchers(store: Client) -> list[session_pb2.Session]:
 
 
 def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> bool:
-    """Says on stderr when nobody could ever run one of these jobs: at work, submitted, or to come by the policy.
+    """Says on stderr when one of these jobs has no command, or when nobody could ever run it: at work or to come.
 
     Returns whether it said so.
     """
+    if not all(job.get("application") or job.get("args") for job in jobs):
+        note("note: this can never run: the job has no application and no args, so there is no command")
+        return True
     takers, me = asking.takers_at_work(store), asking.me(store)
     needs = [need_of({**job, "owner": me}) for job in jobs]
     # Who is at work is asked first: most often they can, and nobody else needs to be asked for.
@@ -54,6 +59,8 @@ def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> bo
     if to_come:
         needs = [replace(need, expected=expected().get(need.application)) for need in needs]
     text = warning(needs, [*takers, *to_come], site)
+    if text == NOBODY:
+        text = _too_large(store.site, needs, me) or text
     if text:
         from balsam_cli.policy_note import with_policy
 
@@ -61,6 +68,21 @@ def warn_if_nobody_takes(store: Client, jobs: Sequence[Mapping[str, Any]]) -> bo
     if text:
         note(f"note: {text}")
     return bool(text)
+
+
+def _too_large(site: Site, needs: Sequence[Need], me: str) -> str:
+    """What no launcher on this host could ever run where launchers run nowhere else; empty: it could, or others do."""
+    from balsam_cli.policy_note import queues_of
+    from balsam_cli.why.collecting import place
+
+    large = [need for need in needs if need.nodes > 1 or need.cores or need.gpus]
+    try:
+        if not large or not site.is_own or queues_of(site) is not None:
+            return ""
+    except SiteError:
+        return ""  # a policy that cannot be read is told of later
+    found = place(site, me)
+    return too_large(large, found.here) if found.here is not None and not found.batch_system else ""
 
 
 def hint_of(ids: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from balsam.fields import MAX_INT
@@ -201,6 +201,15 @@ def warning(needs: Sequence[Need], takers: Sequence[Taker], site: NodeKind | Non
 
 
 NOBODY = "no launcher is at work; start one with `balsam launcher`, or submit one with `balsam submit-launch`"
+
+
+def too_large(needs: Sequence[Need], here: Taker) -> str:
+    """What to say of jobs that are larger than a launcher here, where that is the only place; empty: none is."""
+    for need in needs:
+        found = hindrance(replace(need, launch=None), here)
+        if found is not None and found.what in ("nodes", "gpus", "cores"):
+            return f"nothing that exists can ever run this: {here.label} {found.text}"
+    return ""
 
 
 def _never(need: Need, site: NodeKind | None) -> str:

@@ -567,7 +567,10 @@ def test_the_policy_allows_none_for_it(why: Why, jobs: Jobs, site: Site) -> None
 
 def test_a_job_that_no_node_can_hold_is_warned_about(balsam: Balsam, site: Site) -> None:
     asks = ("job", "--name", "a", "--gpus-per-rank", "2", "--", "true")
-    assert "no launcher is at work" in balsam(*asks).err
+    assert "nothing that exists can ever run this: a launcher here has no node with 2 GPUs" in balsam(*asks).err
+    assert "a launcher here has 1 of the 500 nodes" in balsam("job", "--num-nodes", "500", "--", "true").err
+    assert "no launcher is at work" in balsam("job", "--", "true").err
+    assert "this can never run: the job has no application and no args" in balsam("job", "--name", "empty").err
     with running_launcher(site, "--persistent", "--gpus-per-node", "1", "--time-limit-minutes", "30"):
         wait_until(lambda: "at most 1" in balsam(*asks).err, what="the launcher tells of its GPUs", site=site)
         assert "note: no node has 2 GPUs: nothing at work can run this" in balsam(*asks).err

@@ -200,7 +200,7 @@ def _with_launchers(store: Client, scene: Scene, sessions: asking.Sessions) -> S
     able = [one.taker for one in launchers if hindrance(scene.need, one.taker) is None]
     if able:
         scene = _ahead(store, scene, able)
-    return replace(scene, policy=_policy(store, scene, expected), place=_place(store.site, scene.me))
+    return replace(scene, policy=_policy(store, scene, expected), place=place(store.site, scene.me))
 
 
 def _launch(site: Site, values: Mapping[str, Any], node: NodeKind | None, at_work: set[int]) -> Launch:
@@ -294,7 +294,7 @@ def _verdict_of_round(store: Client, scene: Scene, expected: Mapping[str, int]) 
     return ""
 
 
-def _place(site: Site, me: str) -> Place:
+def place(site: Site, me: str) -> Place:
     """What a launcher here, or one that is submitted, would have."""
     from balsam_launcher.nodes import Wanted, find_nodes
     from balsam_scheduler.batch import systems

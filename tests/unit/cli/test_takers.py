@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from balsam_cli.takers import NOBODY, Need, NodeKind, Taker, hindrance, matches, need_of, warning, why_not
+from balsam_cli.takers import NOBODY, Need, NodeKind, Taker, hindrance, matches, need_of, too_large, warning, why_not
 
 SERIAL = Need("scan", nodes=1, serial=True)
 BOUND = Need("scan", nodes=1, serial=True, launch=7)
@@ -147,3 +147,11 @@ def test_without_a_launcher_the_settings_say_what_a_node_has() -> None:
     assert warning([need], [], site) == "no node has 4 GPUs: by settings.toml (gpus_per_node) each has 2"
     assert warning([need_of({"gpus_per_rank": 2})], [], site) == NOBODY
     assert warning([need], [], NodeKind(1, cores=4)) == NOBODY
+
+
+def test_without_a_launcher_what_this_host_lacks_is_said() -> None:
+    here = Taker(1, "auto", "", label="a launcher here", kinds=(NodeKind(1, cores=2, gpus=0),))
+    never = "nothing that exists can ever run this: a launcher here has "
+    assert too_large([need_of({"num_nodes": 50})], here) == never + "1 of the 50 nodes"
+    assert too_large([SERIAL, need_of({"gpus_per_rank": 2})], here) == never + "no node with 2 GPUs (they have none)"
+    assert too_large([LONG, BOUND], here) == ""
