@@ -28,7 +28,7 @@ def test_a_reader_is_told_where_the_answer_to_its_launcher_cannot_be_written() -
         assert await anext(taken) == 1
         await taken.aclose()  # as gRPC does when writing fails
         async with asyncio.timeout(20):
-            with pytest.raises(Unavailable, match="the line to the launcher on here .* broke"):
+            with pytest.raises(Unavailable, match=r"the line to the launcher on here .* broke"):
                 assert [piece.data async for piece in read.pieces()] == []
 
     asyncio.run(look())
