@@ -49,6 +49,6 @@ def test_the_last_pieces_have_as_long_as_their_reader_takes() -> None:
         call: Any = SlowCall(4)
         sending = OutputSending(worker, pool, cast(Outputs, None))
         await sending._write_all(call, Response.OutputWanted(read_id="one"), too_many=False)
-        return call.left
+        return int(call.left)
 
     assert asyncio.run(send()) == -1
