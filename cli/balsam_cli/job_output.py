@@ -3,10 +3,11 @@ store."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def write(pieces: Iterable[bytes]) -> None:
         sys.stdout.buffer.flush()
 
 
-def there_is(output: JobOutput, job: dict[str, Any]) -> Iterator[bytes]:
+def there_is(output: JobOutput, job: dict[str, Any]) -> Generator[bytes, None, None]:
     """All that there is of an output now, from the file, or from the launcher that runs the job."""
     while data := output.read():
         yield data
@@ -169,10 +170,22 @@ def there_is(output: JobOutput, job: dict[str, Any]) -> Iterator[bytes]:
             output.problem = str(error)
 
 
+def first_bytes(pieces: Generator[bytes, None, None], enough: int) -> bytes:
+    """Pieces until these are enough bytes, or there are no more: of an output that grows faster than it is read, not
+    all that comes."""
+    data = bytearray()
+    with contextlib.closing(pieces):
+        for piece in pieces:
+            data += piece
+            if len(data) >= enough:
+                break
+    return bytes(data)
+
+
 def output_record(store: Client, job: dict[str, Any]) -> dict[str, Any]:
     """The end of an output as a record; bytes that are no UTF-8 are replaced. Where there is none, `output` is null."""
     output = JobOutput(store, job, -MOST_BYTES)
-    data = b"".join(there_is(output, job))[-MOST_BYTES:]
+    data = first_bytes(there_is(output, job), MOST_BYTES)[-MOST_BYTES:]
     text = data.decode("utf-8", "replace") if output.is_anywhere else None
     size = output.offset if output.is_anywhere else 0
     return {"job_id": job["job_id"], "state": job["state"], "file": str(output.path), "bytes": size, "output": text}

@@ -42,14 +42,20 @@ def open_log(site: Site, service: str, *, echo: bool = False) -> None:
     # A full disk under log/ must not stop a service, nor fill its stderr.
     logging.raiseExceptions = False
     logging.getLogger("grpc").setLevel(logging.WARNING)
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_departure)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_departure_in_short)
     if problem:
         logging.getLogger("balsam").error("%s", problem)
 
 
-def _is_no_departure(record: logging.LogRecord) -> bool:
-    """gRPC tells with a traceback that a caller has left while an answer was on its way, which callers may do."""
-    return not str(record.msg).startswith("ExecuteBatchError raised in core")
+def _departure_in_short(record: logging.LogRecord) -> bool:
+    """gRPC tells with a traceback that a caller has left while an answer was on its way, which callers may do. An
+    answer of ours that is too large looks alike, so one line is kept."""
+    if not str(record.msg).startswith("ExecuteBatchError raised in core"):
+        return True
+    record.msg = f"{record.getMessage()}: the caller has left, or the answer is too large for a message"
+    record.args, record.exc_info, record.exc_text = (), None, None
+    record.levelno, record.levelname = logging.INFO, "INFO"
+    return logging.getLogger().isEnabledFor(logging.INFO)
 
 
 class _Formatter(logging.Formatter):

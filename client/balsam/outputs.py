@@ -93,6 +93,8 @@ class OutputFile:
         try:
             start = first_byte(offset, os.fstat(descriptor).st_size)
             return os.pread(descriptor, most, start), start
+        except OSError as error:  # of a descriptor it names no file
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
         finally:
             os.close(descriptor)
 

@@ -79,6 +79,7 @@ class OutputRead:
             raise NotFound("this output is being sent already", field="read_id")
         self._sender = asyncio.current_task()
         self._began.set()
+        last: BalsamError | None = broken_line(self.session)
         try:
             number = 0
             async for piece in pieces:
@@ -86,16 +87,16 @@ class OutputRead:
                 self._pieces.put_nowait(piece)
                 number += 1
                 yield number
-            self._pieces.put_nowait(None)
+            last = None
         except asyncio.CancelledError:
             if not self._is_over:
-                self._pieces.put_nowait(broken_line(self.session))
                 raise
         except BalsamError as error:
-            self._pieces.put_nowait(error)
+            last = error
             raise
-        finally:
+        finally:  # also where the answer cannot be written: gRPC then closes this, or forgets it
             self._sender = None
+            self._pieces.put_nowait(last)
 
     def close(self) -> None:
         """Nobody reads it any more: its sender is let go."""

@@ -33,6 +33,7 @@ from balsam_launcher.frames import Notice, Order
 from balsam_launcher.handshake import ACCEPTED, REPLACED, STALE, Hello, NotOurs, ask
 from balsam_launcher.leftovers import kill_marked
 from balsam_launcher.line import Garbled, Line
+from balsam_launcher.reading import read_aside
 
 log = logging.getLogger("balsam.launcher")
 
@@ -286,7 +287,7 @@ class Member:
     async def _read_output(self, question: int, *rest: Any) -> None:
         *file, offset = rest
         try:
-            answer: tuple[Any, ...] = await asyncio.to_thread(OutputFile(*file).read, offset)
+            answer: tuple[Any, ...] = await read_aside(OutputFile(*file), offset)
         except OSError as error:
             answer = error.errno or errno.EIO, error.strerror or str(error)
         self._pass([(Notice.OUTPUT, question, *answer)])

@@ -29,7 +29,6 @@ MOST = 32
 """Outputs that are sent at once; the job store asks for fewer."""
 _AHEAD = 4
 """Pieces that are sent before the first of them is taken."""
-_QUICK_SECONDS = 10.0
 _LAST_SECONDS = 5.0
 """When the launcher ends: for what is left of outputs whose runs have ended."""
 
@@ -68,7 +67,7 @@ class OutputSending:
         try:
             send: Any = OutputServiceStub(channel).SendOutput  # the generated stub types know no asyncio streams
             await self._write_all(send(metadata=rpc.metadata(self._worker.site)), wanted, too_many=too_many)
-        except (grpc.RpcError, asyncio.InvalidStateError, BalsamError, TimeoutError) as error:
+        except (grpc.RpcError, asyncio.InvalidStateError, BalsamError) as error:
             log.debug("an output is sent no more: %s", error)  # nobody reads it, or the job store is gone
         finally:
             await channel.close(None)
@@ -82,9 +81,8 @@ class OutputSending:
             async with contextlib.aclosing(self._messages(wanted)) as messages:
                 await self._write_as_taken(call, messages)
         await call.done_writing()
-        async with asyncio.timeout(_QUICK_SECONDS):
-            while await _is_taken(call):
-                pass
+        while await _is_taken(call):  # for as long as the reader takes for the last pieces, or until it leaves
+            pass
 
     async def _write_as_taken(self, call: Any, messages: AsyncGenerator[pb.SendOutputRequest | None, None]) -> None:
         """Writes messages, few of them ahead of what the reader has taken."""

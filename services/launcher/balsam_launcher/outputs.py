@@ -10,6 +10,7 @@ from balsam.outputs import OutputFile
 from balsam_launcher.fleet import HEAD, Fleet
 from balsam_launcher.leased import LeasedJob
 from balsam_launcher.pool import Pool
+from balsam_launcher.reading import read_aside
 
 _LOOK_SECONDS = 0.2  # how soon new output is seen
 
@@ -58,7 +59,7 @@ class Outputs:
     async def _read(self, leased: LeasedJob, file: OutputFile, offset: int) -> tuple[bytes, int]:
         """Some of it; nothing where the run has not made it yet."""
         try:
-            return await asyncio.to_thread(file.read, offset)
+            return await read_aside(file, offset)
         except OSError as error:
             elsewhere = leased.agent != HEAD and bool(leased.nodes)
             if not elsewhere and not isinstance(error, FileNotFoundError):
