@@ -18,8 +18,8 @@ RUNNING = Compare("state", "exact", ("RUNNING",))
 
 
 def plans(bench: Bench, ask: Any) -> str:
-    """How SQLite does what is asked: the plans of all statements. What PostgreSQL does depends on how much there is;
-    of a few rows it reads all: there it is asked, and nothing is said of how."""
+    """How SQLite does what is asked: the plans of all statements. What PostgreSQL does depends on how much there is: it
+    is asked, and nothing is said of how."""
     found = []
     with bench.database.reader() as connection:
 

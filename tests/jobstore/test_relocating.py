@@ -16,7 +16,7 @@ import pytest
 from balsam.errors import SiteError
 from balsam.settings import replaced
 from balsam.site import SETTINGS_FILE, Site, open_site
-from balsam_jobstore import schema, users
+from balsam_jobstore import nodes, schema, users
 from balsam_jobstore.database import Database, sqlite_url
 from balsam_jobstore.moving.copying import summaries
 from balsam_jobstore.moving.relocating import compare
@@ -46,6 +46,7 @@ def eventful(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) ->
         bench.do(lambda tx: tx.sql.insert("request", columns, [answered]))
         bench.do(lambda tx: users.add(tx, "ann", users.MEMBER, bytes(range(32)), 0, "me"))
         bench.do(lambda tx: tx.note("AddUser", ["ann"], "member"))
+        bench.do(lambda tx: nodes.keys_of(tx.sql, ["node17"]))
     return path
 
 
