@@ -13,11 +13,9 @@ import functools
 import itertools
 import logging
 import random
-import threading
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import grpc
@@ -26,6 +24,8 @@ import grpc.aio
 from balsam import failpoints, rpc, stores
 from balsam.errors import BalsamError, NotFound, ResourceExhausted, Unavailable
 from balsam.ledger import Ledger, holds_result
+from balsam.outbox import Outbox
+from balsam.renewal import Renewal, margin_of
 from balsam.report_batches import that_fit
 from balsam.site import Site
 from balsam.v1 import lease_pb2, session_pb2, session_service_pb2
@@ -39,8 +39,6 @@ Credit = session_service_pb2.WorkRequest.Credit
 
 GATHER_SECONDS = 0.05
 """Reports that nobody waits for are gathered so long before they are sent."""
-_IN_FLIGHT = 2
-_SYNC_SECONDS = 0.5  # a result that is not acknowledged after so long is synced to the ledger's disk
 _RECONNECT_SECONDS = (0.05, 1.0)
 _FINAL = frozenset({rpc.UNAUTHENTICATED, "PERMISSION_DENIED"})
 """Reasons of refusals that no waiting mends."""
@@ -90,25 +88,17 @@ class Worker:
         self._on_renewed = on_renewed
         self._on_refused = on_refused
         self._is_refused = False
-        self._ledger = ledger
-        self._late: list[lease_pb2.Report] = []
-        self._ledger_timer: asyncio.TimerHandle | None = None
+        self._outbox = Outbox(ledger, self._in_background)
         self._background: set[asyncio.Task[None]] = set()
         self._held: dict[int, int] = {}
-        self._buffer: list[lease_pb2.Report] = []
-        self._unacked: deque[session_service_pb2.WorkRequest.Reports] = deque()
-        self._unsent = 0  # of the unacknowledged, how many the present stream has not carried
-        self._number = 0
         self._grants_seen = 0
         self._credit: Credit | None = None
         self._credit_is_new = False
         self._ask_drained = False
         self._wake = asyncio.Event()
         self._urgent = False
-        self._settled = asyncio.Event()
-        self._settled.set()
         self._closing = False
-        self._renewal: _Renewal | None = None
+        self._renewal: Renewal | None = None
         self._task: asyncio.Task[None] | None = None
 
     # What the owner of the worker says
@@ -131,18 +121,14 @@ class Worker:
 
     def report(self, *reports: lease_pb2.Report, urgent: bool) -> None:
         """Reports on leases; repeated until acknowledged. `urgent`: somebody may wait for them, send them now."""
-        self._write_down(reports)
-        self._buffer += reports
-        self._settled.clear()
+        self._outbox.add(self.session_id, reports)
         self._nudge(urgent)
 
     def report_late(self, report: lease_pb2.Report) -> None:
         """Reports the result of a run whose session has ended; it counts if nobody has taken over since."""
         if not holds_result(report):
             return
-        self._write_down([report])
-        self._late.append(report)
-        self._settled.clear()
+        self._outbox.add_late(self.session_id, report)
         if self.attached.is_set():
             self._late_in_background()
 
@@ -159,7 +145,7 @@ class Worker:
 
     async def settle(self) -> None:
         """Waits until every report is acknowledged."""
-        await self._settled.wait()
+        await self._outbox.settle()
 
     async def close(self, *, patience: float = 5.0, end_session: bool = True) -> None:
         """Sends what is left and ends the session; gives up after `patience` seconds without a job store.
@@ -181,13 +167,7 @@ class Worker:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, BalsamError):
                     await task
-        if self._ledger_timer:
-            self._ledger_timer.cancel()
-        if self._ledger and self._settled.is_set():
-            self._ledger.remove()
-        elif self._ledger:
-            self._ledger.sync()
-            self._ledger.close()
+        self._outbox.close()
         if not end_session:
             return
         connection = rpc.Connection(self.site, retry_seconds=0, prefer=self._store)
@@ -217,34 +197,15 @@ class Worker:
         """How long before the lease may end trust ends [s]: time to stop what runs."""
         return margin_of(self.lease_seconds)
 
-    # What must outlive us
-
-    def _write_down(self, reports: Sequence[lease_pb2.Report]) -> None:
-        if self._ledger is None or not self._ledger.append(self.session_id, reports):
-            return
-        if self._ledger_timer is None:
-            self._ledger_timer = asyncio.get_running_loop().call_later(_SYNC_SECONDS, self._sync_ledger)
-        if self._ledger.is_large:
-            self._ledger.restart(self.session_id, self._unsettled())
-
-    def _sync_ledger(self) -> None:
-        """What is not acknowledged by now may not be for long: the host's death must not take it."""
-        self._ledger_timer = None
-        if self._ledger is not None and not self._settled.is_set():
-            self._in_background(asyncio.to_thread(self._ledger.sync))
+    # Results of sessions that have ended
 
     def _late_in_background(self) -> None:
         async def send() -> None:
             with contextlib.suppress(BalsamError):  # they are sent again when we attach again
                 await self._send_late()
 
-        if self._late:
+        if self._outbox.late:
             self._in_background(send())
-
-    def _unsettled(self) -> list[lease_pb2.Report]:
-        """What is not acknowledged."""
-        sent = [report for message in self._unacked for report in message.reports]
-        return [*self._late, *sent, *self._buffer]
 
     async def _send_late(self) -> None:
         """Sends results of ended sessions.
@@ -252,7 +213,7 @@ class Worker:
         Raises:
             BalsamError: the job store is away or has too much to do; they are kept.
         """
-        while late := self._late[: that_fit(self._late)]:
+        while late := self._outbox.late[: that_fit(self._outbox.late)]:
             await self._send_some_late(late)
 
     async def _send_some_late(self, late: list[lease_pb2.Report]) -> None:
@@ -269,15 +230,7 @@ class Worker:
             log.error("%d late results are lost: %s", len(late), error)
         finally:
             connection.close()
-        self._late = [report for report in self._late if report not in late]
-        self._see_whether_settled()
-
-    def _see_whether_settled(self) -> None:
-        if self._unacked or self._buffer or self._late:
-            return
-        self._settled.set()
-        if self._ledger:
-            self._ledger.settle()
+        self._outbox.late_are_told(late)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -301,7 +254,7 @@ class Worker:
         if self._renewal:
             self._renewal.stop()
         tell = asyncio.get_running_loop().call_soon_threadsafe
-        self._renewal = _Renewal(
+        self._renewal = Renewal(
             self.site,
             self.session_id,
             self.lease_seconds,
@@ -319,16 +272,14 @@ class Worker:
     async def _renew_session(self) -> None:
         """The session has ended: what it held is not ours any more; open another."""
         log.warning("session %s has ended", self.session_id)
-        self._late = [report for report in self._unsettled() if holds_result(report)]
+        self._outbox.session_ended()
         self._held.clear()
-        self._buffer.clear()
-        self._unacked.clear()
         self._on_lost()
         delay = _RECONNECT_SECONDS[0]
         while True:
             try:
                 await self._send_late()  # before we are granted the same jobs
-                self._see_whether_settled()
+                self._outbox.see_whether_settled()
                 await self._open_session()
                 return
             except BalsamError as error:
@@ -409,7 +360,7 @@ class Worker:
         )
         await call.write(session_service_pb2.WorkRequest(attach=attach))
         self._grants_seen = 0
-        self._unsent = len(self._unacked)
+        self._outbox.send_again()
         self._credit_is_new = self._credit is not None
         self._urgent = True
         self._wake.set()
@@ -439,15 +390,14 @@ class Worker:
         self._on_response(response)
 
     def _acknowledged(self, ack: Response.Ack) -> None:
-        while self._unacked and self._unacked[0].number <= ack.number:
-            for report in self._unacked.popleft().reports:
-                if report.release and self._held.get(report.lease.handle) == report.lease.token:
-                    del self._held[report.lease.handle]
+        for report in self._outbox.acknowledged(ack.number):
+            if report.release and self._held.get(report.lease.handle) == report.lease.token:
+                del self._held[report.lease.handle]
         for lease in ack.refused:
             if self._held.get(lease.handle) == lease.token:
                 del self._held[lease.handle]
-        self._see_whether_settled()
-        if self._buffer:
+        self._outbox.see_whether_settled()
+        if self._outbox.has_new:
             self._wake.set()
 
     def _nudge(self, urgent: bool) -> None:
@@ -468,7 +418,7 @@ class Worker:
             if not self._urgent:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._until_urgent(), GATHER_SECONDS)
-            if self._buffer and len(self._unacked) - self._unsent >= _IN_FLIGHT:
+            if self._outbox.gathers:
                 continue  # the next acknowledgement wakes us
             self._urgent = False
             if asked and not self._ask_drained:
@@ -477,7 +427,7 @@ class Worker:
             asked = self._ask_drained
             if request is not None:
                 await call.write(request)
-            if self._unsent or self._buffer:
+            if self._outbox.waits:
                 self._wake.set()
 
     async def _until_urgent(self) -> None:
@@ -487,18 +437,8 @@ class Worker:
 
     def _next_request(self, *, ask: bool) -> session_service_pb2.WorkRequest | None:
         request = session_service_pb2.WorkRequest(ask_drained=ask)
-        if self._unsent:
-            self._unacked[len(self._unacked) - self._unsent].send_time_us = time.time_ns() // 1000
-            request.reports.CopyFrom(self._unacked[len(self._unacked) - self._unsent])
-            self._unsent -= 1
-        elif self._buffer:
-            self._number += 1
-            count = that_fit(self._buffer)
-            batch, self._buffer = self._buffer[:count], self._buffer[count:]
-            sent_us = time.time_ns() // 1000
-            reports = session_service_pb2.WorkRequest.Reports(number=self._number, reports=batch, send_time_us=sent_us)
-            self._unacked.append(reports)
-            failpoints.hit("worker.before-reports")
+        reports = self._outbox.next_message()
+        if reports is not None:
             request.reports.CopyFrom(reports)
         elif not ask and not self._credit_is_new:
             return None
@@ -507,127 +447,3 @@ class Worker:
             request.credit.CopyFrom(self._credit)
             self._credit_is_new = False
         return request
-
-
-class _Renewal(threading.Thread):
-    """Renews a session, from a thread and over a channel of its own."""
-
-    def __init__(
-        self,
-        site: Site,
-        session_id: str,
-        lease_seconds: float,
-        sent: float,
-        on_end: Callable[[], object],
-        on_renewed: Callable[[], object],
-        address: str,
-        store: str = stores.FIRST,
-        on_moved: Callable[[str], object] = lambda store: None,
-    ) -> None:
-        super().__init__(name="renewal", daemon=True)
-        self.ended = False
-        self.store = store
-        """The job store that has the session."""
-        self._site = site
-        self._first = store
-        self._address = address
-        self._connections: dict[str, rpc.Connection] = {}
-        self._request = session_service_pb2.RenewSessionRequest(session_id=session_id)
-        self._lease_seconds = lease_seconds
-        self.trusted_until = sent + lease_seconds - margin_of(lease_seconds)
-        self._on_end = on_end
-        self._on_renewed = on_renewed
-        self._on_moved = on_moved
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        """Ends the thread; the session then ends by itself."""
-        self._stopped.set()
-
-    def run(self) -> None:
-        """The thread."""
-        period = self._lease_seconds / 4
-        while not self._stopped.wait(period * random.uniform(0.8, 1.0)):
-            sent = time.monotonic()
-            try:
-                self._renew(period)
-                self._trust_from(sent)
-            except NotFound:
-                self.ended = True
-                self._on_end()
-                break
-            except BalsamError as error:
-                if error.reason == rpc.NOT_RUNNING and time.monotonic() < self.trusted_until:
-                    # A job store that starts ends no session for one lease time; before it stopped, it may have ended
-                    # one that was not trusted any more.
-                    self._trust_from(sent)
-                log.debug("could not renew the session: %s", error)
-        for connection in self._connections.values():
-            connection.close()
-
-    def _renew(self, seconds: float) -> None:
-        """Asks the job store that has the session and, where that is gone, the others: one of them takes it up.
-
-        Raises:
-            NotFound: the session has ended.
-            Unavailable: NOT_RUNNING if nobody listens at any of them, so that whoever has the session, or will, has had
-                it for less time than we have been asking.
-        """
-        deadline = time.monotonic() + seconds
-        names = stores.known(self._site)
-        problem: BalsamError | None = None
-        asked: list[str] = []
-        ahead = [self.store]
-        while ahead:
-            store = ahead.pop(0)
-            asked.append(store)
-            try:
-                self._ask(store, max(0.1, (deadline - time.monotonic()) / 2))
-            except Unavailable as error:
-                if problem is None or problem.reason == rpc.NOT_RUNNING:
-                    problem = error
-                if error.reason == stores.OTHER_STORE and error.field and error.field not in asked:
-                    ahead = [error.field]
-                elif not ahead and error.reason in (rpc.NOT_RUNNING, rpc.UNREACHABLE, Unavailable.reason):
-                    ahead = [name for name in names if name not in asked]
-                continue
-            if store != self.store:
-                self.store = store
-                with contextlib.suppress(RuntimeError):  # the loop has ended
-                    self._on_moved(store)
-            return
-        assert problem is not None
-        raise problem
-
-    def _ask(self, store: str, seconds: float) -> None:
-        if (endpoint := self._site.endpoint()) is not None:
-            # One port for all; this channel has a connection of its own, behind no data.
-            self._call(store, str(endpoint.address_of(store)), seconds)
-            return
-        # Where the first does not answer, the second decides: what it says of a job store that is away is sure.
-        renewals = self._address if store == self._first else self._site.address(stores.renewals(store))
-        if renewals:
-            with contextlib.suppress(Unavailable):
-                self._call(store, renewals, seconds)
-                return
-        self._call(store, self._site.address(store), seconds)
-
-    def _call(self, store: str, address: str, seconds: float) -> None:
-        if address not in self._connections:
-            self._connections[address] = rpc.Connection(self._site, store, retry_seconds=0, address=address)
-        try:
-            self._connections[address].call(SessionServiceStub, "RenewSession", self._request, timeout=seconds)
-        except BalsamError as error:
-            if error.reason == rpc.UNAUTHENTICATED:  # there may be another credential now, which the next one reads
-                self._connections.pop(address).close()
-            raise
-
-    def _trust_from(self, sent: float) -> None:
-        self.trusted_until = sent + self._lease_seconds - margin_of(self._lease_seconds)
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._on_renewed()
-
-
-def margin_of(lease_seconds: float) -> float:
-    """How long before a lease may end trust in it ends [s]."""
-    return min(10.0, lease_seconds / 4)

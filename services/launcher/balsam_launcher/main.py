@@ -156,7 +156,7 @@ async def _serve(
         end.stopped_by = launcher.stopping
         await launcher.close()
         await service.stop()
-    log.info("%d runs ended, %d with errors", launcher.ended, launcher.errors)
+    log.info("%d runs ended, %d with errors", launcher.outcomes.ended, launcher.outcomes.errors)
     for node, reason in launcher.set_aside.items():
         print(f"balsam launcher: {nodes[node].name} was set aside: {reason}", file=sys.stderr)
     if launcher.failure:

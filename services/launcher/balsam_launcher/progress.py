@@ -25,8 +25,8 @@ def line(launcher: Launcher, rate: float) -> str:
     parts = [
         f"{len(launcher.pool.running)} running",
         f"{len(launcher.pool.waiting) + len(launcher.pool.queued)} waiting",
-        f"{launcher.ended} ended",
-        f"{launcher.errors} with errors",
+        f"{launcher.outcomes.ended} ended",
+        f"{launcher.outcomes.errors} with errors",
         f"{rate:.1f}/s",
     ]
     left = launcher.seconds_left
@@ -49,14 +49,14 @@ async def shown(launcher: Launcher) -> AsyncIterator[None]:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-    console.print(f"{launcher.ended} runs ended, {launcher.errors} with errors", highlight=False)
+    console.print(f"{launcher.outcomes.ended} runs ended, {launcher.outcomes.errors} with errors", highlight=False)
 
 
 async def _update(launcher: Launcher, status: Status) -> None:
-    rate, ended, then = 0.0, launcher.ended, time.monotonic()
+    rate, ended, then = 0.0, launcher.outcomes.ended, time.monotonic()
     while True:
         await asyncio.sleep(_FRAME_SECONDS)
         now = time.monotonic()
-        rate += 0.3 * ((launcher.ended - ended) / (now - then) - rate)
-        ended, then = launcher.ended, now
+        rate += 0.3 * ((launcher.outcomes.ended - ended) / (now - then) - rate)
+        ended, then = launcher.outcomes.ended, now
         status.update(line(launcher, rate))

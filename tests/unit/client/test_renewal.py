@@ -14,10 +14,10 @@ import pytest
 
 from balsam import stores
 from balsam.errors import Unavailable
+from balsam.renewal import Renewal, margin_of
 from balsam.rpc import pack_error
 from balsam.site import Site
 from balsam.v1 import session_service_pb2, session_service_pb2_grpc
-from balsam.work import _Renewal, margin_of
 from tests.support.sites import wait_until
 
 LEASE_SECONDS = 1.0
@@ -25,10 +25,10 @@ LATE_SECONDS = 0.1
 """So late is an answer: sooner than the deadline of a renewal, an eighth of the lease."""
 
 
-def renewal(site: Site, sent: float, address: str = "") -> tuple[_Renewal, threading.Event]:
+def renewal(site: Site, sent: float, address: str = "") -> tuple[Renewal, threading.Event]:
     """The renewal of a session that was renewed last at that time, and what is set when it is trusted for longer."""
     longer = threading.Event()
-    thread = _Renewal(
+    thread = Renewal(
         site, "a session", LEASE_SECONDS, sent, on_end=lambda: None, on_renewed=longer.set, address=address
     )
     return thread, longer
