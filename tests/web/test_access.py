@@ -10,6 +10,9 @@ import pytest
 
 from balsam.site import Site
 from balsam_cli.main import main
+from tests.support.shared import module_services as module_services
+from tests.support.shared import services as services
+from tests.support.shared import site as site
 from tests.web.conftest import ADDRESS_OF_LINK, Web, serving
 
 

@@ -13,6 +13,9 @@ from balsam.client import Client
 from balsam.site import Site
 from tests.support import people
 from tests.support.processes import Services, launcher, running_launcher
+from tests.support.shared import module_services as module_services
+from tests.support.shared import services as services
+from tests.support.shared import site as site
 from tests.support.sites import states, wait_for_states
 from tests.web.conftest import SECONDS, Visit, Web, eventually, member_and_viewer, serving, visiting
 
@@ -310,7 +313,7 @@ def test_it_is_used_by_the_keyboard_alone(site: Site, visit: Visit, add: Add) ->
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_nothing_is_cut_off(site: Site, chromium: Browser, web: Web, add: Add, width: int, scheme: str) -> None:
     long = "a-very-long-name-without-a-single-blank-in-it-" * 4
     parent = add(long, workflow="w" * 150, args="echo " + "x" * 3000, description="d" * 3000)
