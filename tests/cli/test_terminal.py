@@ -145,15 +145,15 @@ def test_a_live_view_follows_what_happens_until_it_is_interrupted(site: Site, ba
 
 
 def test_long_work_shows_how_far_it_is(site: Site, balsam: Balsam, tmp_path: Path) -> None:
-    with terminal(site, "make-dummies", "1000") as screen:
+    with terminal(site, "make-dummies", "4000") as screen:
         assert screen.finish() == 0
     assert "adding jobs" in screen.screen
-    assert "/1000" in screen.screen
-    with terminal(site, "make-dummies", "1000", "--json") as screen:
+    assert "/4000" in screen.screen
+    with terminal(site, "make-dummies", "4000", "--json") as screen:
         assert screen.finish() == 0
     assert "adding jobs" not in screen.screen
-    assert "adding jobs" not in balsam("make-dummies", "1000").err
-    assert len(balsam("ls", "--json").json) == 3000
+    assert "adding jobs" not in balsam("make-dummies", "4000").err
+    assert len(balsam("ls", "--json").json) == 12_000
     file = str(tmp_path / "all.jsonl")
     for argv, shown in ((("export", file), ["exporting"]), (("import", file), ["checking all.jsonl", "importing all"])):
         with terminal(site, *argv) as screen:

@@ -211,9 +211,6 @@ def test_when_trust_ends_the_runs_end_though_nobody_says_so(tmp_path: Path) -> N
         one.run("sh", "-c", f"echo $$ > {pid_file}; exec sleep 1000")
         await one.until(lambda: pid_file.exists() and pid_file.read_text())
         pid = int(pid_file.read_text())
-        one.trust(3.0)
-        one.agent.ask(1)
-        await one.until(lambda: one.answers)  # the agent has heard of both
         one.cable.cut()
         await one.until(lambda: not process_table().alive(pid))
         await one.until(lambda: one.lost)
