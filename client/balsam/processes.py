@@ -70,16 +70,16 @@ class ProcessTable:
         """Pids of the children of a process."""
         return self._children.get(pid, [])
 
-    def descendants(self, roots: Iterable[int]) -> set[int]:
-        """`roots` and every process below them."""
-        found: set[int] = set()
-        ahead = list(roots)
+    def descendants(self, roots: Iterable[int]) -> list[int]:
+        """`roots` and every process below them; a parent comes before what it has started."""
+        found: dict[int, None] = {}
+        ahead = list(roots)[::-1]
         while ahead:
             pid = ahead.pop()
             if pid not in found:
-                found.add(pid)
-                ahead.extend(self.children(pid))
-        return found
+                found[pid] = None
+                ahead.extend(reversed(self.children(pid)))
+        return list(found)
 
     def mark(self, pid: int) -> tuple[str, int] | None:
         """`mark_of` a process, read once: who ends many trees asks for the same ones again and again."""
@@ -151,7 +151,9 @@ class Tree:
     attempt: int = 0
 
     def members(self, table: ProcessTable | None = None) -> list[int]:
-        """Pids of its living processes (a zombie does not count).
+        """Pids of its living processes (a zombie does not count), the first process first.
+
+        So a shell hears of SIGTERM before the commands that it waits for have ended of it, and does not end with 0.
 
         Args:
             table: the process table, where the caller has it already.

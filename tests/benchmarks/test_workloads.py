@@ -1,4 +1,7 @@
-"""Every workload at a small size, for what it does and not for how fast; and that a wrong result is noticed."""
+"""Every workload at a small size, most of them among the slow tests, for what it does and not for how fast.
+
+And that a wrong result is noticed.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,20 @@ from benchmarks.workloads import WORKLOADS, find
 from tests.support.components import missing
 from tests.support.processes import Services
 
+OFTEN = ("w2", "w3", "queries")
+"""Measured in every run of the tests."""
 ON_POSTGRES = ("w2", "w8")
 """Where something else is done there."""
 
 
-@pytest.mark.parametrize("key", [workload.key for workload in WORKLOADS])
+@pytest.mark.parametrize(
+    "key", [pytest.param(one.key, marks=[] if one.key in OFTEN else pytest.mark.slow) for one in WORKLOADS]
+)
 def test_over_sqlite(key: str, tmp_path: Path) -> None:
     measure(find(key), Bench(tmp_path, "sqlite", repeats=1, small=True))
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize("key", ON_POSTGRES)
 def test_over_postgres(key: str, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from balsam_cli.drill.drill import Drill
 from balsam_cli.drill.launchers import ENV_DRILL, marked
 from balsam_cli.drill.plan import Plan
 from tests.cli.conftest import Balsam
+from tests.support.databases import mostly_sqlite
 from tests.support.sites import jobs, make_test_site, wait_until
 
 JOBS = 40
@@ -57,6 +58,7 @@ def short_lease_site(tmp_path: Path, any_database: str) -> Iterator[Site]:
     subprocess.run([sys.executable, "-m", "balsam_cli", "down"], env=environ, check=True, stdout=subprocess.DEVNULL)
 
 
+@mostly_sqlite
 def test_a_drill_kills_and_finds_nothing_lost_over_both_databases(
     short_lease_site: Site, balsam: Balsam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +114,12 @@ def test_services_in_the_foreground_are_not_ended_by_a_drill(balsam: Balsam, sit
 
 
 @pytest.mark.parametrize(
-    ("number", "moment"), [(signal.SIGINT, "run"), (signal.SIGTERM, "run"), (signal.SIGINT, "kill")]
+    ("number", "moment"),
+    [
+        pytest.param(signal.SIGINT, "run", marks=pytest.mark.slow),
+        (signal.SIGTERM, "run"),
+        (signal.SIGINT, "kill"),
+    ],
 )
 def test_a_drill_that_is_interrupted_leaves_nothing(
     number: signal.Signals, moment: str, balsam_process: Balsam, site: Site

@@ -8,6 +8,9 @@ import pytest
 
 from balsam.site import Site
 from tests.cli.conftest import Balsam
+from tests.support.shared import module_services as module_services
+from tests.support.shared import services as services
+from tests.support.shared import site as site
 from tests.support.sites import states, wait_for_states
 
 pytestmark = pytest.mark.usefixtures("services")

@@ -14,6 +14,9 @@ from balsam.client import connect
 from balsam.fields import JOB_FIELDS, LAUNCH_FIELDS
 from balsam.site import Site
 from tests.cli.conftest import Balsam
+from tests.support.shared import module_services as module_services
+from tests.support.shared import services as services
+from tests.support.shared import site as site
 
 pytestmark = pytest.mark.usefixtures("services")
 

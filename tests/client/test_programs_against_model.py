@@ -1,7 +1,8 @@
 """Random programs of calls of the Python API do what the job model says, over both databases, and whatever crashes.
 
-In some programs the job store is killed, also amid calls, and started again. BALSAM_TEST_PROGRAMS and BALSAM_TEST_STEPS
-say how many programs there are and how long, BALSAM_TEST_CRASHES how many in a hundred have crashes.
+In some programs the job store is killed, also amid calls, and started again. A few programs are in every run of the
+tests, many with the slow ones: BALSAM_TEST_PROGRAMS and BALSAM_TEST_STEPS say how many and how long,
+BALSAM_TEST_CRASHES how many in a hundred have crashes.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tests.support.job_model import END, JobModel, Refused
 from tests.support.processes import Services, services
 from tests.support.sites import make_test_site
 
+FEW_PROGRAMS, FEW_CRASHING = 15, 2
 PROGRAMS = int(os.environ.get("BALSAM_TEST_PROGRAMS", "100"))
 STEPS = int(os.environ.get("BALSAM_TEST_STEPS", "30"))
 CRASHING = int(os.environ.get("BALSAM_TEST_CRASHES", "8"))
@@ -458,17 +460,22 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.timeout(0)
-def test_random_programs_do_what_the_model_says(running: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "programs", [pytest.param(FEW_PROGRAMS, id="few"), pytest.param(PROGRAMS, id="many", marks=pytest.mark.slow)]
+)
+def test_random_programs_do_what_the_model_says(
+    running: Services, programs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BALSAM_DB_PATH", str(running.site.path))
     clients.reset()
     rules = Rules(running.site)
-    crashing = PROGRAMS * CRASHING // 100
+    crashing = max(programs * CRASHING // 100, min(FEW_CRASHING, CRASHING))
     # Not by a draw: Hypothesis varies what it has drawn, and may draw the same number for most programs.
-    for has_crashes, programs in ((False, PROGRAMS - crashing), (True, crashing)):
+    for has_crashes, number in ((False, programs - crashing), (True, crashing)):
         more = {"running": running, "scheduler": rules, "has_crashes": has_crashes}
         bound: type[Program] = type("Program", (Program,), more)
-        if programs:
-            run_state_machine_as_test(bound, settings=_settings(programs))  # type: ignore[no-untyped-call]
+        if number:
+            run_state_machine_as_test(bound, settings=_settings(number))  # type: ignore[no-untyped-call]
     rules.close()
     clients.reset()
     assert bound.crashes or crashing < 5

@@ -15,6 +15,7 @@ from balsam.site import Site
 from balsam.v1 import launcher_service_pb2
 from balsam.v1.launcher_service_pb2_grpc import LauncherServiceStub
 from tests.compat.conftest import LoginShell
+from tests.support.databases import mostly_sqlite
 from tests.support.processes import running_launcher
 from tests.support.sites import wait_until
 
@@ -76,6 +77,7 @@ def check_history(job: BalsamJob) -> None:
     assert path.count("PREPROCESSED") == path.count("JOB_FINISHED") == 1
 
 
+@mostly_sqlite
 @pytest.mark.timeout(400)
 def test_all_combinations_of_ends_are_handled_across_three_launchers(any_site: Site, shell: LoginShell) -> None:
     shell.python("handled.py")

@@ -14,8 +14,11 @@ from balsam.job import BalsamJob
 from balsam.site import Site
 from tests.compat.conftest import LoginShell
 from tests.support.agents import alive, wait_for_text, wait_gone
+from tests.support.databases import mostly_sqlite
 from tests.support.processes import launcher, running_launcher
 from tests.support.sites import states, wait_for_states, wait_until
+
+pytestmark = mostly_sqlite
 
 
 def job(name: str) -> BalsamJob:

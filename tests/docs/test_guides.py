@@ -29,6 +29,8 @@ ON_PBS = A_SITE.replace("balsam up", f"{_PBS}\nbalsam up")
 
 ALONE = ("start.md", "guides/teams.md")
 WITH_A_SITE = ("guides/ensembles.md", "guides/dags.md", "guides/dynamic.md", "guides/from-0.x.md")
+LONG = ("guides/ensembles.md", "guides/dynamic.md")
+"""Whose examples take a while."""
 OTHERS = ("guides/mpi.md", "guides/slurm.md", "guides/postgresql.md", "guides/other-languages.md")
 
 
@@ -42,7 +44,9 @@ def test_a_page_that_begins_with_nothing(short_directory: Path, page: str) -> No
     run(DOCS / page, short_directory, replaced={"7443": str(free_port())})
 
 
-@pytest.mark.parametrize("page", WITH_A_SITE)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.slow if page in LONG else []) for page in WITH_A_SITE]
+)
 def test_a_guide_that_begins_with_a_site(short_directory: Path, page: str) -> None:
     run(DOCS / page, short_directory, A_SITE)
 

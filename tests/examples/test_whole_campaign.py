@@ -70,6 +70,7 @@ def processes_of(site: Path) -> list[str]:
     return [line for line in found if psutil.STATUS_ZOMBIE not in line]
 
 
+@pytest.mark.slow
 def test_campaign_survives_the_death_of_its_services_and_agrees_with_the_reference(tmp_path: Path) -> None:
     site, seen = tmp_path / "site", list[str]()
     with campaign(site) as run:

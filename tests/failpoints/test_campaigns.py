@@ -1,7 +1,8 @@
 """A campaign during which one process fails at one point: everything ends well, nothing is lost, nothing runs twice.
 
-In every run of the tests each point fails in the way that tells most. With ``BALSAM_FAILPOINT_PAIRS=all`` in the
-environment, every point fails in every way, in every process that has it, over both databases.
+With the slow tests each point fails in the way that tells most; without them one or two of each process do. With
+``BALSAM_FAILPOINT_PAIRS=all`` in the environment, every point fails in every way, in every process that has it, over
+both databases.
 """
 
 from __future__ import annotations
@@ -128,6 +129,18 @@ EVERY_RUN = [
     _case("client.before-answer", "done-but-error", "client", nth=CREATE_JOBS),
 ]
 
+QUICK = {
+    "jobstore.before-commit-kill-12-postgres",
+    "jobstore.after-commit-kill-12-sqlite",
+    "scheduler.before-report-kill-sqlite",
+    "launcher.after-grant-kill-sqlite",
+    "worker.before-reports-pause-launcher-sqlite",
+    "ledger.after-write-kill-sqlite",
+    "agent.after-spawn-kill-sqlite",
+    "client.before-answer-done-but-error-client-6-sqlite",
+}
+"""Labels of what also fails where the slow tests are left out: before and after what each promise rests on."""
+
 
 def _all_pairs() -> Iterator[Case]:
     for name, point in POINTS.items():
@@ -142,19 +155,25 @@ def _all_pairs() -> Iterator[Case]:
 _PROCESSES = {"worker": ("launcher", "scheduler"), "client": ("launcher", "scheduler", "client")}
 """Who has the points of the library."""
 
-CASES = list(_all_pairs()) if os.environ.get("BALSAM_FAILPOINT_PAIRS") == "all" else EVERY_RUN
+ALL_PAIRS = os.environ.get("BALSAM_FAILPOINT_PAIRS") == "all"
+CASES = list(_all_pairs()) if ALL_PAIRS else EVERY_RUN
 
 
-def test_every_point_fails_once_in_every_run() -> None:
+def _marks(case: Case) -> list[pytest.MarkDecorator]:
+    marks = [pytest.mark.postgres] if case.database == "postgres" else []
+    return marks if ALL_PAIRS or case.label in QUICK else [*marks, pytest.mark.slow]
+
+
+def test_every_point_fails_once_and_one_of_every_process_in_every_run() -> None:
     assert {case.point for case in EVERY_RUN} == POINTS.keys()
+    quick = [case for case in EVERY_RUN if case.label in QUICK]
+    assert len(quick) == len(QUICK)
+    assert {case.point.partition(".")[0] for case in quick} == {point.partition(".")[0] for point in POINTS}
 
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(case, id=case.label, marks=[pytest.mark.postgres] if case.database == "postgres" else [])
-        for case in CASES
-    ],
+    [pytest.param(case, id=case.label, marks=_marks(case)) for case in CASES],
 )
 def test_a_campaign_ends_well_whatever_fails(case: Case, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     database = "sqlite" if case.database == "sqlite" else str(request.getfixturevalue("postgres_url"))

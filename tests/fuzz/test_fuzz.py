@@ -1,6 +1,6 @@
 """Nonsense from the descriptors: whatever is sent, callers can understand the answer, and the services live.
 
-Size and seed are those of CI; `python -m tests.fuzz --help` is for more.
+Sizes and seed are those of CI, with the slow tests; `python -m tests.fuzz --help` is for more.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ from tests.fuzz.sites import fuzz_job_store, fuzz_launcher_and_scheduler
 from tests.support.rpc_client import empty
 from tests.support.sites import make_test_site
 
-INPUTS = 10_000
-"""For each database; the launcher and the scheduler get what is left of 20,000."""
+FEW, INPUTS = 2_000, 10_000
+"""For each database, the second with the slow tests."""
 MOST_GROWTH = 40_000_000
 """Bytes; how much memory a short run may take after its warm-up is mostly chance."""
 
 
 @pytest.mark.timeout(300)
-def test_nonsense_is_answered_in_terms_of_the_caller_and_the_job_store_lives(tmp_path: Path, any_database: str) -> None:
+@pytest.mark.parametrize("inputs", [FEW, pytest.param(INPUTS, marks=pytest.mark.slow)])
+def test_nonsense_is_answered_in_terms_of_the_caller_and_the_job_store_lives(
+    tmp_path: Path, any_database: str, inputs: int
+) -> None:
     site = make_test_site(tmp_path, any_database, lease_seconds=10.0)
-    findings = fuzz_job_store(site, Plan(INPUTS, connections=100))
+    findings = fuzz_job_store(site, Plan(inputs, connections=100))
     report = render(any_database.partition(":")[0], findings)
     print(report)
     assert not findings.problems, report

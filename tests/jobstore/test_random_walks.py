@@ -18,8 +18,10 @@ from tests.support.store import Bench, Worker, job
 
 S = State
 WALKS = [
-    *(("sqlite", seed) for seed in range(14)),
-    *(pytest.param("postgres", seed, marks=pytest.mark.postgres) for seed in range(4)),
+    *(("sqlite", seed) for seed in range(4)),
+    pytest.param("postgres", 0, marks=pytest.mark.postgres),
+    *(pytest.param("sqlite", seed, marks=pytest.mark.slow) for seed in range(4, 14)),
+    *(pytest.param("postgres", seed, marks=[pytest.mark.postgres, pytest.mark.slow]) for seed in range(1, 4)),
 ]
 STEPS = 120
 

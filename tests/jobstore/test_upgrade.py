@@ -22,6 +22,8 @@ from tests.support.revisions import EARLIER, NUMBERS, make_database, of_site
 from tests.support.sites import jobs, make_test_site, wait_for_states
 
 DONE = "JOB_FINISHED"
+OFTEN = (EARLIER[0], EARLIER[-1])
+"""The revisions whose sites are in every run of the tests: the longest way and the newest step."""
 
 
 @pytest.fixture
@@ -36,7 +38,9 @@ def rows(database: Database, text: str = "SELECT key, name, state FROM job ORDER
         return [tuple(row) for row in connection.exec_driver_sql(text)]
 
 
-@pytest.mark.parametrize("revision", NUMBERS)
+@pytest.mark.parametrize(
+    "revision", [pytest.param(one, marks=[] if one in OFTEN else pytest.mark.slow) for one in NUMBERS]
+)
 def test_a_site_of_each_revision_finishes_its_jobs(
     tmp_path: Path, any_database: str, revision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

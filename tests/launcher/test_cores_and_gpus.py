@@ -17,6 +17,9 @@ from balsam_launcher.topology import cores_of_this_host
 from tests.support.agents import wait_for_text
 from tests.support.processes import Services, launcher, launcher_command, running_launcher
 from tests.support.scheduling import Jobs
+from tests.support.shared import module_services as module_services
+from tests.support.shared import services as services
+from tests.support.shared import site as site
 from tests.support.sites import make_test_site, states, wait_until
 
 DEPTH = job_pb2.Job.DEPTH

@@ -20,6 +20,9 @@ from balsam.processes import process_table
 from balsam.site import Site
 from tests.launcher.conftest import Witness
 from tests.support.processes import Services, launcher, running_launcher
+from tests.support.shared import module_services as module_services
+from tests.support.shared import services as services
+from tests.support.shared import site as site
 from tests.support.sites import states, wait_for_states
 
 SHOW_ENVIRONMENT = shlex.join([sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"])

@@ -58,11 +58,10 @@ def ranks(lines: list[str]) -> list[list[str]]:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"mpi_command": "mpich"},
-        {"mpi_command": "srun", "mpi_options": "--mpi=pmi2"},
-        {"mpi_program": "mpiexec.openmpi"},
+        pytest.param({"mpi_command": "mpich"}, id="mpich"),
+        pytest.param({"mpi_command": "srun", "mpi_options": "--mpi=pmi2"}, id="srun"),
+        pytest.param({"mpi_program": "mpiexec.openmpi"}, id="openmpi", marks=pytest.mark.slow),
     ],
-    ids=["mpich", "srun", "openmpi"],
 )
 def test_ranks_of_an_mpi_job_are_on_the_nodes_that_it_was_given(
     slurm: Slurm, tmp_path: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch

@@ -17,9 +17,12 @@ from balsam.job import BalsamJob
 from balsam.launcher import dag
 from balsam.site import Site
 from tests.support.agents import alive, wait_gone
+from tests.support.databases import mostly_sqlite
 from tests.support.invariants import violations_of_site
 from tests.support.processes import running_launcher, services
 from tests.support.sites import states, wait_for_states, wait_until
+
+pytestmark = mostly_sqlite
 
 NEVER = 1000
 """More nodes than there are: such a job stays PREPROCESSED."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from balsam import processes
-from balsam.processes import Tree, mark_of, oom_kills, process_table, read_process, stop
+from balsam.processes import Process, ProcessTable, Tree, mark_of, oom_kills, process_table, read_process, stop
 from tests.support.agents import alive, clean_environ, wait_for_text, wait_gone
 
 MARK = {"BALSAM_JOB_ID": "some-job", "BALSAM_ATTEMPT": "2"}
@@ -189,3 +189,12 @@ def test_a_process_can_die_with_its_parent(tmp_path: Path) -> None:
 
 def test_kills_for_lack_of_memory_are_counted() -> None:
     assert oom_kills() >= 0
+
+
+def test_a_parent_hears_of_a_signal_before_what_it_has_started() -> None:
+    """A shell whose commands end first would go on to its next line, or end with 0."""
+    family = {20: 1, 8: 20, 1000: 8, 3: 1000, 24: 20, 16: 3}  # numbers begin anew when they have all been used
+    table = ProcessTable(Process(pid, parent, 20, 20, zombie=False) for pid, parent in sorted(family.items()))
+    members = Tree(20).members(table)
+    assert sorted(members) == sorted(family)
+    assert all(members.index(family[pid]) < members.index(pid) for pid in members[1:])

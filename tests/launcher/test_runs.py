@@ -24,6 +24,9 @@ from tests.support.agents import alive, wait_for_text, wait_gone
 from tests.support.processes import Services, launcher, launcher_command, running_launcher
 from tests.support.processes import services as run_services
 from tests.support.scheduling import Jobs
+from tests.support.shared import module_services as module_services
+from tests.support.shared import services as services
+from tests.support.shared import site as site
 from tests.support.sites import make_test_site, states, wait_for_states, wait_until
 
 FINISHED = [
@@ -179,7 +182,8 @@ def test_a_persistent_launcher_takes_what_comes(site: Site, services: Services, 
         assert process.poll() is None
 
 
-def test_without_services_it_says_what_to_do(site: Site) -> None:
+def test_without_services_it_says_what_to_do(tmp_path: Path) -> None:
+    site = make_test_site(tmp_path)
     done = subprocess.run(launcher_command(site), capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "balsam launcher: the job store is not running; start it with `balsam up`\n"
@@ -193,8 +197,8 @@ def test_a_wrong_option_is_one_line(site: Site) -> None:
     assert "offset_nodes = 7" in done.stderr
 
 
-def test_on_a_terminal_it_shows_what_it_does(site: Site, services: Services, jobs: Jobs) -> None:
-    jobs.add("good", args="sleep 0.5", node_packing_count=2)
+def test_on_a_terminal_it_shows_what_it_does(site: Site, services: Services, jobs: Jobs, witness: Witness) -> None:
+    jobs.add("good", args=witness.command, node_packing_count=2)
     jobs.add("bad", args="false", node_packing_count=2)
     ours, theirs = pty.openpty()
     with open(theirs, "wb") as terminal:
@@ -203,8 +207,9 @@ def test_on_a_terminal_it_shows_what_it_does(site: Site, services: Services, job
     with contextlib.suppress(OSError), open(ours, "rb", buffering=0) as screen:  # an error is its end
         while data := screen.read(65536):
             shown += data
+            if b"auto: 1 running, 0 waiting, 1 ended, 1 with errors" in shown:
+                witness.let_go()
     assert process.wait(30) == 0
-    assert b"auto: 1 running, 0 waiting, 1 ended, 1 with errors" in shown
     assert b"2 runs ended, 1 with errors" in shown
 
 

@@ -7,5 +7,7 @@ from tests.mutants.worker_bugs import WORKER_BUGS
 
 BUGS = (*STORE_BUGS, *WORKER_BUGS)
 
-QUICK = ("late-result-of-any-attempt", "stale-sweep", "grants-not-taken-back", "refusal-brings-back-a-window")
+QUICK = ("late-result-of-any-attempt", "refusal-brings-back-a-window")
 """Bugs that every run of the tests looks for: each is found within seconds."""
+LONGER = ("stale-sweep", "grants-not-taken-back")
+"""Those that it looks for with the slow tests."""

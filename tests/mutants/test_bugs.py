@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.__main__ import main
-from tests.mutants.bugs import BUGS, QUICK
+from tests.mutants.bugs import BUGS, LONGER, QUICK
 from tests.mutants.detectors import DETECTORS, Detector
 from tests.mutants.seeds import ROOT, Bug, Edit, by_name
 from tests.mutants.trial import Trials, Unusable, copy_of, first_finding, run
@@ -39,7 +39,7 @@ def test_it_applies_to_the_sources_as_they_are(seeded: Bug, tmp_path: Path) -> N
 def test_names_are_unique_and_detectors_exist() -> None:
     assert len({seeded.name for seeded in BUGS}) == len(BUGS) >= 25
     assert {name for seeded in BUGS for name in seeded.detectors} <= DETECTORS.keys()
-    assert [seeded.name for seeded in by_name(BUGS, QUICK)] == list(QUICK)
+    assert [seeded.name for seeded in by_name(BUGS, QUICK + LONGER)] == [*QUICK, *LONGER]
 
 
 @pytest.mark.parametrize("text", ["rows", "no such text"])
@@ -99,7 +99,7 @@ def test_the_first_failure_is_how_it_was_found() -> None:
     assert first_finding(output) == "test_a_job[1]"
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LONGER)])
 def test_a_seeded_bug_is_found(name: str) -> None:
     (seeded,) = by_name(BUGS, [name])
     assert Trials().try_bug(seeded) is not None

@@ -188,8 +188,11 @@ SRUN = {"mpi_command": "srun", "mpi_options": "--mpi=pmi2"}
 
 @pytest.mark.parametrize(
     "settings",
-    [{"mpi_command": "mpich"}, SRUN, {"mpi_program": "mpiexec.openmpi"}],
-    ids=["mpich", "srun", "openmpi"],
+    [
+        pytest.param({"mpi_command": "mpich"}, id="mpich"),
+        pytest.param(SRUN, id="srun", marks=pytest.mark.slow),
+        pytest.param({"mpi_program": "mpiexec.openmpi"}, id="openmpi", marks=pytest.mark.slow),
+    ],
 )
 def test_an_mpi_run_that_loses_a_node_runs_again_elsewhere_however_its_run_command_ends(
     slurm: Slurm, mpich: str, tmp_path: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch

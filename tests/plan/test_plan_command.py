@@ -90,19 +90,20 @@ def test_the_command(balsam: Balsam, site: Site) -> None:
     assert "fewer than 5 runs have been seen" in table
 
 
+WRONG: list[tuple[list[str], int, str]] = [
+    (["--nodes", "many"], 1, "'many' is no number of nodes"),
+    (["--queue-wait", "long"], 1, "must be minutes"),
+    (["--wf", "none"], 1, "no job matches; workflow '*none*' would match 0"),
+    (["--minutes", "0"], 2, "--minutes"),
+    (["--job-mode", "fast"], 2, "--job-mode"),
+]
+"""(words, exit status, what is said of them)"""
+
+
 @pytest.mark.usefixtures("services")
-@pytest.mark.parametrize(
-    ("words", "status", "said"),
-    [
-        (["--nodes", "many"], 1, "'many' is no number of nodes"),
-        (["--queue-wait", "long"], 1, "must be minutes"),
-        (["--wf", "none"], 1, "no job matches; workflow '*none*' would match 0"),
-        (["--minutes", "0"], 2, "--minutes"),
-        (["--job-mode", "fast"], 2, "--job-mode"),
-    ],
-)
-def test_what_is_wrong_is_said_in_a_line(balsam: Balsam, words: list[str], status: int, said: str) -> None:
-    result = balsam("plan", *words)
-    assert (result.status, result.out) == (status, "")
-    assert said in result.err
-    assert len(result.err.splitlines()) == 1
+def test_what_is_wrong_is_said_in_a_line(balsam: Balsam) -> None:
+    for words, status, said in WRONG:
+        result = balsam("plan", *words)
+        assert (words, result.status, result.out) == (words, status, "")
+        assert said in result.err
+        assert len(result.err.splitlines()) == 1

@@ -90,24 +90,23 @@ def test_the_command(
     assert not (tmp_path / "balsam-times.png").exists()
 
 
+WRONG: list[tuple[list[str], int, str]] = [
+    (["--out", "x.gif"], 1, "the name must end with .png, .svg or .pdf"),
+    (["--out", "nowhere/x.png"], 1, "No such file or directory"),
+    (["--wf", "none"], 1, "no job matches; workflow '*none*' would match 0"),
+    (["--last", "soon"], 1, "--last 'soon': must be a span of time"),
+    (["graph", "--last", "1h"], 2, "a graph has no time"),
+    (["--nodes", "0"], 2, "--nodes"),
+    (["pie"], 2, "'pie'"),
+]
+"""(words, exit status, what is said of them)"""
+
+
 @pytest.mark.usefixtures("services")
-@pytest.mark.parametrize(
-    ("words", "status", "said"),
-    [
-        (["--out", "x.gif"], 1, "the name must end with .png, .svg or .pdf"),
-        (["--out", "nowhere/x.png"], 1, "No such file or directory"),
-        (["--wf", "none"], 1, "no job matches; workflow '*none*' would match 0"),
-        (["--last", "soon"], 1, "--last 'soon': must be a span of time"),
-        (["graph", "--last", "1h"], 2, "a graph has no time"),
-        (["--nodes", "0"], 2, "--nodes"),
-        (["pie"], 2, "'pie'"),
-    ],
-)
-def test_what_is_wrong_is_said_in_a_line(
-    balsam: Balsam, words: list[str], status: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_wrong_is_said_in_a_line(balsam: Balsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = balsam("plot", *words)
-    assert (result.status, result.out) == (status, "")
-    assert said in result.err
-    assert len(result.err.splitlines()) == 1
+    for words, status, said in WRONG:
+        result = balsam("plot", *words)
+        assert (words, result.status, result.out) == (words, status, "")
+        assert said in result.err
+        assert len(result.err.splitlines()) == 1

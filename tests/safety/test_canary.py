@@ -36,7 +36,7 @@ _LOOK_SECONDS = 0.005
     params=[
         "sqlite",
         pytest.param("in the address", marks=pytest.mark.postgres),
-        pytest.param("in its query", marks=pytest.mark.postgres),
+        pytest.param("in its query", marks=[pytest.mark.postgres, pytest.mark.slow]),
     ]
 )
 def database(request: pytest.FixtureRequest) -> tuple[str, str]:

@@ -8,6 +8,11 @@ import pytest
 
 _BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
+mostly_sqlite = pytest.mark.parametrize(
+    "any_database", ["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.slow])], indirect=True
+)
+"""For tests with real processes in which the database matters little: over PostgreSQL they are among the slow ones."""
+
 
 @pytest.fixture(params=_BOTH)
 def any_database(request: pytest.FixtureRequest) -> str:

@@ -192,6 +192,7 @@ class Slurm:
             living = [pid for pid in table.descendants(roots) if table.alive(pid)]
             if not living:
                 return
+            send(living, signal.SIGSTOP)  # as on a node that loses its power, nobody lives to report another's end
             send(living, signal.SIGKILL)
             time.sleep(0.01)
         pytest.fail(f"processes of the test's Slurm cannot be killed: {living}")

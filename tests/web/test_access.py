@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from balsam.site import Site
 from balsam_cli.main import main
+from tests.support.shared import module_services as module_services
+from tests.support.shared import services as services
+from tests.support.shared import site as site
+from tests.support.sites import make_test_site
 from tests.web.conftest import ADDRESS_OF_LINK, Web, serving
 
 
@@ -176,6 +181,7 @@ def test_wrong_usage_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
         assert (captured.out, len(captured.err.splitlines())) == ("", 1)
 
 
-def test_without_services_it_says_what_to_do(site: Site) -> None:
+def test_without_services_it_says_what_to_do(tmp_path: Path) -> None:
+    site = make_test_site(tmp_path)
     with pytest.raises(AssertionError, match="start them with `balsam up`"), serving(site) as web:
         assert web.link == ""

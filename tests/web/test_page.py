@@ -14,6 +14,9 @@ from balsam.site import Site
 from tests.support import people
 from tests.support.own_files import with_own_files
 from tests.support.processes import Services, launcher, running_launcher
+from tests.support.shared import module_services as module_services
+from tests.support.shared import services as services
+from tests.support.shared import site as site
 from tests.support.sites import states, wait_for_states
 from tests.web.conftest import SECONDS, Visit, Web, eventually, member_and_viewer, serving, visiting
 
@@ -324,7 +327,7 @@ def test_it_is_used_by_the_keyboard_alone(site: Site, visit: Visit, add: Add) ->
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_nothing_is_cut_off(site: Site, chromium: Browser, web: Web, add: Add, width: int, scheme: str) -> None:
     long = "a_very_long_name_without_a_place_to_break_in_it_" * 4
     parent = add(long, workflow="w" * 150, args="echo " + "x" * 3000, description="d" * 3000)
