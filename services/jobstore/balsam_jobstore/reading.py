@@ -280,6 +280,12 @@ def count_jobs(
     return sum(row[-1] for row in rows), [tuple(row) for row in rows]
 
 
+def count_own_and_others(connection: sa.Connection, sqlite: bool, node: Node, own: Condition) -> tuple[int, int]:
+    """How many jobs match of those for which `own` holds, and of the others; with no condition all are one's own."""
+    mine, _ = count_jobs(connection, sqlite, node, [], own)
+    return mine, 0 if own is None else count_jobs(connection, sqlite, node, [], ~own)[0]
+
+
 def _too_many_groups(group_by: Sequence[str]) -> ValidationError:
     return ValidationError(
         f"group_by = {', '.join(group_by)}: there are more than {MAX_GROUPS} groups, or their values are longer than "
