@@ -80,7 +80,7 @@ LAYERS: dict[str, tuple[Layer, ...]] = {
         ),
         _layer(
             "core",
-            "rows, rules, amounts, times: no I/O",
+            "rows, rules, amounts, times",
             "amounts clocks columns history news refusals rows rules workflows",
             PURE,
         ),
@@ -115,7 +115,7 @@ LAYERS: dict[str, tuple[Layer, ...]] = {
         ),
         _layer(
             "plan",
-            "what to submit and cancel, from what is seen: no I/O",
+            "what to submit and cancel, from what is seen",
             "batch.breaker batch.covering batch.lost batch.nodes batch.packing batch.planning batch.policy "
             "batch.reasons batch.scene batch.sizing batch.stuck batch.usage batch.waiting batch.work",
             PURE,
@@ -154,7 +154,7 @@ LAYERS: dict[str, tuple[Layer, ...]] = {
         ),
         _layer(
             "core",
-            "where a job fits, and the words of its command: no I/O",
+            "where a job fits, and the words of its command",
             "appetite frames gpus hostlists needs node_sets options placement run_commands seats",
             PURE,
         ),
@@ -182,7 +182,7 @@ LAYERS: dict[str, tuple[Layer, ...]] = {
         _layer("process", "the server of the page", "browser serving", SQL),
         _layer("server", "translates requests; lets in", "app door guard", SQL | MESSAGES),
         _layer("verbs", "asks, does, and hears for the page", "actions asking board launchers listening", SQL),
-        _layer("core", "what the page is told, as JSON", "filters history output past records", SQL),
+        _layer("data", "what the page is told, as JSON", "filters history output past records", SQL),
     ),
     "balsam": (
         _layer(
@@ -192,7 +192,7 @@ LAYERS: dict[str, tuple[Layer, ...]] = {
             "manager model plots plots.* queryset record reports results rows run_times waiting",
             SQL,
         ),
-        _layer("calls", "rpcs, and messages to objects and back", "*_calls convert", SQL),
+        _layer("calls", "rpcs, and messages to objects and back", "*_calls convert filters", SQL),
         _layer(
             "serving",
             "what services share: ports, streams, leased work, reports",
@@ -203,17 +203,17 @@ LAYERS: dict[str, tuple[Layer, ...]] = {
         _layer(
             "connection",
             "a site, its addresses and credentials, and calls to its services",
-            "addresses certificates closed commands directories endpoints failpoints forks locks logging_in "
+            "addresses certificates closed commands directories endpoints failpoints forks ids locks logging_in "
             "logins logs processes rpc settings site stores",
             SQL,
         ),
         _layer(
             "core",
             "states, fields, queries, errors",
-            "errors fields filters history ids patterns q query query_values states urls version",
-            SQL,
+            "errors fields history patterns q query query_values states urls version",
+            PURE,
         ),
-        _layer("contract", "generated from `protos/`", "v1 v1.*", SQL),
+        _layer("contract", "generated from protos/", "v1 v1.*", SQL),
     ),
 }
 """Package -> its layers, from the top down. The root module of a package is above them all."""
