@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from html import escape
 
 SANS = "system-ui, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
-MONO = "ui-monospace, Menlo, Consolas, monospace"
 INK, FAINT, LINE = "#111827", "#4b5563", "#6b7280"
 
 
