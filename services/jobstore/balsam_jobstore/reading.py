@@ -56,7 +56,7 @@ def page_size(asked: int) -> int:
 
 
 def job_fields(mask: Sequence[str]) -> list[str]:
-    """The fields that a mask names; all but `parents` if it names none."""
+    """The fields that a mask names; all but `parents` if it names none. Raises ValidationError for one that is none."""
     for name in mask:
         if name not in JOB_FIELDS:
             raise unknown_field(name, JOB_FIELDS, "a job")
