@@ -134,13 +134,14 @@ LAYERS: dict[str, tuple[Layer, ...]] = {
             "launcher",
             "what it holds, starts, hears of and reports",
             "cancelled endings experience launcher leased leftover mpi_ends of_launch pool prepare quarantine "
-            "reports starting traces trust",
+            "reports traces trust",
             SQL,
         ),
         _layer(
             "agents",
             "the agents of its nodes, over pipes and lines",
-            "agent_keeper agent_link ensemble fleet handshake line member remote_agent starter_process starters",
+            "agent_keeper agent_link ensemble fleet handshake line member remote_agent starter_process "
+            "starters starting",
             SQL | MESSAGES,
         ),
         _layer(
