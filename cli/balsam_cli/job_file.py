@@ -48,7 +48,11 @@ def _load(path: Path) -> Any:
 
 
 def parse(document: Any, where: str) -> JobFile:
-    """The jobs of a parsed file; `where` names it in errors."""
+    """The jobs of a parsed file; `where` names it in errors.
+
+    Raises:
+        ValidationError: a table or key is unknown, a value does not fit, or a parent is not in the file.
+    """
     if not isinstance(document, Mapping) or not document:
         raise ValidationError(f"{where}: holds no [[app]] and no [[job]] tables")
     for key in document:

@@ -13,9 +13,7 @@ import click
 from balsam.collector import collect_seldom, end_without_collecting
 from balsam.quiet import keep_grpc_quiet
 from balsam_cli.lazy_group import LazyGroup
-from balsam_cli.text import one_line
-
-NOT_RUNNING = "not running, start them with `balsam up`"
+from balsam_cli.text import NOT_RUNNING, one_line
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

@@ -38,7 +38,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run_one(fields: Mapping[str, Any], words: Sequence[str]) -> int:
-    """Runs a command as a job and copies its output to stdout. Returns the exit status of the whole."""
+    """Runs a command as a job and copies its output to stdout. Returns the exit status of the whole.
+
+    Raises:
+        NotAllowed: a job has asked for it.
+    """
     if os.environ.get(ENV_JOB_TOKEN):
         raise NotAllowed("`balsam run` starts a launcher, which a job may not; use `balsam job` inside a job")
     site = _some_site()

@@ -33,6 +33,9 @@ def add(store: Client, name: str, role: str, days: float | None) -> tuple[Record
         name: the user.
         role: one of `ROLES`.
         days: the token expires after so many; 0: never; None: what the settings say.
+
+    Raises:
+        ValidationError: so many days are out of range.
     """
     days = store.site.settings.token_days if days is None else days
     if not 0 <= days <= 36_500:

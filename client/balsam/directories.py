@@ -115,7 +115,11 @@ def stranger(directory: str | int, root: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def by_descriptor(descriptor: int, path: Path) -> Iterator[Path]:
-    """A path of an open directory that cannot be swapped. In errors it is `path`; closes the descriptor at the end."""
+    """A path of an open directory that cannot be swapped. In errors it is `path`; closes the descriptor at the end.
+
+    Raises:
+        OSError: what was done there has failed; it names the path, not the descriptor.
+    """
     here = f"/proc/self/fd/{descriptor}"
     try:
         yield Path(here)

@@ -341,7 +341,11 @@ def _no_constant(field: Field, name: str) -> Any:
 
 
 def encode_json(field: Field, value: Mapping[str, Any]) -> str:
-    """The text of a JSON object; NaN, NUL, lone surrogates and too much of it are refused."""
+    """The text of a JSON object.
+
+    Raises:
+        ValidationError: it holds NaN, NUL or lone surrogates, is nested too deeply, or is too large.
+    """
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode())

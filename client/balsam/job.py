@@ -116,7 +116,12 @@ class BalsamJob(DerivedMembers):
         return self._checked_values(self._values)
 
     def delete(self, kill: bool = False) -> None:
-        """Deletes the job and its history; a running one only with `kill`, which stops it."""
+        """Deletes the job and its history; a running one only with `kill`, which stops it.
+
+        Raises:
+            DoesNotExist: the job was deleted.
+            NotAllowed: it is at work, and `kill` is not set.
+        """
         try:
             self._calls().delete([self._identity()], kill).check("deleted")
         except NotFound as error:

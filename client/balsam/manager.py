@@ -25,7 +25,11 @@ class Manager(QuerySet[M]):
         return self.all()._fetched()
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Refused, as in Django: nobody should delete everything by leaving out a filter."""
+        """Refused, as in Django: nobody should delete everything by leaving out a filter.
+
+        Raises:
+            NotAllowed: always.
+        """
         raise NotAllowed(f"to delete every {self.model._kind}, say objects.all().delete()")
 
     def __repr__(self) -> str:

@@ -11,12 +11,11 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from balsam.commands import ENV_ATTEMPT, ENV_JOB_ID
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 _POLL_SECONDS = (0.005, 0.05)
@@ -26,12 +25,6 @@ _KILL_PATIENCE_SECONDS = 5.0
 def become_subreaper() -> bool:
     """Orphans among this process's descendants become its children; False where the system does not know how."""
     return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def die_with_parent(number: int = signal.SIGKILL) -> bool:
-    """Asks for a signal when the thread that started this process ends; False if the parent is gone already."""
-    parent = os.getppid()
-    return _prctl(_PR_SET_PDEATHSIG, number) and os.getppid() == parent
 
 
 def _prctl(option: int, value: int) -> bool:
@@ -192,7 +185,7 @@ def send(pids: Iterable[int], number: int) -> int:
 def stop(tree: Tree, grace_seconds: float, *, sleep: Callable[[float], None] = time.sleep) -> list[int]:
     """Ends a tree: SIGTERM to all of it, SIGKILL to what is left after the grace. Blocks until nothing is left.
 
-    The exit of its first process is left for the caller to collect; adopted orphans are collected by `reap_orphans`.
+    The exit of its first process is left for the caller to collect.
 
     Returns:
         Pids that survived even SIGKILL (stuck in the kernel); nearly always empty.
@@ -204,27 +197,6 @@ def stop(tree: Tree, grace_seconds: float, *, sleep: Callable[[float], None] = t
         while tree.signal(signal.SIGKILL) and time.monotonic() < give_up:
             gone(tree, _POLL_SECONDS[1], sleep)
     return tree.members()
-
-
-def reap_orphans(own: Collection[int]) -> list[int]:
-    """Collects the exits of adopted children, so that no zombie stays; returns the pids of adopted ones that live.
-
-    Args:
-        own: children that this process started and waits for itself; these are left alone.
-    """
-    table = process_table()
-    living = []
-    for pid in table.children(os.getpid()):
-        if pid in own:
-            continue
-        if table.alive(pid):
-            living.append(pid)
-            continue
-        try:
-            os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            pass
-    return living
 
 
 def gone(tree: Tree, seconds: float, sleep: Callable[[float], None] = time.sleep) -> bool:

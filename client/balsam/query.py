@@ -198,7 +198,11 @@ def _null(field: Field, path: tuple[str, ...], value: Any) -> Node:
 
 
 def column(table: Table, kind: str, name: str) -> Key:
-    """A field, or a path into `data` such as ``data__energy``, as a column of a result."""
+    """A field, or a path into `data` such as ``data__energy``, as a column of a result.
+
+    Raises:
+        ValidationError: there is no such field, or it has no paths.
+    """
     first, *rest = name.split("__")
     field = find(table, kind, first)
     if field is CHILDREN:

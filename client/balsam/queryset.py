@@ -102,7 +102,11 @@ class QuerySet(Generic[T]):
         return self._shaped(Shape.DICT, names)
 
     def values_list(self, *names: str, flat: bool = False) -> QuerySet[Any]:
-        """The rows are tuples of these fields, or of all; with `flat` (one field only) the values themselves."""
+        """The rows are tuples of these fields, or of all; with `flat` (one field only) the values themselves.
+
+        Raises:
+            ValidationError: `flat` with no field or several, or a field that does not exist.
+        """
         if flat and len(names) != 1:
             raise ValidationError("values_list(flat=True) takes exactly one field")
         return self._shaped(Shape.FLAT if flat else Shape.TUPLE, names)

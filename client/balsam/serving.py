@@ -292,7 +292,10 @@ def _lenient(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 
 def owner_only(site: Site) -> Authorize:
-    """Accepts the owner's token and nothing else; of a process at somebody else's site, that of its user's login."""
+    """Accepts the owner's token and nothing else; of a process at somebody else's site, that of its user's login.
+
+    What it gives raises NotAllowed for any other.
+    """
     expected = (read_owner_token(site) if site.is_own else site.token()).encode()
     owner = Caller(user=user_name(), role="owner")
 

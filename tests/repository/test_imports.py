@@ -1,16 +1,18 @@
-"""The layers: services meet over gRPC only."""
+"""The layers: services meet over gRPC only, and within each nothing imports upwards."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 
 import pytest
 
-from scripts.check_imports import PACKAGES, ROOT, main, violations
+from scripts.check_imports import PACKAGES, ROOT, layer_of, main, modules, upwards, violations
+from scripts.layers import LAYERS
 
 
-def test_no_service_imports_another(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_code_keeps_to_its_layers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main() == 0, capsys.readouterr().out
 
 
@@ -34,6 +36,43 @@ def test_no_service_imports_another(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_imports_across_services_are_found(package: str, source: str, names: list[str]) -> None:
     assert [name for _, name in violations(package, source)] == names
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "said"),
+    [
+        ("balsam_jobstore.jobs", "from balsam_jobstore.server import convert", "of the layer server above it"),
+        ("balsam_jobstore.jobs", "def late():\n    from balsam_jobstore import store", "of the layer store above it"),
+        ("balsam_jobstore.jobs", "from balsam.v1 import job_pb2", "verbs does without balsam.v1"),
+        ("balsam_jobstore.server.jobs", "import sqlalchemy as sa", "server does without sqlalchemy"),
+        ("balsam_jobstore.server.jobs", "text = 'SELECT key FROM job'", "server does without SQL"),
+        ("balsam_jobstore.server.jobs", "f'UPDATE job SET {text}'", "server does without SQL"),
+        ("balsam_launcher.placement", "import os.path", "core does without os"),
+        ("balsam_launcher.agent", "from balsam_launcher.launcher import Launcher", "of the layer launcher above it"),
+        ("balsam_scheduler.batch.planning", "from balsam_scheduler.batch import rounds", "of the layer batch above it"),
+        ("balsam_cli.tree", "from balsam_cli.commands.ls import command", "of the layer commands above it"),
+        ("balsam.states", "from balsam import Job", ""),
+        ("balsam.job_calls", "from balsam.job import Job", "of the layer interface above it"),
+        ("balsam.job_calls", "from balsam.client import Client", ""),
+        ("balsam_jobstore.server.jobs", "from balsam_jobstore import jobs\nfrom balsam.v1 import job_pb2", ""),
+        ("balsam_jobstore.server.jobs", "'select one of these, from a table'", ""),
+    ],
+)
+def test_imports_upwards_are_found(module: str, source: str, said: str) -> None:
+    package, _, name = module.partition(".")
+    found = [what for _, what in upwards(package, name, source)]
+    assert len(found) == bool(said)
+    assert said in "".join(found)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_has_a_layer_and_every_name_in_the_table_is_a_module(package: str) -> None:
+    there = [module for module in modules(package) if module]
+    for module in there:
+        layer_of(package, module)
+    for layer in LAYERS[package]:
+        alone = [pattern for pattern in layer.modules if not any(fnmatchcase(module, pattern) for module in there)]
+        assert alone == [], f"{package}, layer {layer.name}"
 
 
 def test_every_package_is_checked() -> None:

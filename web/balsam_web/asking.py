@@ -34,9 +34,6 @@ MOST_PAST = 50_000
 """Events that are read of the time before the page was opened."""
 _PAGE = 10_000
 
-CHANGERS = frozenset({"owner", "member"})
-"""Roles that may change jobs: all of them, and their own."""
-
 
 class Site:
     """One site, as its user sees it.

@@ -21,8 +21,7 @@ def command(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from balsam_cli.main import cli
-
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(cli, {}, "balsam", "_BALSAM_COMPLETE").source())
+    root = click.get_current_context().find_root().command
+    click.echo(kind(root, {}, "balsam", "_BALSAM_COMPLETE").source())

@@ -64,7 +64,11 @@ _USUAL = {"input_files": "*"}
 
 
 def add_jobs(fields: dict[str, Any], array: str | None, yes: bool, as_json: bool) -> None:
-    """Adds the job, or one for each index of `array`, after a question where somebody is there to answer it."""
+    """Adds the job, or one for each index of `array`, after a question where somebody is there to answer it.
+
+    Raises:
+        ValidationError: a value does not fit, or one id is to be that of an array.
+    """
     from balsam.commands import ENV_JOB_ID
     from balsam_cli import access, arrays, new_jobs, output, selection, terminal
 

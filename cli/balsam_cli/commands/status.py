@@ -73,7 +73,7 @@ def _waiting(jobs: dict[str, int]) -> bool:
 
 def _say_what_is_missing(statuses: list[services.Status]) -> None:
     from balsam_cli import terminal
-    from balsam_cli.main import NOT_RUNNING
+    from balsam_cli.text import NOT_RUNNING
 
     for state, text in (("down", NOT_RUNNING), ("silent", "running, but does not answer; see `balsam log`")):
         titles = [status.service.title for status in statuses if status.state == state]

@@ -40,7 +40,7 @@ GROUPS = (
 """All states, in the order in which they are stacked."""
 COLOURS = {state: group.colour for group in GROUPS for state in group.states}
 """State -> colour."""
-BLUE, GREEN, ORANGE, RED, GREY = "#0072B2", "#009E73", "#E69F00", "#D55E00", "#6B6B6B"
+BLUE, GREEN, ORANGE, GREY = "#0072B2", "#009E73", "#E69F00", "#6B6B6B"
 
 RC: dict[str, Any] = {
     "axes.spines.top": False,

@@ -149,7 +149,10 @@ class RunTokens:
 
 
 def authorizer(site: Site, tokens: RunTokens, users: Users) -> Callable[[str, str], Caller]:
-    """Decides who calls and whether they may. What it gives may be called in any thread."""
+    """Decides who calls and whether they may.
+
+    What it gives may be called in any thread; it raises NotAllowed for a token that is not valid, or not enough.
+    """
     owner_digest = hashlib.sha256(read_owner_token(site).encode()).digest()
     owner = Caller(user=users.owner, role=OWNER)
 

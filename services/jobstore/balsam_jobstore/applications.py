@@ -125,6 +125,11 @@ def script_needs(preprocess: str, postprocess: str) -> int:
 
 
 def application_needs(tx: Tx, known: Mapping[str, tuple[int, int]], name: str) -> tuple[int | None, int]:
+    """Key and needs of an application, of those that were looked up; None and 0 for no name.
+
+    Raises:
+        ValidationError: there is none of that name; names the nearest.
+    """
     if not name:
         return None, 0
     if name not in known:

@@ -547,6 +547,11 @@ def _exists(tx: Tx, condition: str, parameters: dict[str, Any]) -> bool:
     return bool(tx.sql.run(f"SELECT 1 FROM job WHERE {condition} LIMIT 1", **parameters))
 
 
+def held_by_session(tx: Tx) -> dict[int, int]:
+    """Key of a session -> how many jobs it holds."""
+    return dict(tx.sql.run("SELECT session, count(*) FROM job WHERE session IS NOT NULL GROUP BY session"))
+
+
 def holder(tx: Tx, job_ids: Sequence[str]) -> int | None:
     """Key of the session that holds the first of these jobs; None: none does, or there is no such job."""
     for key in tx.keys_of(job_ids).values():

@@ -87,7 +87,11 @@ def _major_version(directory: Path) -> int | None:
 
 
 def other_user() -> list[str]:
-    """What goes before a command that refuses root: a namespace in which we are somebody else, with our own files."""
+    """What goes before a command that refuses root: a namespace in which we are somebody else, with our own files.
+
+    Raises:
+        SiteError: we are root, and there is no `unshare`.
+    """
     if os.geteuid() != 0:
         return []
     unshare = shutil.which("unshare")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ from balsam_jobstore.query import (
     Order,
     Resource,
 )
+from balsam_jobstore.rows import job_label
 from balsam_jobstore.setting_aside import DamagedRow
 
 T = TypeVar("T")
@@ -56,7 +58,7 @@ def page_size(asked: int) -> int:
 
 
 def job_fields(mask: Sequence[str]) -> list[str]:
-    """The fields that a mask names; all but `parents` if it names none."""
+    """The fields that a mask names; all but `parents` if it names none. Raises ValidationError for one that is none."""
     for name in mask:
         if name not in JOB_FIELDS:
             raise unknown_field(name, JOB_FIELDS, "a job")
@@ -231,6 +233,37 @@ def each_sound(
     return made
 
 
+@dataclass(frozen=True)
+class JobHold:
+    """Who has a job, as far as the job's own row says.
+
+    Attributes:
+        key: of the job.
+        fence: the token of its lease.
+        session: key of the session that has it; None: none.
+        state: its state.
+        owner_key: its user.
+        label: what it is called in messages.
+    """
+
+    key: int
+    fence: int
+    session: int | None
+    state: int
+    owner_key: int
+    label: str
+
+
+def hold_of(connection: sa.Connection, job_id: str) -> JobHold | None:
+    """Who has a job; None: there is no such job."""
+    columns = (_job.c.key, _job.c.fence, _job.c.session, _job.c.state, _job.c.owner_key, _job.c.name)
+    row = connection.execute(sa.select(*columns).where(_job.c.job_id == job_id)).first()
+    if row is None:
+        return None
+    key, fence, session, state, owner_key, name = row
+    return JobHold(key, fence, session, state, owner_key, job_label(name, job_id))
+
+
 def get_job(connection: sa.Connection, job_id: str, visible: Condition = None) -> dict[str, Any] | None:
     """One job with its parents, as field -> value; None: there is none that is visible."""
     columns = [expression.label(name) for name, expression in JOB_COLUMNS.items()]
@@ -278,6 +311,12 @@ def count_jobs(
     if not group_by:
         return int(rows[0][0]), []
     return sum(row[-1] for row in rows), [tuple(row) for row in rows]
+
+
+def count_own_and_others(connection: sa.Connection, sqlite: bool, node: Node, own: Condition) -> tuple[int, int]:
+    """How many jobs match of those for which `own` holds, and of the others; with no condition all are one's own."""
+    mine, _ = count_jobs(connection, sqlite, node, [], own)
+    return mine, 0 if own is None else count_jobs(connection, sqlite, node, [], ~own)[0]
 
 
 def _too_many_groups(group_by: Sequence[str]) -> ValidationError:

@@ -482,7 +482,12 @@ def recover_reports(
 
 
 def attach_stream(store: Store, tx: Tx, stream: Stream, held: list[tuple[int, int]]) -> None:
-    """A command: the session's line is this one from now on."""
+    """A command: the session's line is this one from now on.
+
+    Raises:
+        NotFound: the session has ended.
+        Unavailable: it is another job store's.
+    """
     store.sessions.get(stream.session.session_id)
     if not sessions.is_ours(tx, stream.session):
         raise Unavailable("the session is another job store's, or has ended", reason=stores.OTHER_STORE)

@@ -176,6 +176,10 @@ class Writer:
 
         Where another job store was in the way, it is done again. A job that makes no sense stops nobody: if something
         fails that should not, the jobs that it met are examined, and where damaged ones were set aside it is done anew.
+
+        Raises:
+            BalsamError: a command has refused; nothing of the transaction is done.
+            Unavailable: there is no database, or the others did not leave it alone.
         """
         tries = 0
         while True:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -21,6 +21,8 @@ from balsam_jobstore.migrate import HEAD
 from balsam_jobstore.moving import records
 from balsam_jobstore.moving.format import ARCHIVE, EXPORT, FORMAT, Writer
 from balsam_jobstore.workflows import workflow_condition
+
+T = TypeVar("T")
 
 AT_ONCE = 200
 """Jobs that are read together."""
@@ -59,6 +61,12 @@ def snapshot(connection: sa.Connection, database: Database) -> Iterator[Sql]:
         connection = connection.execution_options(isolation_level="REPEATABLE READ")
     with connection.begin():
         yield Sql(connection, database.is_sqlite)
+
+
+def in_snapshot(connection: sa.Connection, database: Database, query: Callable[[Sql], T]) -> T:
+    """What a query gives of the database as it is now, however many statements it takes."""
+    with snapshot(connection, database) as sql:
+        return query(sql)
 
 
 def _is_everything(selection: Selection) -> bool:

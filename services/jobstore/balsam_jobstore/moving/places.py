@@ -118,7 +118,7 @@ class ServerPlace:
         self._shown = Database(url).url.render_as_string()
 
     def prepare(self) -> Database:
-        """Checks that nobody's tables are there, and puts the mark."""
+        """Checks that nobody's tables are there, and puts the mark. Raises SiteError."""
         database = Database(self._url)
         try:
             number = self._journal.begin(self._url)

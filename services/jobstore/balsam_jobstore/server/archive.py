@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import sqlalchemy as sa
-
 from balsam.errors import BalsamError, NotAllowed, ValidationError
 from balsam.serving import CALLER, shed
 from balsam.v1 import archive_service_pb2
@@ -123,12 +121,7 @@ class ArchiveService(ArchiveServiceServicer):
 
     async def _read(self, query: Callable[[Sql], T]) -> T:
         database = self._store.database
-
-        def read(connection: sa.Connection) -> T:
-            with exporting.snapshot(connection, database) as sql:
-                return query(sql)
-
-        return await self._store.read(read)
+        return await self._store.read(lambda connection: exporting.in_snapshot(connection, database, query))
 
 
 def _older_than_us(request: pb.ExportJobsRequest) -> int | None:

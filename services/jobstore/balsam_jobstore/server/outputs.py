@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
-
-import sqlalchemy as sa
 
 from balsam import stores
 from balsam.errors import NotFound, Unavailable, ValidationError
@@ -18,30 +15,17 @@ from balsam.serving import CALLER
 from balsam.states import State
 from balsam.v1 import lease_pb2, output_service_pb2, session_service_pb2
 from balsam.v1.output_service_pb2_grpc import OutputServiceServicer
-from balsam_jobstore import schema, sessions
+from balsam_jobstore import sessions
 from balsam_jobstore.leases import Delivery, Stream
 from balsam_jobstore.output_reads import NO_OUTPUT, NO_RUN, OutputReads, Piece, broken_line
+from balsam_jobstore.reading import JobHold, hold_of
 from balsam_jobstore.rights import rights_of_caller
-from balsam_jobstore.rows import job_label
 from balsam_jobstore.sessions import Session
 from balsam_jobstore.store import Store
 
 pb = output_service_pb2
 
 _FIRST_SECONDS = 10.0
-_job = schema.job
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What is to be known of a job whose output is asked for."""
-
-    key: int
-    fence: int
-    session: int | None
-    state: int
-    owner_key: int
-    label: str
 
 
 class OutputService(OutputServiceServicer):
@@ -87,16 +71,13 @@ class OutputService(OutputServiceServicer):
             async for number in taken:
                 yield pb.SendOutputResponse(taken=number)
 
-    async def _job(self, job_id: str) -> _Job:
-        columns = (_job.c.key, _job.c.fence, _job.c.session, _job.c.state, _job.c.owner_key, _job.c.name)
-        query = sa.select(*columns).where(_job.c.job_id == job_id)
-        found = await self._store.read(lambda connection: connection.execute(query).first())
+    async def _job(self, job_id: str) -> JobHold:
+        found = await self._store.read(lambda connection: hold_of(connection, job_id))
         if found is None:
             raise NotFound(f"there is no job {job_id}", field="job_id")
-        key, fence, session, state, owner_key, name = found
-        return _Job(key, fence, session, state, owner_key, job_label(name, job_id))
+        return found
 
-    async def _session(self, job: _Job) -> Session:
+    async def _session(self, job: JobHold) -> Session:
         """The launcher's that has a job.
 
         Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 
-import sqlalchemy as sa
 from google.protobuf.message import Message
 
 from balsam.errors import BalsamError, ValidationError
@@ -99,12 +98,7 @@ class Selector:
         if self.ids is not None:
             return await self._count_ids(store, list(dict.fromkeys(self.ids)))
         sqlite, own = store.database.is_sqlite, self._rights.own()
-
-        def counted(connection: sa.Connection) -> tuple[int, int]:
-            mine = reading.count_jobs(connection, sqlite, self._node, [], own)[0]
-            return mine, 0 if own is None else reading.count_jobs(connection, sqlite, self._node, [], ~own)[0]
-
-        return await store.read(counted)
+        return await store.read(lambda connection: reading.count_own_and_others(connection, sqlite, self._node, own))
 
     async def _count_ids(self, store: Store, ids: list[str]) -> tuple[int, int]:
         there = others = 0

@@ -146,11 +146,10 @@ class SessionService(SessionServiceServicer):
             answer.ended.extend(map(_past_message, ended))
 
         def look(tx: Tx) -> tuple[dict[int, int], dict[int, pb.WorkRequest.Credit], int | None]:
-            text = "SELECT session, count(*) FROM job WHERE session IS NOT NULL GROUP BY session"
             credits = {key: _credit_message(stream) for key, stream in self._store.streams.items()}
             for launch, kinds in self._store.launch_nodes.items():
                 answer.launch_nodes[launch].node_kinds.extend(_kind_message(kind) for kind in kinds)
-            return dict(tx.sql.run(text)), credits, leases.holder(tx, asked)
+            return leases.held_by_session(tx), credits, leases.holder(tx, asked)
 
         counts, credits, holder = await self._store.writer.do(look)
         for session in await self._store.all_sessions():

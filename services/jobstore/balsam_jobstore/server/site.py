@@ -6,14 +6,12 @@ import os
 import socket
 from typing import Any
 
-import sqlalchemy as sa
-
 from balsam.serving import CALLER
 from balsam.settings import Settings
 from balsam.v1 import site_service_pb2
 from balsam.v1.site_service_pb2_grpc import SiteServiceServicer
 from balsam.version import VERSION
-from balsam_jobstore import migrate, schema
+from balsam_jobstore import migrate, reading
 from balsam_jobstore.store import Store
 
 pb = site_service_pb2
@@ -27,8 +25,8 @@ class SiteService(SiteServiceServicer):
 
     async def GetSite(self, request: pb.GetSiteRequest, context: Any) -> pb.GetSiteResponse:
         """The site."""
-        count = sa.select(sa.func.count()).select_from(schema.job)
-        jobs = await self._store.read(lambda connection: connection.execute(count).scalar_one())
+        sqlite = self._store.database.is_sqlite
+        jobs, _ = await self._store.read(lambda connection: reading.count_jobs(connection, sqlite, None, []))
         return pb.GetSiteResponse(
             path=str(self._store.site.path),
             version=VERSION,

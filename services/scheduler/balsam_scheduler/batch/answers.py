@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -56,7 +56,6 @@ class CannotTell:
 
 
 Answer = Known | Gone | CannotTell
-Answers = Mapping[Ticket, Answer]
 
 
 @dataclass(frozen=True)

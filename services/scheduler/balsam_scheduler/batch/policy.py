@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +125,7 @@ def load(site_path: Path) -> Policy | None:
         SiteError: the file cannot be read, or holds a key or value that is not valid.
     """
     path = site_path / POLICY_FILE
-    return check(read_toml(path, "policy"), str(path)) if os.path.exists(path) else None
+    return check(read_toml(path, "policy"), str(path)) if path.exists() else None
 
 
 def check(values: dict[str, Any], where: str) -> Policy:
