@@ -170,7 +170,8 @@ LAYERS: dict[str, tuple[Layer, ...]] = {
             "access afar applications archive certificates_view databases doctor doctor.* drill drill.* failures "
             "failures.* follow foreground job_file job_options job_output known_sites launches listing live moving "
             "new_jobs one_job outcome plan plan.* plotting policy_note process progress reach records removal "
-            "selection service_logs services submitter submitter_view takers team_folders top top.* users watch why why.*",
+            "selection service_logs services submitter submitter_view takers team_folders top top.* users watch why "
+            "why.*",
             SQL,
         ),
         _layer(

@@ -56,7 +56,11 @@ class LauncherService(LauncherServiceServicer):
         return pb.DrainResponse(runs=len(self._launcher.pool.running))
 
     async def TailOutput(self, request: pb.TailOutputRequest, context: Any) -> AsyncIterator[pb.TailOutputResponse]:
-        """The output of a run, as it grows."""
+        """The output of a run, as it grows.
+
+        Raises:
+            NotFound: it does not run here, or its output cannot be read.
+        """
         leased = self._running(request.job_id)
         try:
             async for data, start in self._launcher.outputs.pieces(leased, request.offset, follow=request.follow):
