@@ -107,7 +107,9 @@ class Nursery:
     def start(self, options: Sequence[str], files: Sequence[int], environ: Mapping[str, str], cwd: str) -> Copy:
         """Starts a copy in a session of its own; `files` are its stdin, stdout and stderr."""
         args = [sys.executable, "-m", self._module, *options]
-        request = json.dumps({"args": args, "environ": dict(environ), "cwd": cwd}).encode("utf-8", "surrogateescape")
+        ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
+        copy = {"args": args, "environ": dict(environ), "cwd": cwd, "ignored": ignored}
+        request = json.dumps(copy).encode("utf-8", "surrogateescape")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             socket.send_fds(self._requests, [request], [*files, theirs.fileno()])
@@ -194,10 +196,12 @@ def _serve(requests: socket.socket) -> dict[str, Any]:
             selector.register(descriptor, selectors.EVENT_READ)
 
 
-def _become(args: list[str], environ: dict[str, str], cwd: str) -> NoReturn:
+def _become(args: list[str], environ: dict[str, str], cwd: str, ignored: list[int]) -> NoReturn:
     """What a copy does: what Python does before it runs a module, and that module."""
     os.setsid()
     os.chdir(cwd)
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(environ)
     _show_arguments(args)
