@@ -23,6 +23,7 @@ LINKS: tuple[Link, ...] = (
     steps.waits_for_a_launcher,
     steps.waits_for_parents,
     steps.moves_on,
+    launchers.no_command,
     launchers.held,
     launchers.could_take,
     nobody.bound,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from balsam.site import Site
 
 _GENERATIONS = 8
-"""So many parents are followed, one of each generation; the fix names where to go on."""
+"""So many parents are followed, one of each generation; the last one's advice names where to go on."""
 
 
 @dataclass(frozen=True)

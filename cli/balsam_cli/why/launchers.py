@@ -44,6 +44,17 @@ def running(scene: Scene) -> Verdict | None:
     return Verdict("running", f"it is running{under}{nodes}{since}", advice=advice)
 
 
+def no_command(scene: Scene) -> Verdict | None:
+    """Nothing would run: a launcher could but fail it."""
+    if scene.state not in RUNNABLE or scene.job["application"] or str(scene.job["args"]).strip():
+        return None
+    return Verdict(
+        "no-command",
+        "it has no application and no args: there is no command to run, and a launcher would fail it",
+        advice=f"give it one: `{modify(scene.short_id, 'args', 'COMMAND')}`, or `--attr application`",
+    )
+
+
 def held(scene: Scene) -> Verdict | None:
     """A launcher has taken it, and has not started it yet."""
     if scene.state not in RUNNABLE or scene.holder is None:

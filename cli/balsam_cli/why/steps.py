@@ -76,7 +76,7 @@ def waits_for_parents(scene: Scene) -> Verdict | None:
     return Verdict(
         "waits-for-parents",
         f"it waits for {first.label}, which is {first.state.name}{more}",
-        command("why", first.job_id[:8]),
+        advice=f"`{command('why', first.job_id[:8])}` says what holds that one",
         details=tuple(details) if others else (),
         follow=first.job_id,
     )

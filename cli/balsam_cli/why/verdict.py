@@ -36,6 +36,7 @@ class Verdict:
     def because(self, name: str, cause: Verdict) -> Verdict:
         """The same, with why the job that it waits for is not running: what starts that one starts this one."""
         fix, advice = (cause.fix, cause.advice) if cause.fix or not self.fix else (self.fix, self.advice)
+        advice = advice if fix else advice or self.advice
         return replace(self, cause=cause, cause_name=name, fix=fix, advice=advice)
 
     def record(self) -> dict[str, Any]:

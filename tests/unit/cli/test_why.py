@@ -35,7 +35,15 @@ def scene(*history: tuple[State, str] | State, fields: dict[str, Any] | None = N
     moments = [entry if isinstance(entry, tuple) else (entry, "") for entry in history]
     state, message = moments[-1]
     job = {name: field.default for name, field in JOB_FIELDS.items()}
-    job |= {"job_id": JOB_ID, "name": "a", "workflow": "w", "state": state.name, "message": message, **(fields or {})}
+    job |= {
+        "job_id": JOB_ID,
+        "name": "a",
+        "workflow": "w",
+        "args": "true",
+        "state": state.name,
+        "message": message,
+        **(fields or {}),
+    }
     found = Scene(
         job,
         need_of(job),
@@ -188,12 +196,16 @@ def test_it_waits_for_parents() -> None:
     verdict = check(
         scene(S.AWAITING_PARENTS, parents=parents),
         "waits-for-parents",
-        "balsam why 22222222",
+        "",
         "q (22222222), which is FAILED",
+        "`balsam why 22222222` says what holds that one",
     )
     assert verdict.details == ("q (22222222) is FAILED", "p (11111111) is RUNNING")
     cause = Verdict("no-launcher", "no launcher is at work", "balsam launcher")
     assert verdict.because("q", cause).fix == "balsam launcher"
+    runs = Verdict("running", "it runs", advice="`balsam logs -f` follows it")
+    assert verdict.because("q", runs).advice == "`balsam logs -f` follows it"
+    assert verdict.because("q", runs).fix == ""
     assert verdict.because("q", cause).record()["cause"]["condition"] == "no-launcher"
 
 
@@ -207,6 +219,12 @@ def test_of_many_parents_a_few_are_shown() -> None:
 def test_the_scheduler_moves_it_on() -> None:
     check(scene(S.CREATED), "moving")
     check(scene(S.AWAITING_PARENTS), "moving")
+
+
+def test_without_a_command_no_launcher_helps() -> None:
+    change = "balsam modify jobs 3fa81b2c --attr args --value COMMAND"
+    check(runnable({"args": " "}), "no-command", "", "there is no command to run", change)
+    check(runnable({"args": "", "application": "sim"}), "no-launcher", "balsam launcher")
 
 
 # Launchers that could run it
