@@ -111,10 +111,10 @@ WAYS = (
         (337, 144),
     ),
     Way(
-        "commands ask a launcher for its state and for output",
+        "commands ask a launcher for its state",
         ((230, 78), (300, 78), (300, 24), (821, 24), (821, 70)),
         Named("Connection._open", f"{_CLIENT}/rpc.py"),
-        ("gRPC on the same host: what runs, output, stop",),
+        ("gRPC on the same host: what runs, stop",),
         (380, 18),
     ),
     Way(
@@ -149,8 +149,8 @@ WAYS = (
         "the launcher's session and its line of work",
         ((706, 90), (656, 90), (656, 200), (600, 200)),
         Named("Worker._converse", f"{_CLIENT}/work.py"),
-        ("gRPC:", "work,", "reports"),
-        (610, 150),
+        ("gRPC:", "work,", "reports,", "outputs"),
+        (610, 146),
     ),
     Way(
         "a job calls the job store with a token of its run",
