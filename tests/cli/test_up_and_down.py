@@ -79,6 +79,33 @@ def test_what_was_killed_is_started_again_and_nothing_is_lost(balsam_process: Ba
     assert [row["job_id"] for row in balsam_process("ls", "--json").json] == [job_id]
 
 
+@pytest.fixture
+def silent(balsam_process: Balsam) -> Iterator[int]:
+    """The process id of a job store that runs, and does not answer."""
+    pid = pids(balsam_process("up", "--json"))["jobstore"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_of_a_job_store_that_runs_and_is_silent_everybody_says_just_that(
+    balsam_process: Balsam, silent: int, monkeypatch: pytest.MonkeyPatch, balsam: Balsam, tmp_path: Path
+) -> None:
+    said = f"the job store (pid {silent} on {os.uname().nodename}) is running, but does not answer; see `balsam log`"
+    assert "job store: running, but does not answer; see `balsam log`" in balsam_process("status").err
+    monkeypatch.setattr("balsam.rpc.RETRY_SECONDS", 0.5)
+    monkeypatch.setattr("balsam_cli.services.SILENT_SECONDS", 0.5)
+    for argv in ("ls", "job --name a -- true", "show 1234", "kill 1234", f"export {tmp_path}/x"):
+        result = balsam(*argv.split())
+        assert (result.status, result.out, result.err) == (1, "", f"balsam: {said}\n"), argv
+    up = balsam("up")
+    assert (up.status, up.out) == (1, "")
+    assert up.err.startswith(f"balsam: {said}; `balsam down` ends it")
+    assert len(up.err.splitlines()) == 1
+
+
 def test_one_service_that_is_gone_is_started_alone(balsam_process: Balsam) -> None:
     before = pids(balsam_process("up", "--json"))
     os.kill(before["scheduler"], signal.SIGKILL)
