@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from balsam.site import Site
-from tests.cli.conftest import Balsam, Result
+from tests.cli.conftest import Balsam, Result, start
 from tests.support.sites import wait_until
 
 NOT_RUNNING = "the services are not running; start them with `balsam up`"
@@ -236,3 +236,17 @@ def test_logs_are_followed_until_interrupted(balsam_process: Balsam, site: Site)
         assert process.stdout.readline() == "==> launcher-n1-1.log <==\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
+
+
+def test_following_logs_ends_with_who_reads_them(site: Site) -> None:
+    (site.log / "jobstore.log").write_text("one\n")
+    with start(site, "log", "-f") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "==> jobstore.log <==\n"
+        process.stdout.close()
+        try:
+            assert process.wait(20) == 1  # though nothing more is logged
+        finally:
+            process.kill()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
