@@ -103,7 +103,7 @@ def _report(error: BaseException) -> int:
 def _described(error: BaseException) -> str:
     from balsam.errors import BalsamError, Unavailable
 
-    if isinstance(error, Unavailable) and error.reason == Unavailable.reason:
+    if isinstance(error, Unavailable) and not str(error):
         return NOT_RUNNING
     if isinstance(error, (BalsamError, click.ClickException)):
         return error.format_message() if isinstance(error, click.ClickException) else str(error)

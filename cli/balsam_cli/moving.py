@@ -86,13 +86,11 @@ def _value(line: bytes, kind: str) -> dict[str, Any]:
 def _contents(store: Client, request: pb.ExportJobsRequest) -> Iterator[bytes]:
     import grpc
 
-    from balsam.rpc import unpack_error
-
     try:
         for answer in store.stream(ArchiveServiceStub, "ExportJobs", request):
             yield answer.content
     except grpc.RpcError as error:
-        raise unpack_error(error) from None
+        raise store.explained(error) from None
 
 
 def _open_new(path: Path) -> IO[bytes]:

@@ -37,11 +37,15 @@ def check_state(name: str) -> str:
     """The name of a state, in capitals.
 
     Raises:
-        ValidationError: there is no such state; names those that there are.
+        ValidationError: there is no such state; names the nearest, and those that there are.
     """
-    if name.upper() not in State.__members__:
-        raise ValidationError(f"state {name!r} does not exist (states: {', '.join(State.__members__)})")
-    return name.upper()
+    if name.upper() in State.__members__:
+        return name.upper()
+    import difflib
+
+    near = difflib.get_close_matches(name.upper(), State.__members__, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValidationError(f"state {name!r} does not exist{hint} (states: {', '.join(State.__members__)})")
 
 
 def job_conditions(

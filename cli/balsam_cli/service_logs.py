@@ -7,7 +7,7 @@ from pathlib import Path
 
 from balsam.site import Site
 from balsam_cli.output import Record
-from balsam_cli.tail import Tail, last_lines
+from balsam_cli.tail import Tail, last_lines, wait_for_more
 from balsam_cli.text import printable
 
 
@@ -22,7 +22,7 @@ def record(file: Path, lines: int) -> Record:
 
 
 def show(site: Site, start: str, lines: int, *, follow: bool) -> None:
-    """Prints the last lines of each log; to follow, goes on until it is interrupted.
+    """Prints the last lines of each log; to follow, goes on until it is interrupted, or nobody reads it any more.
 
     A launcher that is started meanwhile has a log that was not there: it is shown from its beginning.
     """
@@ -33,7 +33,7 @@ def show(site: Site, start: str, lines: int, *, follow: bool) -> None:
     while follow:
         for file in files(site, start):
             _print(file, tails.setdefault(file, Tail(file)).text())
-        Tail.wait()
+        wait_for_more()
 
 
 def _print(file: Path, text: str) -> None:

@@ -26,6 +26,8 @@ from balsam_cli.terminal import note
 
 START_SECONDS = 120.0
 """How long a service may take until it answers: the first start of a version may migrate a large database."""
+SILENT_SECONDS = 8.0
+"""How long one that was up already may take to answer again, before it is said that it does not."""
 STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _PATIENCE_SECONDS = 1.0  # after which a person is told what takes so long
@@ -171,7 +173,8 @@ def _ensure(site: Site, service: Service) -> Status:
     if status.state == "up":
         return status
     if status.state == "silent":
-        wait_until_up(site, service, None)
+        # One that still starts has not said yet since when it serves.
+        wait_until_up(site, service, None, SILENT_SECONDS if status.start_time else START_SECONDS)
         return probe(site, service)
     child = spawn(site, service)
     wait_until_up(site, service, child)
@@ -219,15 +222,17 @@ def console_file(site: Site, service: Service) -> Path:
     return site.log / f"{service.name}.out"
 
 
-def wait_until_up(site: Site, service: Service, child: subprocess.Popen[bytes] | None) -> None:
-    """Returns when the service answers; `child` is its process if it is ours.
+def wait_until_up(
+    site: Site, service: Service, child: subprocess.Popen[bytes] | None, seconds: float = START_SECONDS
+) -> None:
+    """Returns when the service answers; `child` is its process if it is ours. Waits `seconds` for that.
 
     Raises:
         SiteError: it ended; the message is what it said last.
         Unavailable: it does not answer in time.
     """
     start, told = time.monotonic(), False
-    while (waited := time.monotonic() - start) < START_SECONDS:
+    while (waited := time.monotonic() - start) < seconds:
         if waited > _PATIENCE_SECONDS and sys.stderr.isatty() and not told:
             note(f"waiting for the {service.title} ...")
             told = True
@@ -242,8 +247,9 @@ def wait_until_up(site: Site, service: Service, child: subprocess.Popen[bytes] |
         if child is None and status.state == "down":
             raise SiteError(f"the {service.title} ended while it started: {last_words(site, service)}")
         time.sleep(_POLL_SECONDS)
+    said = rpc.does_not_answer(f"the {service.title}", status.pid, status.host)
     raise Unavailable(
-        f"the {service.title} does not answer after {START_SECONDS:.0f} s; see {site.log / service.name}.log",
+        f"{said}; `balsam down` ends it (by force after {STOP_SECONDS:.0f} s), then `balsam up` starts it anew",
         reason="DEADLINE",
     )
 

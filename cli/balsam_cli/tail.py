@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import codecs
 import os
-import time
+import select
+import sys
 from pathlib import Path
 from typing import IO
 
@@ -48,10 +49,17 @@ class Tail:
         """The same as text."""
         return self._decoder.decode(self.read())
 
-    @staticmethod
-    def wait() -> None:
-        """Sleeps until it is time to look again."""
-        time.sleep(POLL_SECONDS)
+
+def wait_for_more() -> None:
+    """Waits until it is time to look again.
+
+    Raises:
+        BrokenPipeError: nobody reads our output any more, which a write would tell only when there is more.
+    """
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    if poll.poll(POLL_SECONDS * 1000):
+        raise BrokenPipeError
 
 
 def _opened(file: Path | OutputFile) -> IO[bytes]:

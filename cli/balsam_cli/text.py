@@ -7,7 +7,7 @@ import re
 
 from balsam.errors import ValidationError
 
-NOT_RUNNING = "not running, start them with `balsam up`"
+NOT_RUNNING = "the services are not running; start them with `balsam up`"
 """Said where the services are not there."""
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import grpc
+
     from balsam.application import ApplicationDefinition
     from balsam.application_calls import ApplicationCalls
+    from balsam.errors import BalsamError
     from balsam.event_calls import EventCalls
     from balsam.job import BalsamJob
     from balsam.job_calls import JobCalls
@@ -57,6 +60,10 @@ class Client:
         with self._lock:
             self._connection.stub(make)
         return self._connection.stream(make, method, request)
+
+    def explained(self, error: grpc.RpcError) -> BalsamError:
+        """The exception for a stream that failed: what the job store said, or why there is no answer."""
+        return self._connection.explained(error)
 
     def close(self) -> None:
         """Closes the connection; the next call opens another."""

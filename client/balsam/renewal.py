@@ -17,6 +17,9 @@ from balsam.v1.session_service_pb2_grpc import SessionServiceStub
 
 log = logging.getLogger("balsam.work")
 
+_MAY_BE_ELSEWHERE = (rpc.NOT_RUNNING, rpc.SILENT, rpc.UNREACHABLE, Unavailable.reason)
+"""Reasons of a job store that did not answer: another one may have the session meanwhile."""
+
 
 def margin_of(lease_seconds: float) -> float:
     """How long before a lease may end trust in it ends [s]."""
@@ -114,7 +117,7 @@ class Renewal(threading.Thread):
                     problem = error
                 if error.reason == stores.OTHER_STORE and error.field and error.field not in asked:
                     ahead = [error.field]
-                elif not ahead and error.reason in (rpc.NOT_RUNNING, rpc.UNREACHABLE, Unavailable.reason):
+                elif not ahead and error.reason in _MAY_BE_ELSEWHERE:
                     ahead = [name for name in names if name not in asked]
                 continue
             if store != self.store:

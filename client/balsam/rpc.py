@@ -92,6 +92,9 @@ or of a full disk, is another."""
 UNREACHABLE = "UNREACHABLE"
 """Reason of an Unavailable where the way to a job store over TLS is barred; whether it runs is not known."""
 
+SILENT = "SILENT"
+"""Reason of an Unavailable where the process of the service lives on this host, and a line to it gets no answer."""
+
 BAD_CERTIFICATE = "BAD_CERTIFICATE"
 """Reason of a NotAllowed where what answers cannot prove to be the site's."""
 
@@ -108,7 +111,9 @@ OTHER_VERSION = "OTHER_VERSION"
 
 _MOST_ERROR_BYTES = 1500
 _REFUSED = ("Connection refused", "No such file or directory")
-_WORTH_WAITING = frozenset({errors.Unavailable.reason, NOT_RUNNING, UNREACHABLE, NO_DATABASE, BUSY, stores.OTHER_STORE})
+_WORTH_WAITING = frozenset(
+    {errors.Unavailable.reason, NOT_RUNNING, SILENT, UNREACHABLE, NO_DATABASE, BUSY, stores.OTHER_STORE}
+)
 _AWAY = frozenset({NOT_RUNNING, UNREACHABLE})
 
 
@@ -276,6 +281,12 @@ def runs_elsewhere(site: Site, host: str, service: str) -> errors.SiteError:
     return errors.SiteError(text + gone, reason=OTHER_HOST)
 
 
+def does_not_answer(service: str, pid: int, host: str) -> str:
+    """What is said of a service whose process runs and is silent; pid 0: it is not known which process that is."""
+    process = f" (pid {pid} on {host})" if pid else ""
+    return f"{service}{process} is running, but does not answer; see `balsam log`"
+
+
 class Connection:
     """A lazily opened channel to one service of a site, and calls over it.
 
@@ -360,7 +371,7 @@ class Connection:
                     failpoints.hit("client.before-answer", failpoints.as_broken_call)
                     return answer
             except grpc.RpcError as error:
-                problem = self._explained(unpack_error(error, self._described()))
+                problem = self.explained(error)
                 if self._turn(problem, tried):
                     continue
                 if problem.reason not in _WORTH_WAITING or time.monotonic() + delay > give_up or not self._expected():
@@ -371,8 +382,12 @@ class Connection:
             time.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, 0.5)
 
+    def explained(self, error: grpc.RpcError) -> errors.BalsamError:
+        """The exception for a call that failed, and what is behind it: where the services are, that they are silent,
+        or what is wrong with the way to them."""
+        return self._explained(unpack_error(error, self._described()))
+
     def _explained(self, problem: errors.BalsamError) -> errors.BalsamError:
-        """The same problem, or what is behind it: where the services are, or what is wrong with the way to them."""
         is_of_login = not (self.site.is_own or os.environ.get(ENV_JOB_TOKEN) or os.environ.get(ENV_TOKEN_FILE))
         if problem.reason == "UNAUTHENTICATED" and is_of_login:
             return errors.NotAllowed(
@@ -384,7 +399,23 @@ class Connection:
             host = self.site.read_info(self.service).get("host")
             if isinstance(host, str) and host not in ("", os.uname().nodename):
                 return runs_elsewhere(self.site, host, self.service)
-        return problem
+        return self._silent(problem) or problem
+
+    def _silent(self, problem: errors.BalsamError) -> errors.BalsamError | None:
+        """The same problem, where a process has the service's lock: it runs. None: there is no such process."""
+        from balsam import locks  # for who is in trouble only
+
+        if problem.reason not in (NOT_RUNNING, errors.Unavailable.reason):
+            return None
+        try:
+            holder = locks.holder(self.site.run / f"{self.service}.lock")
+        except OSError:
+            return None
+        if holder is None:
+            return None
+        # A refused connection still proves that nobody listens yet, or any more.
+        reason = NOT_RUNNING if problem.reason == NOT_RUNNING else SILENT
+        return errors.Unavailable(does_not_answer(self._described(), holder.pid, holder.host), reason=reason)
 
     def _turn(self, problem: errors.BalsamError, tried: set[str]) -> bool:
         """Turns to another job store, where this one is gone or names that; False: there is none, or no reason to."""

@@ -195,7 +195,7 @@ def test_a_change_that_cannot_be_is_refused_with_the_reason(balsam: Balsam, gree
         ("prioriti", "1", "did you mean 'priority'"),
         ("exit_code", "1", "exit_code cannot be changed: it is read-only"),
         ("num_nodes", "none", "num_nodes = 'none': must be a whole number"),
-        ("state", "DONE", "(states: CREATED, "),
+        ("state", "finishd", "did you mean 'JOB_FINISHED'? (states: CREATED, "),
         ("state", "RUNNING", "cannot go from"),
     ):
         result = balsam("modify", "jobs", job_id, "--attr", attr, "--value", value)

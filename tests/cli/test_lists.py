@@ -77,7 +77,9 @@ def test_states_select_and_are_counted(balsam: Balsam) -> None:
     assert counts["USER_KILLED"] == 1
     assert sum(counts.values()) == 2
     assert "USER_KILLED" in balsam("ls", "--by-states").out
-    assert balsam("ls", "--state", "DONE").err.startswith("balsam: state 'DONE' does not exist (states: CREATED")
+    misspelt = "balsam: state 'FNISHED' does not exist; did you mean 'JOB_FINISHED'? (states: CREATED, "
+    assert balsam("ls", "--state", "FNISHED").err.startswith(misspelt)
+    assert balsam("ls", "--state", "LOST").err.startswith("balsam: state 'LOST' does not exist (states: CREATED, ")
     assert names(balsam, "--state", "USER_KILLED", "--id", kept) == []
 
 

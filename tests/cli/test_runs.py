@@ -51,6 +51,15 @@ def test_run_exits_as_the_job_does(balsam_process: Balsam, tmp_path: Path, monke
 
 
 @pytest.mark.usefixtures("services")
+def test_the_input_of_run_is_not_that_of_the_job_as_its_help_says(site: Site, balsam: Balsam) -> None:
+    command = [sys.executable, "-m", "balsam_cli", "run", "--", "wc", "-c"]
+    environ = os.environ | {"BALSAM_DB_PATH": str(site.path)}
+    done = subprocess.run(command, input="data\n", capture_output=True, text=True, env=environ, timeout=60, check=True)
+    assert done.stdout == "0\n"
+    assert "its standard input is empty" in " ".join(balsam("run", "--help").out.split())
+
+
+@pytest.mark.usefixtures("services")
 def test_run_gives_what_no_launcher_here_can_run_up(balsam_process: Balsam, site: Site) -> None:
     result = balsam_process("run", "--name", "big", "--num-nodes", "1000", "--", "true")
     assert (result.status, result.out) == (1, "")

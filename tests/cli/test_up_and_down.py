@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from balsam.site import Site
-from tests.cli.conftest import Balsam, Result
+from tests.cli.conftest import Balsam, Result, start
 from tests.support.sites import wait_until
 
-NOT_RUNNING = "not running, start them with `balsam up`"
+NOT_RUNNING = "the services are not running; start them with `balsam up`"
+NEITHER_RUNS = "the job store and the scheduler are not running; start them with `balsam up`"
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +59,7 @@ def test_status_says_when_nothing_runs(balsam_process: Balsam) -> None:
     status = balsam_process("status", "--json")
     assert status.status == 1
     assert status.json["up"] is False
-    assert NOT_RUNNING in status.err
+    assert NEITHER_RUNS in status.err
 
 
 def test_commands_say_that_the_services_do_not_run(balsam: Balsam) -> None:
@@ -79,10 +80,37 @@ def test_what_was_killed_is_started_again_and_nothing_is_lost(balsam_process: Ba
     assert [row["job_id"] for row in balsam_process("ls", "--json").json] == [job_id]
 
 
+@pytest.fixture
+def silent(balsam_process: Balsam) -> Iterator[int]:
+    """The process id of a job store that runs, and does not answer."""
+    pid = pids(balsam_process("up", "--json"))["jobstore"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_of_a_job_store_that_runs_and_is_silent_everybody_says_just_that(
+    balsam_process: Balsam, silent: int, monkeypatch: pytest.MonkeyPatch, balsam: Balsam, tmp_path: Path
+) -> None:
+    said = f"the job store (pid {silent} on {os.uname().nodename}) is running, but does not answer; see `balsam log`"
+    assert balsam_process("status").err == f"balsam: {said}\n"
+    monkeypatch.setattr("balsam.rpc.RETRY_SECONDS", 0.5)
+    monkeypatch.setattr("balsam_cli.services.SILENT_SECONDS", 0.5)
+    for argv in ("ls", "job --name a -- true", "show 1234", "kill 1234", f"export {tmp_path}/x"):
+        result = balsam(*argv.split())
+        assert (result.status, result.out, result.err) == (1, "", f"balsam: {said}\n"), argv
+    up = balsam("up")
+    assert (up.status, up.out) == (1, "")
+    assert up.err.startswith(f"balsam: {said}; `balsam down` ends it")
+    assert len(up.err.splitlines()) == 1
+
+
 def test_one_service_that_is_gone_is_started_alone(balsam_process: Balsam) -> None:
     before = pids(balsam_process("up", "--json"))
     os.kill(before["scheduler"], signal.SIGKILL)
-    assert balsam_process("status").err == f"balsam: scheduler: {NOT_RUNNING}\n"
+    assert balsam_process("status").err == "balsam: the scheduler is not running; start it with `balsam up`\n"
     again = balsam_process("up", "--json").json["services"]
     assert [service["state"] for service in again] == ["up", "started"]
     assert again[0]["pid"] == before["jobstore"]
@@ -140,7 +168,7 @@ def test_what_a_service_says_of_itself_may_be_damaged(values: dict[str, object],
     site.make_run()
     site.write_info("jobstore", host=os.uname().nodename, **values)
     result = balsam("status")
-    assert (result.status, result.err) == (1, f"balsam: job store and scheduler: {NOT_RUNNING}\n")
+    assert (result.status, result.err) == (1, f"balsam: {NEITHER_RUNS}\n")
 
 
 def test_a_process_that_took_over_the_id_is_not_taken_for_a_service(balsam_process: Balsam, site: Site) -> None:
@@ -208,3 +236,17 @@ def test_logs_are_followed_until_interrupted(balsam_process: Balsam, site: Site)
         assert process.stdout.readline() == "==> launcher-n1-1.log <==\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
+
+
+def test_following_logs_ends_with_who_reads_them(site: Site) -> None:
+    (site.log / "jobstore.log").write_text("one\n")
+    with start(site, "log", "-f") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "==> jobstore.log <==\n"
+        process.stdout.close()
+        try:
+            assert process.wait(20) == 1  # though nothing more is logged
+        finally:
+            process.kill()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from balsam_cli import options
 from balsam_cli.command import Command, WordsOption
 from balsam_cli.terminal import note
+
+if TYPE_CHECKING:
+    from balsam_cli import listing
 
 WHAT = ("jobs", "apps", "wf", "launches")
 _OLD = {"queues": "launches"}
@@ -53,14 +56,7 @@ def command(what: str, watch: bool, as_json: bool, **given: Any) -> None:
     from balsam_cli import access, listing, output
 
     wanted = listing.Wanted(**given)
-    for option, value in (("tree", wanted.tree), ("history", wanted.history), ("watch", watch)):
-        if value and (what != "jobs" or wanted.by_states):
-            raise click.UsageError(f"--{option} is for lists of jobs")
-    for option, chosen in (("name", wanted.name), ("id", wanted.ids), ("wf", wanted.workflow)):
-        if chosen and what == "launches":
-            raise click.UsageError(f"--{option}: launches have none; choose them with --state")
-    if wanted.by_states and what == "launches":
-        raise click.UsageError("--by-states is for lists of jobs")
+    _refuse_what_does_not_apply(what, wanted, watch)
     if sum((wanted.tree, wanted.history, watch)) > 1:
         raise click.UsageError("--tree, --history and --watch exclude each other")
     if watch and as_json:
@@ -81,3 +77,24 @@ def command(what: str, watch: bool, as_json: bool, **given: Any) -> None:
         listing.list_workflows(store, wanted, printer)
     else:
         listing.list_jobs(store, wanted, printer, as_json)
+
+
+def _refuse_what_does_not_apply(what: str, wanted: listing.Wanted, watch: bool) -> None:
+    """No option is left out of account in silence.
+
+    Raises:
+        UsageError: one has no meaning for what is listed.
+    """
+    for option, value in (("tree", wanted.tree), ("history", wanted.history), ("watch", watch)):
+        if value and (what != "jobs" or wanted.by_states):
+            raise click.UsageError(f"--{option} is for lists of jobs")
+    if wanted.by_states and what != "jobs":
+        raise click.UsageError("--by-states is for lists of jobs")
+    if wanted.by_states and wanted.limit is not None:
+        raise click.UsageError("--limit: --by-states counts all jobs that match")
+    for option, chosen in (("name", wanted.name), ("id", wanted.ids), ("wf", wanted.workflow)):
+        if chosen and what == "launches":
+            raise click.UsageError(f"--{option}: launches have none; choose them with --state")
+    for option, chosen in (("id", wanted.ids), ("wf", wanted.workflow), ("state", wanted.states)):
+        if chosen and what == "apps":
+            raise click.UsageError(f"--{option}: applications have none; choose them with --name")

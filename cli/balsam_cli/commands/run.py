@@ -18,8 +18,9 @@ def command(words: tuple[str, ...], **given: Any) -> int:
 
     Finds the site (BALSAM_DB_PATH, the nearest, else one in your data directory,
     made when needed), starts what is missing and leaves the services up. Only the
-    job's output goes to stdout. A relative path as first word is taken from the
-    current directory; the job runs in its working directory.
+    job's output goes to stdout; its standard input is empty, whatever is piped to
+    this command. A relative path as first word is taken from the current directory;
+    the job runs in its working directory.
 
     \b
       balsam run -- echo hello

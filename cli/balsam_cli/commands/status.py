@@ -72,13 +72,17 @@ def _waiting(jobs: dict[str, int]) -> bool:
 
 
 def _say_what_is_missing(statuses: list[services.Status]) -> None:
+    from balsam import rpc
     from balsam_cli import terminal
-    from balsam_cli.text import NOT_RUNNING
 
-    for state, text in (("down", NOT_RUNNING), ("silent", "running, but does not answer; see `balsam log`")):
-        titles = [status.service.title for status in statuses if status.state == state]
-        if titles:
-            terminal.note(f"balsam: {' and '.join(titles)}: {text}")
+    down = [f"the {status.service.title}" for status in statuses if status.state == "down"]
+    if down:
+        are, them = ("is", "it") if len(down) == 1 else ("are", "them")
+        terminal.note(f"balsam: {' and '.join(down)} {are} not running; start {them} with `balsam up`")
+    for status in statuses:
+        if status.state == "silent":
+            text = rpc.does_not_answer(f"the {status.service.title}", status.pid, status.host)
+            terminal.note(f"balsam: {text}")
 
 
 def _say_what_was_set_aside(site: Site, rows: list[dict[str, str]]) -> None:

@@ -80,6 +80,8 @@ def test_an_unknown_command_lists_the_valid_ones() -> None:
     [
         *("--foo", "ls --foo", "ls nodes", "ls launches --tree", "ls wf --history", "ls --by-states --watch"),
         *("ls launches --name n", "ls launches --id 1", "ls launches --wf w", "ls launches --by-states"),
+        *("ls apps --by-states", "ls apps --state FAILED", "ls apps --id 1", "ls apps --wf w", "ls wf --by-states"),
+        "ls --by-states --limit 3",
         *(
             "ls --tree --watch",
             "ls --watch --json",
