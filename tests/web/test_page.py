@@ -171,6 +171,39 @@ def test_a_job_shows_its_history_output_and_relatives(site: Site, visit: Visit, 
     assert page.url.endswith(f"/jobs/{parent}")
 
 
+def test_the_start_of_an_id_leads_to_the_job_and_of_several_to_the_table(visit: Visit, add: Add) -> None:
+    one, *others = (f"{start}-0000-4000-8000-000000000000" for start in ("0a0b0c01", "0a0b0d02", "0a0b0d03"))
+    for job_id in (one, *others):
+        add("named", job_id=job_id)
+    page = visit.open("/jobs/0A0B0C")
+    expect(page.locator("h1")).to_contain_text("0a0b0c01")
+    assert page.url == visit.web.address(f"/jobs/{one}")
+    page = visit.open("/jobs/0a0b0d")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    assert page.url == visit.web.address("/jobs?id=0a0b0d")
+    expect(page.locator("#live")).to_contain_text("live")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/jobs/zzz", "begins with zzz"),
+        ("/jobs/%E0", "begins with %E0"),
+        ("/jobs/00000000-0000-4000-8000-000000000000", "00000000-0000-4000-8000-000000000000"),
+        ("/nope", "there is no page /nope"),
+    ],
+)
+def test_what_is_not_there_is_said_with_a_way_back(visit: Visit, path: str, said: str) -> None:
+    visit.expected = ["404"]
+    page = visit.open(path)
+    expect(page.locator("main")).to_contain_text(said)
+    expect(page.locator("h1")).to_have_text("Not found")
+    expect(page.locator("#live")).to_have_text("live")
+    expect(page.locator("#banner")).to_be_hidden()
+    page.get_by_role("link", name="All jobs").click()
+    expect(page.locator("h1")).to_have_text("Jobs")
+
+
 def test_output_grows_while_the_job_runs(site: Site, visit: Visit, add: Add, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     script = f"echo begun; while [ ! -e {gate} ]; do sleep 0.05; done; echo over"
