@@ -399,6 +399,12 @@ def test_nodes_in_use_are_told_by_the_launchers(site: Site, visit: Visit, add: A
         expect(page.get_by_text("None. Start one here with: balsam launcher")).to_be_visible()
 
 
+def test_ticks_are_written_as_they_are(visit: Visit) -> None:
+    page = visit.open()
+    written = "import('/static/dom.js').then(({ parts }) => [0, 0.25, 0.75, 1, 0.0025, 12.5, 1003, 250000].map(parts))"
+    assert page.evaluate(written) == ["0", "0.25", "0.75", "1", "0.0025", "12.5", "1,003", "250K"]
+
+
 def test_an_idle_page_asks_nothing(visit: Visit, add: Add) -> None:
     """It is told when there is news."""
     add("one")
