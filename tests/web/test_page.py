@@ -171,6 +171,39 @@ def test_a_job_shows_its_history_output_and_relatives(site: Site, visit: Visit, 
     assert page.url.endswith(f"/jobs/{parent}")
 
 
+def test_the_start_of_an_id_leads_to_the_job_and_of_several_to_the_table(visit: Visit, add: Add) -> None:
+    one, *others = (f"{start}-0000-4000-8000-000000000000" for start in ("0a0b0c01", "0a0b0d02", "0a0b0d03"))
+    for job_id in (one, *others):
+        add("named", job_id=job_id)
+    page = visit.open("/jobs/0A0B0C")
+    expect(page.locator("h1")).to_contain_text("0a0b0c01")
+    assert page.url == visit.web.address(f"/jobs/{one}")
+    page = visit.open("/jobs/0a0b0d")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    assert page.url == visit.web.address("/jobs?id=0a0b0d")
+    expect(page.locator("#live")).to_contain_text("live")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/jobs/zzz", "begins with zzz"),
+        ("/jobs/%E0", "begins with %E0"),
+        ("/jobs/00000000-0000-4000-8000-000000000000", "00000000-0000-4000-8000-000000000000"),
+        ("/nope", "there is no page /nope"),
+    ],
+)
+def test_what_is_not_there_is_said_with_a_way_back(visit: Visit, path: str, said: str) -> None:
+    visit.expected = ["404"]
+    page = visit.open(path)
+    expect(page.locator("main")).to_contain_text(said)
+    expect(page.locator("h1")).to_have_text("Not found")
+    expect(page.locator("#live")).to_have_text("live")
+    expect(page.locator("#banner")).to_be_hidden()
+    page.get_by_role("link", name="All jobs").click()
+    expect(page.locator("h1")).to_have_text("Jobs")
+
+
 def test_output_grows_while_the_job_runs(site: Site, visit: Visit, add: Add, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     script = f"echo begun; while [ ! -e {gate} ]; do sleep 0.05; done; echo over"
@@ -364,6 +397,12 @@ def test_nodes_in_use_are_told_by_the_launchers(site: Site, visit: Visit, add: A
         expect(page.get_by_label("0.5 of 1 nodes in use")).to_be_attached()
         gate.touch()
         expect(page.get_by_text("None. Start one here with: balsam launcher")).to_be_visible()
+
+
+def test_ticks_are_written_as_they_are(visit: Visit) -> None:
+    page = visit.open()
+    written = "import('/static/dom.js').then(({ parts }) => [0, 0.25, 0.75, 1, 0.0025, 12.5, 1003, 250000].map(parts))"
+    assert page.evaluate(written) == ["0", "0.25", "0.75", "1", "0.0025", "12.5", "1,003", "250K"]
 
 
 def test_an_idle_page_asks_nothing(visit: Visit, add: Add) -> None:

@@ -28,6 +28,8 @@ from balsam_web.guard import LOGIN, Guard
 STATIC = Path(__file__).parent / "static"
 PAGES = ("/", "/jobs", "/jobs/{job_id}", "/launches")
 """Addresses of the page; what it shows there, its scripts know."""
+_NO_PAGES = ("/api/", "/static/")
+"""Where what is not there is for programs; elsewhere the page says so, with a way back."""
 _MOST_BODY = 65_536
 _KEEP_ALIVE_SECONDS = 15.0
 
@@ -58,6 +60,11 @@ def make_app(client: Client, board: Board, door: Door, cookie: str) -> ASGIApp:
 
     async def page(_request: Request) -> Response:
         return FileResponse(STATIC / "index.html")
+
+    async def no_page(request: Request, _error: Exception) -> Response:
+        if request.url.path.startswith(_NO_PAGES):
+            return JSONResponse({"error": f"there is no {request.url.path}", "reason": "NOT_FOUND"}, 404)
+        return FileResponse(STATIC / "index.html", 404)
 
     async def login(request: Request) -> Response:
         body = await _body(request)
@@ -101,7 +108,7 @@ def make_app(client: Client, board: Board, door: Door, cookie: str) -> ASGIApp:
     ]
     app = Starlette(
         routes=routes,
-        exception_handlers={BalsamError: _explained, Exception: _unexpected},
+        exception_handlers={404: no_page, BalsamError: _explained, Exception: _unexpected},
         lifespan=lifespan,
     )
     return Guard(app, door, cookie)

@@ -35,9 +35,28 @@ def test_the_first_line_says_how_and_the_last_what_the_program_said() -> None:
     assert parts("") == ("", "")
 
 
+@pytest.mark.parametrize("last", ["Aborting.", "aborted", "-----", "\ufffd\ufffd", "Bye!"])
+def test_a_last_line_that_says_nothing_does_not_count(last: str) -> None:
+    assert parts(f"exit code 1\nmatrix is singular\n{last}\n") == ("exit code 1", "matrix is singular")
+    assert parts(f"exit code 1\n{last}") == ("exit code 1", last)
+
+
 def test_lines_that_differ_in_a_few_words_are_joined() -> None:
     joined = join(["cannot read alpha in time", "cannot read beta in time", "cannot read beta in time", "out of disk"])
     assert set(joined.values()) == {"cannot read * in time", "out of disk"}
+
+
+def test_of_many_names_after_one_kind_of_error_none_counts() -> None:
+    names = [f"mol_{chr(97 + n)}" for n in range(20)]
+    lines = [f"KeyError: {name}" for name in names] + [f"FileNotFoundError: {name}.dat" for name in names] * 3
+    assert set(join(lines).values()) == {"KeyError: *", "FileNotFoundError: *"}
+
+
+def test_few_names_and_one_that_is_frequent_are_causes_of_their_own() -> None:
+    few = ["KeyError: 'energy'"] * 50 + ["KeyError: 'forces'"] * 50 + ["", "killed"]
+    assert join(few) == {line: line for line in few}
+    many = [f"error: mol_{chr(97 + n)}" for n in range(20)]
+    assert set(join([*many, *["error: timeout"] * 500]).values()) == {"error: *", "error: timeout"}
 
 
 PLANTED: list[tuple[str, int | None, str]] = [

@@ -1,6 +1,6 @@
 // Finds what the address asks for, and shows it.
 
-import { comeIn, get } from "./api.js";
+import { Refused, comeIn, get } from "./api.js";
 import { h, replace } from "./dom.js";
 import * as job from "./job.js";
 import * as jobs from "./jobs.js";
@@ -15,10 +15,23 @@ let shown = "";
 
 function find(path) {
   const [, first, second] = path.split("/");
-  if (first === "jobs" && second) return { page: job, title: "Job", id: decodeURIComponent(second) };
+  if (first === "jobs" && second) return { page: job, title: "Job", id: decoded(second) };
   if (first === "jobs") return { page: jobs, title: "Jobs" };
   if (first === "launches") return { page: launches, title: "Launches" };
-  return { page: overview, title: "Overview" };
+  if (first === "") return { page: overview, title: "Overview" };
+  return { page: { show: notFound }, title: "Not found" };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function notFound() {
+  throw new Refused(`there is no page ${decoded(location.pathname)}`, 404);
 }
 
 async function render() {
@@ -40,8 +53,10 @@ async function render() {
   }
 }
 
-function go(address) {
-  history.pushState(null, "", address);
+/** Shows another address; `instead`: in the place of this one, to which nobody shall come back. */
+function go(address, instead = false) {
+  if (instead) history.replaceState(null, "", address);
+  else history.pushState(null, "", address);
   render();
   scrollTo(0, 0);
 }
@@ -57,10 +72,11 @@ function onClick(event) {
 
 function lone(error) {
   const out = error.status === 401;
-  replace(
-    main,
-    h("section", { class: "lone card" }, h("h1", {}, out ? "Not let in" : "This did not work"), h("p", {}, error.message), out && h("p", { class: "muted" }, "The link works once, and only while that `balsam web` runs.")),
-  );
+  const title = { 401: "Not let in", 404: "Not found" }[error.status] ?? "This did not work";
+  const back = out
+    ? h("p", { class: "muted" }, "The link works once, and only while that `balsam web` runs.")
+    : h("p", {}, h("a", { href: "/jobs" }, "All jobs"), " · ", h("a", { href: "/" }, "Overview"));
+  replace(main, h("section", { class: "lone card" }, h("h1", {}, title), h("p", {}, error.message), back));
 }
 
 async function begin() {

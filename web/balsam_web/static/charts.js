@@ -1,6 +1,6 @@
 // Things over time, drawn by uPlot (vendor/).
 
-import { brief, h, moment, rate } from "./dom.js";
+import { brief, h, moment, parts, rate } from "./dom.js";
 import { GROUPS, inGroup } from "./states.js";
 
 const HEIGHT = 190;
@@ -128,7 +128,7 @@ export class Course {
         { name: "There", color: "waiting" },
         { name: "In use", color: "running", fill: true },
       ],
-      { format: (value) => (Number.isInteger(value) ? brief(value) : value.toFixed(1)) },
+      { format: parts },
       signal,
     );
     this.columns = null;

@@ -38,6 +38,9 @@ export const number = (value) => whole.format(value);
 /** 1.2M, from 100,000 up */
 export const brief = (value) => (Math.abs(value) < 100000 ? number(value) : short.format(value));
 
+/** What may be parts of one: 0.25, 12.5, 1,003 */
+export const parts = (value) => (value < 10 ? String(Number(value.toPrecision(3))) : brief(Number(value.toFixed(1))));
+
 /** A rate: 0, 0.25, 12, 1,003 */
 export const rate = (value) => (value < 10 ? String(Number(value.toFixed(2))) : number(Math.round(value)));
 

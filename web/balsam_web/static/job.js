@@ -1,7 +1,7 @@
 // One job: what it is, where it stands, what came before, what it wrote, and its relatives.
 
 import { buttons, enable, mayChange } from "./actions.js";
-import { get } from "./api.js";
+import { Refused, get } from "./api.js";
 import { bytes, h, moment, replace } from "./dom.js";
 import { makeGraph } from "./graph.js";
 import { lookAt, onMessage } from "./live.js";
@@ -11,8 +11,14 @@ const RELATIVES_MS = 5000;
 const OUTPUT_MS = 1000;
 const HIDDEN = ["job_id", "name", "state", "message", "revision", "leased", "create_time"];
 const FIRST = ["workflow", "application", "working_directory", "exit_code", "attempt", "owner"];
+const WHOLE_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const START_OF_ID = /^[0-9a-f][0-9a-f-]{0,35}$/;
 
-export async function show(main, { site, id }, signal) {
+export async function show(main, { site, id, go }, signal) {
+  if (!WHOLE_ID.test(id)) {
+    go(await meant(id, signal), true);
+    return;
+  }
   const title = h("h1", {}, "Job");
   const state = h("div", { class: "row" });
   const message = h("p", { class: "said" });
@@ -33,6 +39,7 @@ export async function show(main, { site, id }, signal) {
     h("div", { class: "pair" }, h("section", { class: "card" }, h("h2", {}, "History"), table(history)), h("section", { class: "card" }, h("h2", {}, "Fields"), facts)),
   );
   let job = null;
+  let first = true;
   const actions = buttons(() => [job], refresh);
 
   async function refresh() {
@@ -40,8 +47,12 @@ export async function show(main, { site, id }, signal) {
     try {
       found = await get(`/api/jobs/${encodeURIComponent(id)}`, signal);
     } catch (error) {
-      if (!signal.aborted) replace(message, error.message);
+      if (signal.aborted) return;
+      if (first && error.status === 404) throw error;
+      replace(message, error.message);
       return;
+    } finally {
+      first = false;
     }
     job = found.job;
     document.title = `${job.name || "job"} – Balsam`;
@@ -76,10 +87,19 @@ export async function show(main, { site, id }, signal) {
 
   lookAt(id);
   signal.addEventListener("abort", () => lookAt(""));
-  soon();
+  await soon();
+  if (signal.aborted) return;
   onMessage((told) => {
     if (told.job_changed || (told.moved && Date.now() - last > RELATIVES_MS)) soon();
   }, signal);
+}
+
+/** The address of the job whose id begins so; of several, that of the table of them. */
+async function meant(id, signal) {
+  const start = id.toLowerCase();
+  const found = START_OF_ID.test(start) ? (await get(`/api/jobs?${new URLSearchParams({ id: start, rows: 2 })}`, signal)).jobs : [];
+  if (!found.length) throw new Refused(`no job has an id that begins with ${id}`, 404);
+  return found.length === 1 ? `/jobs/${found[0].job_id}` : `/jobs?id=${start}`;
 }
 
 function table(body) {
