@@ -102,7 +102,9 @@ def _print_tree(rows: list[Record], wanted: Wanted, printer: Printer) -> None:
         also = f" (+{count(more, 'parent')})" if more else ""
         drawn.append({**row, "_tree": f"{lead}{row['name'] or 'job'}{also}"})
     columns = [
-        column._replace(title="JOB", text=lambda row: str(row["_tree"])) if column is records.NAME else column
+        records.NAME._replace(title="JOB", text=lambda row: str(row["_tree"]), spare=False)
+        if column is records.NAME
+        else column
         for column in records.job_columns(verbose=wanted.verbose)
     ]
     columns.sort(key=lambda column: column.title != "JOB")

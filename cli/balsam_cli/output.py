@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 _NO_LIMIT = 100_000  # columns: what is not a terminal gets whole lines
+_GAP = 2  # columns between two of a table
+_SHORTENED = 8  # columns of a text from which it can be told
 
 
 class Column(NamedTuple):
@@ -27,6 +29,8 @@ class Column(NamedTuple):
     style: Callable[[Record], str] | None = None
     flexible: bool = False
     """Shortened first, when the terminal is narrow."""
+    spare: bool = False
+    """Left out, when the terminal is too narrow for what matters most."""
 
 
 class Listing(NamedTuple):
@@ -149,8 +153,10 @@ def rich_table(listing: Listing) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in listing.columns:
+    records = list(listing.records)
+    columns = _that_fit(listing.columns, records, console().width)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    for column in columns:
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
@@ -158,8 +164,8 @@ def rich_table(listing: Listing) -> Table:
             no_wrap=not column.flexible,
             min_width=len(column.title),
         )
-    for record in listing.records:
-        cells = [(one_line(column.text(record)), column.style) for column in listing.columns]
+    for record in records:
+        cells = [(one_line(column.text(record)), column.style) for column in columns]
         table.add_row(
             *(
                 Text(text, style=style(record) if style else "", no_wrap=True, overflow="ellipsis")
@@ -167,6 +173,29 @@ def rich_table(listing: Listing) -> Table:
             )
         )
     return table
+
+
+def _that_fit(columns: Sequence[Column], records: Sequence[Record], width: int) -> Sequence[Column]:
+    """All columns, or those that fit into so many cells: first spare ones without any text go, then the last ones."""
+    spare = [column for column in columns if column.spare]
+    if width >= _NO_LIMIT or not spare:
+        return columns
+    needed = {column: _cells_needed(column, records) for column in columns}
+    is_empty = {column: not any(column.text(record) for record in records) for column in spare}
+    left_out: list[Column] = []
+    for column in sorted(spare, key=lambda column: (not is_empty[column], -spare.index(column))):
+        if sum(cells + _GAP for column, cells in needed.items() if column not in left_out) - _GAP <= width:
+            break
+        left_out.append(column)
+    return [column for column in columns if column not in left_out]
+
+
+def _cells_needed(column: Column, records: Sequence[Record]) -> int:
+    """Cells without which a column says nothing: all of its widest text, or some of it where that may be shortened."""
+    from rich.cells import cell_len
+
+    widest = max((cell_len(one_line(column.text(record))) for record in records), default=0)
+    return max(len(column.title), min(widest, _SHORTENED) if column.flexible else widest)
 
 
 def _rich_facts(facts: Facts) -> Table:

@@ -102,9 +102,9 @@ def _text(value: Any) -> str:
 
 
 ID = Column("ID", lambda record: str(record["job_id"])[:SHORT])
-NAME = Column("NAME", lambda record: str(record["name"]) or "job", flexible=True)
-WORKFLOW = Column("WORKFLOW", lambda record: str(record["workflow"]), flexible=True)
-APPLICATION = Column("APPLICATION", lambda record: str(record["application"]), flexible=True)
+NAME = Column("NAME", lambda record: str(record["name"]) or "job", flexible=True, spare=True)
+WORKFLOW = Column("WORKFLOW", lambda record: str(record["workflow"]), flexible=True, spare=True)
+APPLICATION = Column("APPLICATION", lambda record: str(record["application"]), flexible=True, spare=True)
 STATE = Column("STATE", lambda record: f"{record['state']}{_timeouts(record)}", style=state_style)
 AGE = Column("AGE", age_of, right=True)
 

@@ -74,6 +74,22 @@ def test_the_overview_says_what_there_is() -> None:
     assert "RUNNING  (500)" in said
 
 
+def test_a_campaign_that_has_just_ended_is_seen_to_have_finished() -> None:
+    collector = Collector()
+    collector.add(1, NOON, (S.CREATED, S.READY, S.STAGED_IN, S.PREPROCESSED))
+    collector.add(1, NOON + 10_000_000, (S.RUNNING,))
+    collector.add(1, NOON + 60_000_000, (S.RUN_DONE, S.POSTPROCESSED, S.JOB_FINISHED))
+    series = collector.series(NOON + 61_000_000)
+    assert series.last == {"JOB_FINISHED": 1}
+    (axes,) = plots.states(series).axes
+    bands = {band.get_label(): band for band in axes.collections}
+    assert next(iter(bands)) == "finished"
+    start, end = axes.get_xlim()
+    green = [x for x, y in bands["finished"].get_paths()[0].vertices if y == 1]
+    assert max(green) == pytest.approx(end)
+    assert 0.01 * (end - start) < end - min(green) < 0.05 * (end - start)
+
+
 @pytest.mark.parametrize("first", [0.0, 0.97])
 def test_a_bin_of_milliseconds_is_no_peak_of_the_rate(first: float) -> None:
     start = NOON / 1e6

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from balsam.plots import style
 from balsam.plots.series import Series
 from balsam.plots.style import GROUPS
+from balsam.states import END
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _BARS = 60
 """Bars in a histogram, at most."""
 _FEW_SECONDS = 10.0  # in less, times on the axis are seconds and parts of them
+_AFTER = 0.02
+"""For so long, as a share of the whole, the states at the end of a campaign are shown behind its last event."""
+_ENDED = frozenset(state.name for state in END)
 _COLUMNS = 4
 _NARROW = 0.999  # a bin of less than this of the usual width is narrower, whatever rounding does
 _LEGEND_POINTS = 14  # of a line of a legend
@@ -145,20 +149,36 @@ def _states(axes: Axes, series: Series) -> None:
     if not series.edges:
         _nothing(axes, "no jobs")
         return
-    bands = []
-    for group in GROUPS:
-        members = [series.jobs[state] for state in group.states if state in series.jobs]
-        if members and any(map(any, members)):
-            bands.append((group, [sum(values) for values in zip(*members, strict=True)]))
-    times = _local(series.edges)
-    # A band is as high to the end of its bin as at its beginning: stairs.
-    heights = [[*values, values[-1]] for _, values in bands]
-    colours = [group.colour for group, _ in bands]
-    axes.stackplot(times, heights, colors=colours, labels=[g.name for g, _ in bands], step="post")
+    edges, bands = _bands(series)
+    axes.stackplot(
+        _local(edges),
+        # A band is as high to the end of its bin as at its beginning: stairs.
+        [[*heights, heights[-1]] for _, heights in bands],
+        colors=[group.colour for group, _ in bands],
+        labels=[group.name for group, _ in bands],
+        step="post",
+    )
     axes.set_ylabel("jobs")
     _counts(axes)
     _legend_above(axes)
-    _over_time(axes, series.edges)
+    _over_time(axes, edges)
+
+
+def _bands(series: Series) -> tuple[list[float], list[tuple[style.Group, list[float]]]]:
+    """Edges, and the jobs of each group between them; of what has ended also how it stands then, in a bin more."""
+    edges = [*series.edges]
+    has_ended = bool(series.last) and series.last.keys() <= _ENDED
+    if has_ended:
+        edges.append(edges[-1] + _AFTER * (edges[-1] - edges[0]))
+    bands = []
+    for group in GROUPS:
+        members = [series.jobs[state] for state in group.states if state in series.jobs]
+        heights = [float(sum(values)) for values in zip(*members, strict=True)]
+        if has_ended and members:
+            heights.append(float(sum(series.last.get(state, 0) for state in group.states)))
+        if any(heights):
+            bands.append((group, heights))
+    return edges, bands
 
 
 def _times(axes: Axes, series: Series) -> None:

@@ -9,6 +9,7 @@ Of a job nothing is kept but its state and since when: a million take 130 MB, th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -77,6 +78,7 @@ class Series:
             of a node.
         stays: name of a state -> how long jobs stayed in it; of states that some job has left.
         total: jobs that were seen.
+        last: name of a state -> how many jobs were in it at the end.
         launchers: those whose nodes are known: at work at some time, or one in place of all.
         title: what it is of, for people.
     """
@@ -87,6 +89,7 @@ class Series:
     nodes: tuple[float, ...] = ()
     stays: Mapping[str, Stay] = field(default_factory=dict)
     total: int = 0
+    last: Mapping[str, int] = field(default_factory=dict)
     launchers: tuple[Present, ...] = ()
     title: str = ""
 
@@ -240,6 +243,10 @@ class Collector:
             one.net[_NODES] += change
             one.moment[_NODES] += change * offset
 
+    def _standing(self) -> Counter[int]:
+        """State -> jobs that are in it."""
+        return Counter(known & 15 for known in self._jobs.values())
+
     @property
     def is_over(self) -> bool:
         """Whether every job has ended."""
@@ -267,6 +274,7 @@ class Collector:
             nodes=tuple(self._bins.means(_NODES, edges)),
             stays={State(state).name: _stay(stays) for state, stays in self._stays.items() if stays.count},
             total=self._total,
+            last={State(state).name: count for state, count in sorted(self._standing().items())},
             launchers=tuple(launchers),
             title=title,
         )
