@@ -51,5 +51,8 @@ def _notes(scene: Scene) -> tuple[str, ...]:
     if scene.policy is not None and scene.policy.trouble:
         notes.append(f"`balsam service` cannot work: {scene.policy.trouble}")
     if scene.state in RUNNABLE and scene.scheduler is None:
-        notes.append("the scheduler is not at work: after its run it goes on when that is (`balsam up`)")
+        # Rules outlive the scheduler: a job that needs nothing of the kind finishes without it.
+        notes.append(
+            "the scheduler is not at work: post-processing and stage-out after the run wait for it (`balsam up`)"
+        )
     return tuple(notes)
