@@ -116,8 +116,11 @@ class Follower:
         """What comes now, from the file or the launcher. From the latter until the run ends, or the line breaks."""
         while data := self._output.read():
             yield data
+        if self._output.is_here:
+            self.is_cut = False  # what the line did not bring is in the file, which was not there when it was asked for
+            return
         changes = self._changes()
-        if self._output.is_here or changes == self._asked_at or time.monotonic() < self._not_before:
+        if changes == self._asked_at or time.monotonic() < self._not_before:
             return
         self._asked_at = changes
         try:

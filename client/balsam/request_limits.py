@@ -42,8 +42,8 @@ BY_FIELD: Mapping[str, int] = {
 }
 """Message.field -> its limit."""
 
-CUT: frozenset[str] = frozenset({"message"})
-"""Texts for people, which are cut where they are recorded."""
+CUT: frozenset[str] = frozenset({"message", "node"})
+"""Texts for people, and names of nodes, which are cut where they are recorded."""
 
 CHECKED_ELSEWHERE: frozenset[str] = frozenset({"Job", "JobUpdate", "Application", "Launch", "Report", "Filter"})
 """Messages whose fields are checked where they are used, and not here."""

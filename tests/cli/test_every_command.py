@@ -46,6 +46,7 @@ CALLS = {
     "submit-launch": "submit-launch -n 1 -t 5 --dry-run",
     "cancel": "cancel 999",
     "service": "service --dry-run",
+    "launcher": "launcher --print-command",
     "login": "login {site}",
     "migrate-db": "migrate-db sqlite",
     "down": "down",

@@ -27,6 +27,8 @@ ANSWER_SECONDS = 300.0
 STREAM_SECONDS = 0.5
 CUT_OFF = "CUT OFF"
 """Stands for a status where the caller went away before there was one."""
+SAYS_UNAVAILABLE = {"OutputService/ReadOutput"}
+"""What others are needed for: that they are away is an answer."""
 UNDERSTOOD = {
     "OK",
     "INVALID_ARGUMENT",
@@ -165,7 +167,8 @@ class Caller:
         if refused.details == _LOST_HERE:
             return CUT_OFF
         problem = ""
-        if refused.code not in UNDERSTOOD:
+        is_told = refused.code == "UNAVAILABLE" and name in SAYS_UNAVAILABLE
+        if refused.code not in UNDERSTOOD and not is_told:
             problem = "a status that tells a caller nothing"
         elif "\n" in refused.details or any(word in refused.details for word in _INTERNAL):
             problem = "not one clear line"

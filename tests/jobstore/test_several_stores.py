@@ -447,12 +447,24 @@ def test_a_number_beyond_the_setting_is_refused(shared: Site) -> None:
 # Users
 
 
+def is_known(client: rpc_client.Client) -> bool:
+    """Whether a job store knows who calls."""
+    try:
+        client.call("SiteService/GetSite", site_service_pb2.GetSiteRequest())
+    except Refusal as refusal:
+        if refusal.code != "UNAUTHENTICATED":
+            raise
+        return False
+    return True
+
+
 def test_a_token_that_is_revoked_at_one_is_not_good_at_the_other_within_a_second(at: Callable[[int], SiteAt]) -> None:
     owner = rpc_client.Client(at(1))
     token = people.add_user(owner, "ann")
     other = rpc_client.Client(at(2), token)
+    wait_until(lambda: is_known(other), what="who was added at the first is known at the second")
     watching = other.open("EventService/WatchEvents", event_service_pb2.WatchEventsRequest())
-    next(watching)  # what was added at the first is known at the second
+    next(watching)
     start = time.monotonic()
     owner.call("UserService/DropUser", user_service_pb2.DropUserRequest(name="ann"))
     with pytest.raises(grpc.RpcError) as ended:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.seeds import bug
 
-_LAUNCHER, _WORK = "services/launcher/balsam_launcher", "client/balsam/work.py"
+_LAUNCHER = "services/launcher/balsam_launcher"
+_RENEWAL, _OUTBOX = "client/balsam/renewal.py", "client/balsam/outbox.py"
 
 WORKER_BUGS = (
     bug(
@@ -30,7 +31,7 @@ WORKER_BUGS = (
     bug(
         "window-from-receipt",
         "the window ends before the lease, however late the answer",
-        _WORK,
+        _RENEWAL,
         "self._renew(period)\n                self._trust_from(sent)\n",
         "self._renew(period)\n                self._trust_from(time.monotonic())\n",
         "renewal",
@@ -39,7 +40,7 @@ WORKER_BUGS = (
     bug(
         "silence-extends-the-window",
         "silence proves nothing",
-        _WORK,
+        _RENEWAL,
         "error.reason == rpc.NOT_RUNNING and time.monotonic() < self.trusted_until:",
         "time.monotonic() < self.trusted_until:",
         "renewal",
@@ -49,7 +50,7 @@ WORKER_BUGS = (
     bug(
         "refusal-brings-back-a-window",
         "a window that is over stays so until the store is asked",
-        _WORK,
+        _RENEWAL,
         "error.reason == rpc.NOT_RUNNING and time.monotonic() < self.trusted_until:",
         "error.reason == rpc.NOT_RUNNING:",
         "renewal",
@@ -58,7 +59,7 @@ WORKER_BUGS = (
     bug(
         "no-margin",
         "runs are gone when the lease ends",
-        _WORK,
+        _RENEWAL,
         "    return min(10.0, lease_seconds / 4)\n",
         "    return -lease_seconds\n",
         "renewal",
@@ -68,7 +69,7 @@ WORKER_BUGS = (
     bug(
         "reports-not-repeated",
         "a report that was not acknowledged is sent again",
-        _WORK,
+        _OUTBOX,
         "        self._unsent = len(self._unacked)\n",
         "        self._unsent = 0\n",
         "faults",
@@ -79,17 +80,17 @@ WORKER_BUGS = (
     bug(
         "refused-results-kept-for-ever",
         "a launcher drops what is refused, and goes on",
-        _WORK,
-        "        self._late = [report for report in self._late if report not in late]\n",
-        "        self._late = [r for r in self._late if r not in late or r.lease in answer.refused]\n",
+        "client/balsam/work.py",
+        "        self._outbox.late_are_told(late)\n",
+        "        self._outbox.late_are_told([one for one in late if one.lease not in answer.refused])\n",
         "faults",
         "chaos",
     ),
     bug(
         "results-not-written-down",
         "a result survives its launcher",
-        _WORK,
-        "        self._write_down(reports)\n        self._buffer += reports\n",
+        _OUTBOX,
+        "        self._write_down(session_id, reports)\n        self._buffer += reports\n",
         "        self._buffer += reports\n",
         "faults",
         "chaos",
@@ -106,7 +107,7 @@ WORKER_BUGS = (
         "session-end-not-heeded",
         "a launcher that has lost its session stops its runs",
         f"{_LAUNCHER}/launcher.py",
-        '            self._let_go(leased, Ending.REVOKED, "the session has ended", 0.0)\n',
+        '            self._orders.let_go(leased, Ending.REVOKED, "the session has ended", 0.0)\n',
         "            pass\n",
         "faults",
         "chaos",
@@ -115,7 +116,7 @@ WORKER_BUGS = (
         "kill-not-obeyed",
         "a killed job's processes stop",
         f"{_LAUNCHER}/launcher.py",
-        '        self._let_go(leased, Ending.KILLED, "killed", self._grace)\n',
+        '        self._orders.let_go(leased, Ending.KILLED, "killed", self._grace)\n',
         "        pass\n",
         "kills",
         "chaos",
