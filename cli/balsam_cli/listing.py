@@ -103,7 +103,7 @@ def _print_tree(rows: list[Record], wanted: Wanted, printer: Printer) -> None:
         drawn.append({**row, "_tree": f"{lead}{row['name'] or 'job'}{also}"})
     columns = [
         records.NAME._replace(title="JOB", text=lambda row: str(row["_tree"]), spare=False)
-        if column is records.NAME
+        if column.text is records.NAME.text
         else column
         for column in records.job_columns(verbose=wanted.verbose)
     ]

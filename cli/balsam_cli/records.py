@@ -137,7 +137,8 @@ def job_columns(*, verbose: bool = False) -> Sequence[Column]:
     Raises:
         ValidationError: that names a field which does not exist.
     """
-    columns = [ID, NAME, WORKFLOW, APPLICATION, STATE, AGE, *(_VERBOSE if verbose else ())]
+    name = NAME._replace(spare=not verbose)  # which matters more than the last of so many columns
+    columns = [ID, name, WORKFLOW, APPLICATION, STATE, AGE, *(_VERBOSE if verbose else ())]
     return [*columns, *(_plain_column(name) for name in _extra_fields())]
 
 
