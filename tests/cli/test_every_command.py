@@ -82,8 +82,9 @@ def test_json_is_one_document(
         with monkeypatch.context() as patch:
             if name == "mkchild":
                 patch.setenv("BALSAM_JOB_ID", waiting)
-            # A child of its own: what starts and stops services keeps its descriptors to itself.
-            run = balsam_process if name in ("up", "down") else balsam
+            # A child of its own: what starts and stops services keeps its descriptors to itself, and a launcher takes
+            # the place of its process.
+            run = balsam_process if name in ("up", "down", "launcher") else balsam
             done = run(name, "--json", *shlex.split(call.format(**words))[1:])
         assert "Traceback" not in done.err
         if name in REFUSED and not done.out:
