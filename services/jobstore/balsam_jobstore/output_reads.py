@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from balsam.errors import BalsamError, NotFound, ResourceExhausted, Unavailable
 from balsam.serving import Caller
 from balsam_jobstore.sessions import Session
+
+T = TypeVar("T")
 
 MOST = 100
 """Outputs that are read at once by way of one job store."""
@@ -45,8 +48,7 @@ class OutputRead:
         self._pieces: asyncio.Queue[Piece | BalsamError | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(1)
         self._began = asyncio.Event()
-        self._sender: asyncio.Task[object] | None = None
-        self._is_over = False
+        self._over = asyncio.Event()
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         """What the launcher sends, until it has sent all.
@@ -77,32 +79,39 @@ class OutputRead:
         """
         if self._began.is_set():
             raise NotFound("this output is being sent already", field="read_id")
-        self._sender = asyncio.current_task()
         self._began.set()
         last: BalsamError | None = broken_line(self.session)
         try:
             number = 0
-            async for piece in pieces:
-                await self._room.acquire()
+            while (piece := await self._while_read(anext(pieces, None))) is not None:
+                if not await self._while_read(self._room.acquire()):
+                    break
                 self._pieces.put_nowait(piece)
                 number += 1
                 yield number
             last = None
-        except asyncio.CancelledError:
-            if not self._is_over:
-                raise
         except BalsamError as error:
             last = error
             raise
         finally:  # also where the answer cannot be written: gRPC then closes this, or forgets it
-            self._sender = None
             self._pieces.put_nowait(last)
+
+    async def _while_read(self, wanted: Awaitable[T]) -> T | None:
+        """Waits for something; None as soon as nobody reads any more.
+
+        The task of the call is not cancelled for that: where gRPC is just writing, the call would never be answered.
+        """
+        waits = [asyncio.ensure_future(wanted), asyncio.ensure_future(self._over.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return waits[0].result() if waits[0].done() else None
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def close(self) -> None:
         """Nobody reads it any more: its sender is let go."""
-        self._is_over = True
-        if self._sender is not None:
-            self._sender.cancel()
+        self._over.set()
 
 
 def broken_line(session: Session) -> Unavailable:
