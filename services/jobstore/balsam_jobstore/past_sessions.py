@@ -43,7 +43,11 @@ _COLUMNS = [schema.ended_session.c[name] for name in PastSession.__dataclass_fie
 def keep(tx: Tx, key: int) -> None:
     """A launcher's session ends; its row is still there, or nothing is kept a second time."""
     columns = ", ".join(_FROM_SESSION)
-    text = f"INSERT INTO ended_session ({columns}, end_us) SELECT {columns}, :now FROM session WHERE key = :key"
+    # A key that is there already, in a database that was put together by hand, must not keep a session from ending.
+    text = (
+        f"INSERT INTO ended_session ({columns}, end_us) SELECT {columns}, :now FROM session WHERE key = :key "
+        "ON CONFLICT (key) DO NOTHING"
+    )
     tx.sql.run(text, now=tx.now_us, key=key)
     tx.sql.run("DELETE FROM ended_session WHERE key <= :last", last=key - KEPT)
 
