@@ -14,8 +14,8 @@ from typing import Any
 from balsam.client import Client
 from balsam.commands import POSTPROCESS_LOG, PREPROCESS_LOG
 from balsam.errors import BalsamError, Unavailable
-from balsam.output_calls import NO_RUN, OutputStream
-from balsam.outputs import output_of
+from balsam.output_calls import OutputStream
+from balsam.outputs import NO_RUN, output_of
 from balsam.states import END, State
 from balsam_cli.tail import POLL_SECONDS, Tail
 from balsam_cli.terminal import note

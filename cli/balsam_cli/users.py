@@ -137,9 +137,7 @@ AUDIT_COLUMNS = (
 
 
 def _objects(entry: Record) -> str:
-    names = [
-        name[: records.SHORT] if len(name) == 36 else cut(name, _MOST_NAME) for name in entry["objects"][:3]
-    ]  # a UUID has 36
+    names = [_object(name) for name in entry["objects"][:3]]
     more = entry["count"] - len(names)
     return " ".join([*names, f"and {more:,} more" if names else f"{more:,} jobs"] if more > 0 else names)
 

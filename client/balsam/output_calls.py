@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from balsam import rpc, stores
 from balsam.errors import BalsamError, NotFound
+from balsam.outputs import NO_OUTPUT
 from balsam.v1 import output_service_pb2 as pb
 from balsam.v1.output_service_pb2_grpc import OutputServiceStub
 
 if TYPE_CHECKING:
     from balsam.client import Client
-
-NO_RUN = "NO_RUN"
-"""Reason of a NotFound where no launcher has the job now."""
-NO_OUTPUT = "NO_OUTPUT"
-"""Reason of a NotFound where a launcher has it, and cannot send its output."""
 
 
 class OutputCalls:

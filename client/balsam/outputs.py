@@ -19,6 +19,10 @@ from balsam.directories import open_below, open_directory, unfit_output
 
 PIECE_BYTES = 65_536
 """So much of an output is read and sent at once."""
+NO_RUN = "NO_RUN"
+"""Reason of a NotFound where no launcher has the job now."""
+NO_OUTPUT = "NO_OUTPUT"
+"""Reason of a NotFound where a launcher has it, and cannot send its output."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # of a pipe, nobody waits for the other end
 
 

@@ -14,8 +14,7 @@ import pytest
 
 import balsam
 from balsam.errors import NotFound
-from balsam.output_calls import NO_OUTPUT, NO_RUN
-from balsam.outputs import PIECE_BYTES
+from balsam.outputs import NO_OUTPUT, NO_RUN, PIECE_BYTES
 from balsam.site import Site
 from balsam.v1 import job_pb2, job_service_pb2
 from balsam.v1.output_service_pb2 import ReadOutputRequest

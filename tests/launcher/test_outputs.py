@@ -10,8 +10,7 @@ import pytest
 
 from balsam.client import Client
 from balsam.errors import NotFound, Unavailable
-from balsam.output_calls import NO_OUTPUT, NO_RUN
-from balsam.outputs import PIECE_BYTES
+from balsam.outputs import NO_OUTPUT, NO_RUN, PIECE_BYTES
 from balsam.site import Site
 from balsam.states import State
 from tests.support.own_files import with_own_files

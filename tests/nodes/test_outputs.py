@@ -10,7 +10,7 @@ import pytest
 
 from balsam.client import Client
 from balsam.errors import NotFound
-from balsam.output_calls import NO_OUTPUT
+from balsam.outputs import NO_OUTPUT
 from balsam.site import Site
 from balsam.states import State
 from tests.support.nodes import members, two_nodes
@@ -49,6 +49,22 @@ def test_the_agent_of_the_node_reads_what_its_launcher_does_not_see(site: Site, 
         assert [b"".join(data for data, _ in stream) for stream in streams] == [expected, expected]
         for job_id in ids:
             jobs.wait(job_id, State.JOB_FINISHED)
+    client.close()
+
+
+def test_what_an_earlier_attempt_has_left_on_the_launcher_s_host_is_not_shown(
+    site: Site, jobs: Jobs, tmp_path: Path
+) -> None:
+    client = Client(site)
+    with running_launcher(site, "--persistent"):
+        job_id = jobs.add("run", args=f"sh -c 'echo new; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done'")
+        jobs.wait(job_id, State.RUNNING)
+        old = Path(jobs.get(job_id).working_directory) / "run.out"
+        old.parent.mkdir(parents=True)
+        old.write_text("old and longer\n")
+        wait_until(lambda: list(client.outputs.read(job_id)) == [(b"new\n", 0)], what="the node's output", site=site)
+        (tmp_path / "go").touch()
+        jobs.wait(job_id, State.JOB_FINISHED)
     client.close()
 
 

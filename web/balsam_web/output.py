@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from balsam.commands import POSTPROCESS_LOG, PREPROCESS_LOG
-from balsam.output_calls import NO_RUN
-from balsam.outputs import output_of
+from balsam.outputs import NO_RUN, output_of
 from balsam.states import END, State
 from balsam_web.sent_output import SentOutputs
 

@@ -21,8 +21,6 @@ MOST_OF_ONE = 20
 """Of these, so many by one caller, and so many from one launcher."""
 ANSWER_SECONDS = 10.0
 """A launcher begins to send within this time [s]."""
-NO_RUN, NO_OUTPUT = "NO_RUN", "NO_OUTPUT"
-"""Reasons of a NotFound: no launcher has the job; its launcher cannot send the output."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class Outputs:
 
     Args:
         pool: says which jobs are held.
-        agents: ask nodes whose files cannot be read here.
+        agents: those of other nodes read what runs there have written.
         root_of: gives the site's data directory, as the path of a working directory begins.
     """
 
@@ -57,14 +57,17 @@ class Outputs:
         return OutputFile(job.working_directory, output_name(job.name), root, for_others=True)
 
     async def _read(self, leased: LeasedJob, file: OutputFile, offset: int) -> tuple[bytes, int]:
-        """Some of it; nothing where the run has not made it yet."""
+        """Some of it; nothing where the run has not made it yet.
+
+        Of a run on another node that node's agent is asked: under the same path there may be what an earlier attempt
+        has left here.
+        """
         try:
-            return await read_aside(file, offset)
-        except OSError as error:
-            elsewhere = leased.agent != HEAD and bool(leased.nodes)
-            if not elsewhere and not isinstance(error, FileNotFoundError):
-                raise
-        try:
-            return await self._agents.read_output(leased.agent, file, offset) if elsewhere else (b"", max(0, offset))
+            if leased.agent == HEAD:
+                return await read_aside(file, offset)
+            try:
+                return await self._agents.read_output(leased.agent, file, offset)
+            except TimeoutError:  # out of reach: perhaps the file is not
+                return await read_aside(file, offset)
         except FileNotFoundError:
             return b"", max(0, offset)

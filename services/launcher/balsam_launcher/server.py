@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from balsam.errors import NotFound
+from balsam.outputs import NO_OUTPUT
 from balsam.v1 import launcher_service_pb2 as pb
 from balsam.v1.launcher_service_pb2_grpc import LauncherServiceServicer
 from balsam.version import VERSION
@@ -67,7 +68,7 @@ class LauncherService(LauncherServiceServicer):
                 if data:
                     yield pb.TailOutputResponse(data=data, offset=start)
         except OSError as error:
-            raise NotFound(f"cannot read {error.filename}: {error.strerror}", reason="NO_OUTPUT") from None
+            raise NotFound(f"cannot read {error.filename}: {error.strerror}", reason=NO_OUTPUT) from None
 
     def _running(self, job_id: str) -> LeasedJob:
         leased = self._launcher.pool.by_id(job_id)

@@ -32,3 +32,25 @@ def test_a_reader_is_told_where_the_answer_to_its_launcher_cannot_be_written() -
                 assert [piece.data async for piece in read.pieces()] == []
 
     asyncio.run(look())
+
+
+def test_a_launcher_that_is_being_answered_when_the_reader_leaves_is_answered_to_the_end() -> None:
+    """As gRPC does it: one task takes a number and writes it, and must not be cancelled while it writes."""
+
+    async def look() -> None:
+        read, written, answers = OutputRead(SESSION, Caller("ann", "owner")), asyncio.Event(), []
+
+        async def answer() -> str:
+            async for number in read.take(endless()):
+                answers.append(number)
+                await written.wait()
+            return "answered"
+
+        call = asyncio.create_task(answer())
+        while not answers:
+            await asyncio.sleep(0)
+        read.close()
+        written.set()
+        assert await asyncio.wait_for(call, 20) == "answered"
+
+    asyncio.run(look())

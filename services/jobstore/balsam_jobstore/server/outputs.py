@@ -10,14 +10,14 @@ from typing import Any
 from balsam import stores
 from balsam.errors import NotFound, Unavailable, ValidationError
 from balsam.fields import check_id
-from balsam.outputs import PIECE_BYTES
+from balsam.outputs import NO_OUTPUT, NO_RUN, PIECE_BYTES
 from balsam.serving import CALLER
 from balsam.states import State
 from balsam.v1 import lease_pb2, output_service_pb2, session_service_pb2
 from balsam.v1.output_service_pb2_grpc import OutputServiceServicer
 from balsam_jobstore import sessions
 from balsam_jobstore.leases import Delivery, Stream
-from balsam_jobstore.output_reads import NO_OUTPUT, NO_RUN, OutputReads, Piece, broken_line
+from balsam_jobstore.output_reads import OutputReads, Piece, broken_line
 from balsam_jobstore.reading import JobHold, hold_of
 from balsam_jobstore.rights import rights_of_caller
 from balsam_jobstore.sessions import Session
