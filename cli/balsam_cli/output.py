@@ -154,7 +154,9 @@ def rich_table(listing: Listing) -> Table:
     from rich.text import Text
 
     records = list(listing.records)
-    columns = _that_fit(listing.columns, records, console().width)
+    width = console().width
+    columns = _that_fit(listing.columns, records, width)
+    narrowed = _narrowed(columns, records, width)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     for column in columns:
         table.add_column(
@@ -162,7 +164,8 @@ def rich_table(listing: Listing) -> Table:
             justify="right" if column.right else "left",
             # Rich shortens the columns that may wrap before it touches the others; the texts do not wrap.
             no_wrap=not column.flexible,
-            min_width=len(column.title),
+            min_width=narrowed.get(column, len(column.title)),
+            max_width=narrowed.get(column),
         )
     for record in records:
         cells = [(one_line(column.text(record)), column.style) for column in columns]
@@ -184,18 +187,40 @@ def _that_fit(columns: Sequence[Column], records: Sequence[Record], width: int) 
     is_empty = {column: not any(column.text(record) for record in records) for column in spare}
     left_out: list[Column] = []
     for column in sorted(spare, key=lambda column: (not is_empty[column], -spare.index(column))):
-        if sum(cells + _GAP for column, cells in needed.items() if column not in left_out) - _GAP <= width:
+        if sum(cells + _GAP for column, cells in needed.items() if column not in left_out) <= width:
             break
         left_out.append(column)
     return [column for column in columns if column not in left_out]
 
 
+def _narrowed(columns: Sequence[Column], records: Sequence[Record], width: int) -> dict[Column, int]:
+    """Cells of each flexible column, where not all of a table fits into so many: the widest is narrowed first.
+
+    Rich, left to itself, makes them equally narrow, also less than their titles, and then cuts the table at its right.
+    """
+    if width >= _NO_LIMIT:
+        return {}
+    cells = {column: max(len(column.title), min(_widest(column, records), width)) for column in columns}
+    too_many = sum(cells.values()) + _GAP * len(columns) - width  # rich counts a gap after the last one, too
+    flexible = {column: cells[column] for column in columns if column.flexible}
+    for _ in range(max(0, too_many)):
+        ahead = [column for column in flexible if flexible[column] > len(column.title)]
+        if not ahead:
+            break
+        flexible[max(ahead, key=lambda column: flexible[column])] -= 1
+    return flexible if too_many > 0 else {}
+
+
 def _cells_needed(column: Column, records: Sequence[Record]) -> int:
     """Cells without which a column says nothing: all of its widest text, or some of it where that may be shortened."""
+    widest = _widest(column, records)
+    return max(len(column.title), min(widest, _SHORTENED) if column.flexible else widest)
+
+
+def _widest(column: Column, records: Sequence[Record]) -> int:
     from rich.cells import cell_len
 
-    widest = max((cell_len(one_line(column.text(record))) for record in records), default=0)
-    return max(len(column.title), min(widest, _SHORTENED) if column.flexible else widest)
+    return max((cell_len(one_line(column.text(record))) for record in records), default=0)
 
 
 def _rich_facts(facts: Facts) -> Table:

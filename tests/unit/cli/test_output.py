@@ -83,6 +83,12 @@ def test_a_narrow_terminal_shows_whole_states_and_ages(
     assert max(map(len, (header, failed, finished))) <= width
 
 
+@pytest.mark.parametrize("width", range(36, 110))
+def test_at_no_width_a_state_or_an_age_is_cut(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, failed, finished = shown_at(width, monkeypatch)
+    assert (failed.split()[-2:], finished.split()[-2:]) == (["FAILED", "1h1m"], ["JOB_FINISHED", "1h1m"])
+
+
 def test_blocks_are_apart(capsys: pytest.CaptureFixture[str]) -> None:
     TablePrinter().one({}, Facts([("name", "a"), ("args", "b\nc")]), Lines(["[one]"], title="Title"))
     assert capsys.readouterr().out.splitlines() == ["name  a", "args  b", "      c", "", "Title", "[one]"]
