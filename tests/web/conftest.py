@@ -86,9 +86,9 @@ def web(site: Site, services: Services) -> Iterator[Web]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A real browser."""
+    """A real browser, for a module: while it is there, its event loop runs in this thread, and no other may."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         missing("chromium", "no browser to look at the page with; on Debian: apt-get install chromium")
